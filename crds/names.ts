@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every name that is part of the public API beside the schemas: what users, other controllers and dashboards may rely on.
+
+export const GROUP = 'penstock.dev';
+export const VERSION = 'v1alpha1';
+export const API_VERSION = `${GROUP}/${VERSION}`;
+
+/** Field manager of every server-side apply by the operator. */
+export const FIELD_MANAGER = 'penstock-operator';
+
+/** Kind, plural (REST path) and scope of each resource of the group. */
+export const RESOURCES = {
+  inferenceApp: { kind: 'InferenceApp', plural: 'inferenceapps', namespaced: true },
+  placement: { kind: 'Placement', plural: 'placements', namespaced: false },
+} as const;
+
+/** Longest name of an InferenceApp or Placement: leaves room for unit suffixes within a 63-character label value. */
+export const MAX_NAME_LENGTH = 40;
+
+/** Path segments of the client API that no app may be called (`/v1/{app}/…`). */
+export const RESERVED_APP_NAMES = ['usage', 'openapi', 'tenants'] as const;
+
+/** Environment variables with this prefix belong to Penstock; an app may not set them. */
+export const RESERVED_ENV_PREFIX = 'PENSTOCK_';
+
+/** Labels on unit Jobs, their pods and their Secrets. Values are label-safe; the uid, not the name, is the identity. */
+export const LABELS = {
+  managedBy: 'app.kubernetes.io/managed-by',
+  app: `${GROUP}/app`,
+  appUid: `${GROUP}/app-uid`,
+  unit: `${GROUP}/unit`,
+  revision: `${GROUP}/revision`,
+  placement: `${GROUP}/placement`,
+} as const;
+
+/** Value of {@link LABELS.managedBy}. */
+export const MANAGED_BY = 'penstock-operator';
+
+export const ANNOTATIONS = {
+  /** RFC 3339 time at which the gateway retired the unit: it can never lease again, so its Job may go. */
+  retired: `${GROUP}/retired`,
+  /** Why the unit was retired (one of {@link REASONS}). */
+  retireReason: `${GROUP}/retire-reason`,
+} as const;
+
+export const FINALIZERS = {
+  /** On an InferenceApp: units have left, their Jobs and Secrets are reaped, the gateway has purged queue and objects. */
+  units: `${GROUP}/units`,
+} as const;
+
+/** Well-known names of Kubernetes objects that two processes share. */
+export const OBJECTS = {
+  systemNamespace: 'penstock-system',
+  /** ConfigMap with the operator's JWKS, watched by the gateway. */
+  issuerConfigMap: 'penstock-issuer',
+  /** ConfigMap with `tenants.yaml`. */
+  tenantsConfigMap: 'penstock-tenants',
+  /** Lease of the operator's leader election. */
+  operatorLease: 'penstock-operator',
+} as const;
+
+/** Extended resource asked for by `spec.resources.gpu.count`, and the node label that `spec.resources.gpu.type` selects. */
+export const GPU = { resource: 'nvidia.com/gpu', typeLabel: 'nvidia.com/gpu.product' } as const;
+
+/** Condition types in `status.conditions`. */
+export const CONDITIONS = {
+  /** Summary: the app can serve requests (units may be zero), or the placement can take units. */
+  ready: 'Ready',
+  /** The app names a placement that exists and allows its namespace. */
+  placementResolved: 'PlacementResolved',
+  /** The spec holds fields that this version does not act on; their paths are in `status.unsupportedFields`. */
+  unsupported: 'Unsupported',
+  /** Units come up and stay up: no image, scheduling or readiness trouble. */
+  unitsHealthy: 'UnitsHealthy',
+  /** The gateway answers the operator's demand and retire calls. */
+  gatewayReachable: 'GatewayReachable',
+} as const;
+
+export type ConditionType = (typeof CONDITIONS)[keyof typeof CONDITIONS];
+
+/** Reasons of conditions, Events and retirements. */
+export const REASONS = {
+  // InferenceApp: Ready
+  serving: 'Serving',
+  scaling: 'Scaling',
+  idle: 'Idle',
+  paused: 'Paused',
+  draining: 'Draining',
+  held: 'Held',
+  deleting: 'Deleting',
+  invalidSpec: 'InvalidSpec',
+  imageRequired: 'ImageRequired',
+  // InferenceApp: PlacementResolved
+  resolved: 'Resolved',
+  noPlacement: 'NoPlacement',
+  placementNotFound: 'PlacementNotFound',
+  namespaceNotAllowed: 'NamespaceNotAllowed',
+  placementNotOpen: 'PlacementNotOpen',
+  // Unsupported
+  allSupported: 'AllSupported',
+  fieldsIgnored: 'FieldsIgnored',
+  // UnitsHealthy
+  unitsHealthy: 'UnitsHealthy',
+  noUnits: 'NoUnits',
+  unitFailed: 'UnitFailed',
+  unitNotReady: 'UnitNotReady',
+  unitUnschedulable: 'UnitUnschedulable',
+  imagePullFailed: 'ImagePullFailed',
+  createFailed: 'CreateFailed',
+  // GatewayReachable
+  gatewayReachable: 'GatewayReachable',
+  gatewayUnreachable: 'GatewayUnreachable',
+  // Placement
+  open: 'Open',
+  misconfigured: 'Misconfigured',
+  // Events
+  unitCreated: 'UnitCreated',
+  unitReady: 'UnitReady',
+  unitFinished: 'UnitFinished',
+  unitRetired: 'UnitRetired',
+  unitReaped: 'UnitReaped',
+  purged: 'Purged',
+  // Not yet observed
+  unknown: 'Unknown',
+} as const;
+
+export type Reason = (typeof REASONS)[keyof typeof REASONS];
