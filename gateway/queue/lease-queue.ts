@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The contract of the lease queue. Two drivers keep it: `redis` (own Lua) and `embedded` (TypeScript, written through to SQLite);
+ * one conformance suite holds both to it. All times are milliseconds on the queue's own clock (Redis' TIME, or the process's).
+ * Every method takes an optional `now` that only tests set.
+ */
+
+export const LANES = ['online', 'batch'] as const;
+export type Lane = (typeof LANES)[number];
+
+export const FINAL_STATES = ['succeeded', 'failed', 'cancelled', 'expired'] as const;
+export type FinalState = (typeof FINAL_STATES)[number];
+export type RequestState = 'queued' | 'leased' | FinalState;
+
+/** Bodies and results up to this size live in the record; larger ones in the object store. */
+export const INLINE_LIMIT_BYTES = 16 * 1024;
+
+/** Where bytes live: `inline` or `key` (an object's name), never both, neither for zero bytes. */
+export interface Payload {
+  readonly contentType: string;
+  /** Content-Encoding the bytes are stored in (`gzip`), absent for identity. */
+  readonly contentEncoding?: string;
+  readonly bytes: number;
+  readonly inline?: Uint8Array;
+  readonly key?: string;
+}
+
+/** Why an attempt ended without a result. */
+export interface Cause {
+  /**
+   * `lost`: the lease ran out (the unit died or hung); `handler`: the handler threw; `input`: the handler says that the input is bad,
+   * never retried; `timeout`: longer than the app's timeoutSeconds; `released`: given back unfinished (no budget is charged);
+   * `drain`/`purge`: the app went away.
+   */
+  readonly kind: 'lost' | 'handler' | 'input' | 'timeout' | 'released' | 'purge';
+  /** A sentence for people, at most 2 KiB. */
+  readonly message: string;
+}
+
+/** One line of a request's attempt timeline. */
+export interface Attempt {
+  readonly epoch: number;
+  readonly unit: string;
+  readonly leasedAt: number;
+  readonly endedAt?: number;
+  /** 'succeeded', or why it ended. Absent while it runs. */
+  readonly outcome?: 'succeeded' | Cause['kind'];
+  readonly message?: string;
+}
+
+/** How often a request may be tried again. Two budgets: errors of the handler, and units lost under it. */
+export interface RetryBudget {
+  readonly maxAttempts: number;
+  readonly maxLosses: number;
+}
+
+export interface NewRequest {
+  /** UUIDv7. */
+  readonly id: string;
+  /** uid of the app. */
+  readonly app: string;
+  readonly tenant: string;
+  readonly lane: Lane;
+  readonly revision: string;
+  /** Higher goes first; 0 is the default. −1000 … 1000. */
+  readonly priority: number;
+  /** Past it the request expires and never runs. */
+  readonly deadline?: number;
+  /** Estimated cost in integer µGPU-seconds, slot fraction included; orders tenants, charged at lease. */
+  readonly cost: number;
+  readonly body: Payload;
+  /** Scoped key under which an equal request joins this one: see `dedupeKey`. */
+  readonly dedupeKey: string;
+  /** SHA-256 of decoded body and content type, set when the key was chosen by the client: the same key with other content is refused. */
+  readonly fingerprint?: string;
+  readonly retry: RetryBudget;
+  /** How long the record outlives its end. */
+  readonly retentionMs: number;
+  readonly traceparent?: string;
+}
+
+export interface RequestRecord extends Omit<NewRequest, 'fingerprint'> {
+  readonly state: RequestState;
+  readonly createdAt: number;
+  readonly finishedAt?: number;
+  /** Epoch of the last lease; 0 before the first. */
+  readonly epoch: number;
+  readonly attempts: readonly Attempt[];
+  /** Attempts and losses spent so far. */
+  readonly failures: number;
+  readonly losses: number;
+  /** Set on `succeeded`. */
+  readonly result?: Payload;
+  /** Set on `failed`. */
+  readonly cause?: Cause;
+  /** Whether a past-budget request waits in the dead letters. */
+  readonly deadLetter: boolean;
+  /** Service time of the attempt that succeeded, in µs. */
+  readonly serviceMicros?: number;
+  /** A cancel that a leased request's unit has not heard of yet. */
+  readonly cancelRequested: boolean;
+}
+
+export type EnqueueOutcome =
+  | { readonly kind: 'queued' | 'joined'; readonly record: RequestRecord }
+  /** The explicit key exists with another fingerprint. */
+  | { readonly kind: 'conflict'; readonly id: string }
+  /** The app is being purged, or was. */
+  | { readonly kind: 'closed' };
+
+/** Proof of holding a lease: `epoch` counts the leases of the request, `nonce` is 64 random bits in hex drawn by the gateway. */
+export interface LeaseToken {
+  readonly epoch: number;
+  readonly nonce: string;
+}
+
+export interface Held {
+  readonly id: string;
+  readonly token: LeaseToken;
+}
+
+export interface Lease extends Held {
+  readonly record: RequestRecord;
+  readonly expiresAt: number;
+}
+
+export interface LeaseRequest {
+  readonly app: string;
+  readonly unit: string;
+  readonly revision: string;
+  readonly lanes: readonly Lane[];
+  /** At most this many leases. 0 just announces the unit and asks for the verdict. */
+  readonly max: number;
+  readonly leaseMs: number;
+  /** One nonce per possible lease, `max` of them. */
+  readonly nonces: readonly string[];
+  /** The app's current revision; a unit of another one is told to leave when it holds nothing and nothing of its revision waits. */
+  readonly currentRevision: string;
+  /** Units that stay although there is nothing to do. */
+  readonly floor: number;
+  /** How long a unit stays without work. */
+  readonly lingerMs: number;
+  /** 'Paused' gives nothing and sends units away; 'Draining' gives what is queued, then sends them away whatever the floor. */
+  readonly desiredState: 'Ready' | 'Paused' | 'Draining';
+}
+
+export interface LeaseAnswer {
+  readonly leases: readonly Lease[];
+  /**
+   * 'leave' retires the unit in the same atomic step: it can never lease or extend again. Only ever with no leases given and none held.
+   * 'refused': the unit was retired before.
+   */
+  readonly verdict: 'stay' | 'leave' | 'refused';
+  /** When asking again could change the verdict although no work arrives (end of the linger); absent = never. */
+  readonly recheckAt?: number;
+}
+
+export interface ExtendOutcome {
+  readonly id: string;
+  readonly ok: boolean;
+  readonly expiresAt?: number;
+  /** The client cancelled: stop, and release or complete as you like. */
+  readonly cancel?: boolean;
+}
+
+export interface Completion extends Held {
+  readonly result: Payload;
+  /** Measured service time in µs. */
+  readonly serviceMicros: number;
+}
+
+/** 'committed' also answers the repeat of a call whose answer was lost; 'lost' = the token is not the last one, or the request has ended otherwise. */
+export type CommitOutcome = 'committed' | 'lost' | 'cancelled';
+export type FailOutcome = 'requeued' | 'failed' | 'lost' | 'cancelled';
+export type CancelOutcome = 'cancelled' | 'cancelling' | 'final' | 'unknown';
+
+export interface UnitView {
+  readonly unit: string;
+  readonly revision: string;
+  readonly leases: number;
+  readonly lastSeenAt: number;
+  readonly retired: boolean;
+}
+
+export interface AppDemand {
+  readonly queued: number;
+  /** Queued by revision: work of an older one is served by its units until they have left. */
+  readonly queuedByRevision: Readonly<Record<string, number>>;
+  readonly leased: number;
+  readonly oldestQueuedAt?: number;
+  readonly units: readonly UnitView[];
+}
+
+export type QueueEvent =
+  /** Something may be leased in this app (also: a verdict may have changed). */
+  | { readonly type: 'ready'; readonly app: string }
+  /** This request has reached a final state. */
+  | { readonly type: 'done'; readonly app: string; readonly id: string };
+
+export interface PurgeStep {
+  /** Nothing of the app is left in the queue. False while leases run out or more steps are needed. */
+  readonly done: boolean;
+  /** Object keys that lost their owner in this step; the caller deletes them, then calls `forget`. */
+  readonly orphans: readonly string[];
+}
+
+/** What the durability of the store really is, read from the store, not assumed. */
+export type Durability = 'fsync' | 'everysec' | 'none';
+
+export interface LeaseQueue {
+  /** Atomic per request; the order of outcomes is that of the requests. Returns after the write is as durable as `durability()` says. */
+  enqueue(requests: readonly NewRequest[], now?: number): Promise<readonly EnqueueOutcome[]>;
+  lease(request: LeaseRequest, now?: number): Promise<LeaseAnswer>;
+  extend(app: string, unit: string, held: readonly Held[], leaseMs: number, now?: number): Promise<readonly ExtendOutcome[]>;
+  /** Accepts a result also after its lease ran out, as long as the request was not leased again. */
+  complete(app: string, unit: string, done: readonly Completion[], now?: number): Promise<readonly CommitOutcome[]>;
+  /** A handler error (or bad input: ends at once). Requeues with the original order key while the budget lasts. */
+  fail(app: string, unit: string, held: Held, cause: Cause, now?: number): Promise<FailOutcome>;
+  /** Gives leases back unfinished: requeued with the original order key, no budget charged. */
+  release(app: string, unit: string, held: readonly Held[], now?: number): Promise<readonly ('requeued' | 'lost' | 'cancelled')[]>;
+  get(app: string, id: string): Promise<RequestRecord | undefined>;
+  cancel(app: string, id: string, now?: number): Promise<CancelOutcome>;
+  /**
+   * Ends leases and deadlines that have passed, forgets units unseen for long, re-keys work of revisions without a unit, in bounded
+   * steps. Answers when the next call is due (absent: nothing is scheduled). `current`: the current revision of each app known.
+   */
+  expire(current: ReadonlyMap<string, string>, now?: number): Promise<{ readonly nextAt?: number; readonly expired: number }>;
+  /** 'busy' while the unit holds a live lease; else the unit can never lease or extend again. Unknown units are retired too. */
+  retire(app: string, unit: string, now?: number): Promise<'retired' | 'busy'>;
+  demand(app: string): Promise<AppDemand>;
+  /** One bounded step of removing finished records past their retention and objects of losing attempts: answers object keys to delete. */
+  sweep(limit: number, now?: number): Promise<readonly string[]>;
+  /** Object keys were deleted; a key that is not acknowledged comes again in a later sweep or purge step. */
+  forget(keys: readonly string[]): Promise<void>;
+  /** Names an object that an attempt may leave behind: a minted upload. Swept when its attempt does not commit it. */
+  noteObject(app: string, id: string, token: LeaseToken, key: string, now?: number): Promise<boolean>;
+  /** One bounded step of removing an app: closes it for new work, cancels what is queued, waits for leases, removes records and keys. */
+  purge(app: string, limit: number, now?: number): Promise<PurgeStep>;
+  /** Wake-ups from every process on this queue. May be lost: the listener re-checks every 5 s anyway. */
+  subscribe(listener: (event: QueueEvent) => void): () => void;
+  durability(): Promise<Durability>;
+  /** Throws when the store can't be reached: readiness. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The worker broker's wire, /internal/v1 (DESIGN §4). Field names are snake_case on the wire; times are Unix milliseconds,
+ * durations seconds unless the name says otherwise, bytes are base64 where they travel inside JSON.
+ */
+
+/** Largest body or result that travels inline in JSON: the queue's inline limit. */
+export const WIRE_INLINE_LIMIT_BYTES = 16 * 1024;
+/** Longest blocking lease: below common proxies' idle limit of 60 s. */
+export const LEASE_WAIT_MAX_SECONDS = 30;
+/** Most leases in one call: one Lua call stays well below a millisecond. */
+export const LEASE_BATCH_MAX = 64;
+
+/** POST token, Authorization: Bearer <unit token>. */
+export interface TokenAnswer {
+  readonly token: string;
+  readonly expires_at: number;
+}
+
+export interface LeaseCall {
+  /** 0 … LEASE_BATCH_MAX. 0 announces the unit and asks for the verdict. */
+  readonly max: number;
+  /** How long to wait for work, 0 … LEASE_WAIT_MAX_SECONDS. */
+  readonly wait_seconds: number;
+  readonly lanes?: readonly ('online' | 'batch')[];
+}
+
+/** Bytes in JSON, or a URL to fetch them from without any credential. */
+export interface WirePayload {
+  readonly content_type: string;
+  readonly content_encoding?: string;
+  readonly bytes: number;
+  /** base64; absent when `url` is set or there are no bytes. */
+  readonly inline?: string;
+  readonly url?: string;
+}
+
+export interface WireLease {
+  readonly id: string;
+  /** Opaque; goes back in every call about this lease. */
+  readonly lease_token: string;
+  readonly lane: 'online' | 'batch';
+  /** 1 for the first. */
+  readonly attempt: number;
+  readonly tenant: string;
+  readonly body: WirePayload;
+  /** Seconds the lease lasts from now; extend at a third of it. */
+  readonly lease_seconds: number;
+  /** Budget of one execution. */
+  readonly timeout_seconds: number;
+  readonly deadline?: number;
+  readonly traceparent?: string;
+}
+
+export interface LeaseReply {
+  readonly leases: readonly WireLease[];
+  readonly verdict: 'stay' | 'leave';
+}
+
+export interface WireHeld {
+  readonly id: string;
+  readonly lease_token: string;
+}
+
+export interface ExtendCall {
+  readonly leases: readonly WireHeld[];
+}
+
+export interface ExtendReply {
+  readonly leases: readonly { readonly id: string; readonly ok: boolean; readonly cancel?: boolean }[];
+}
+
+/** A result inline, or the `name` that upload-url answered for bytes already put there. */
+export interface WireResult {
+  readonly content_type: string;
+  readonly content_encoding?: string;
+  readonly bytes: number;
+  readonly inline?: string;
+  readonly name?: string;
+}
+
+export interface CompleteCall {
+  readonly results: readonly (WireHeld & { readonly result: WireResult; readonly service_micros: number })[];
+}
+
+export interface CompleteReply {
+  readonly results: readonly { readonly id: string; readonly outcome: 'committed' | 'lost' | 'cancelled' }[];
+}
+
+export interface FailCall extends WireHeld {
+  readonly cause: { readonly kind: 'handler' | 'input' | 'timeout'; readonly message: string };
+}
+
+export interface FailReply {
+  readonly outcome: 'requeued' | 'failed' | 'cancelled';
+}
+
+export interface ReleaseCall {
+  readonly leases: readonly WireHeld[];
+}
+
+export interface ReleaseReply {
+  readonly leases: readonly { readonly id: string; readonly outcome: 'requeued' | 'lost' | 'cancelled' }[];
+}
+
+export interface UploadUrlCall extends WireHeld {
+  readonly content_type: string;
+  readonly bytes: number;
+}
+
+export interface UploadUrlReply {
+  readonly url: string;
+  readonly method: 'PUT';
+  readonly headers: Readonly<Record<string, string>>;
+  /** Hand it to `complete` as result.name. */
+  readonly name: string;
+  readonly expires_at: number;
+}
