@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` lists the targets. Everything runs on the Node that hack/node finds or brings; nothing is installed globally.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+NODE_BIN = $(shell hack/node --where)
+RUN = PATH="$(NODE_BIN):$(CURDIR)/node_modules/.bin:$$PATH"
+STAMP = node_modules/.penstock-installed
+
+.PHONY: help demo standalone test unit e2e bench generate verify lint fmt images clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): package-lock.json package.json
+	$(RUN) npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+demo: $(STAMP) ## the main job on this machine: pages to text through the queue, from zero units (no cluster, no Redis)
+	@hack/node deploy/standalone/demo/main.ts
+
+standalone: $(STAMP) ## serve APPS=folder-of-manifests on this machine until stopped (ARGS="--port 8080 --data .data")
+	@deploy/standalone/penstock standalone -f "$(or $(APPS),config/samples/standalone)" $(ARGS)
+
+test: $(STAMP) ## unit, conformance and integration tests, against a real kube-apiserver, Redis and S3 server (root only where a Debian package is missing)
+	@hack/ensure test
+	@hack/node hack/test.ts unit conformance integration
+
+unit: $(STAMP) ## the fast tests only: no server is started
+	@hack/node hack/test.ts unit
+
+e2e: $(STAMP) images ## the product on a real node with real pods (root; brings a Kubernetes up in seconds)
+	@hack/ensure e2e
+	@hack/node hack/test.ts e2e
+
+bench: $(STAMP) ## ratios against a floor measured in the same run (BENCH=skeleton)
+	@hack/ensure test
+	@hack/node hack/bench.ts $(or $(BENCH),skeleton)
+
+generate: $(STAMP) ## types, validators and reference docs from the CRDs
+	@$(RUN) hack/node hack/generate.ts
+
+lint: $(STAMP) ## oxlint with type information, and the import arrows
+	@$(RUN) oxlint --type-aware --quiet
+
+fmt: $(STAMP) ## format everything
+	@$(RUN) oxfmt .
+
+verify: $(STAMP) ## regenerate, format, lint, types, dead exports; fails on any drift
+	@$(RUN) hack/verify
+
+images: $(STAMP) ## container images without Docker, as archives in dist/images
+	@hack/ensure images
+	@hack/node hack/image.ts
+
+clean: ## remove what the targets made here (not the caches)
+	rm -rf dist demo-out .data coverage
