@@ -102,3 +102,8 @@ export function loadCrd(root: URL, file: string): Crd {
 export function fileName(kind: string): string {
   return kind.replaceAll(/(?<=[a-z])(?=[A-Z])/g, '-').toLowerCase();
 }
+
+/** `InferenceApp` → `INFERENCE_APP`. */
+export function constantName(kind: string): string {
+  return fileName(kind).replaceAll('-', '_').toUpperCase();
+}

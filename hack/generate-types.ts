@@ -20,8 +20,8 @@ export function emitTypes(crd: Crd, head: string): string {
     `  apiVersion: '${crd.group}/${crd.version}';`,
     `  kind: '${crd.kind}';`,
     '  metadata: ObjectMeta;',
-    `  spec: ${typeOf(spec, 'spec', `${crd.kind}`, names)};`,
-    `  status?: ${typeOf(status, 'status', `${crd.kind}`, names)};`,
+    `  spec: ${typeOf(spec, 'spec', crd.kind, names)};`,
+    `  status?: ${typeOf(status, 'status', crd.kind, names)};`,
     '}',
   ].join('\n');
   const parts = [...names.byName.values()].map((entry) => entry.text);

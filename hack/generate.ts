@@ -2,7 +2,9 @@
 // generate [--check]: makes everything that comes from the CRD manifests. --check writes nothing and exits 1 on drift.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { CRD_FILES, fileName, loadCrd } from './generate-schema.ts';
+import { emitShapes } from './generate-shapes.ts';
 import { emitTypes } from './generate-types.ts';
+import { emitValidators, emitValidatorTypes } from './generate-validators.ts';
 
 const root = new URL('../', import.meta.url);
 
@@ -15,6 +17,10 @@ export function generate(): Map<string, string> {
   const crds = CRD_FILES.map((file) => loadCrd(root, file));
   const files = new Map<string, string>();
   for (const crd of crds) files.set(`crds/${fileName(crd.kind)}.gen.ts`, emitTypes(crd, head(crd.file)));
+  const all = head(CRD_FILES.join(' and '));
+  files.set('crds/shapes.gen.ts', emitShapes(crds, all));
+  files.set('crds/validators.gen.js', emitValidators(crds, all));
+  files.set('crds/validators.gen.d.ts', emitValidatorTypes(crds, all));
   return files;
 }
 

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+const text = { type: 'string' } as const;
+const texts = { type: 'object', additionalProperties: text } as const;
+
+/**
+ * ObjectMeta as far as a person may write it. A CRD can't describe it, so the API server's own rules are repeated here;
+ * label and annotation syntax is checked by crds/metadata.ts.
+ */
+export const OBJECT_META = {
+  type: 'object',
+  required: ['name'],
+  properties: {
+    generateName: { type: 'string', maxLength: 63 },
+    namespace: { type: 'string', maxLength: 63, pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$' },
+    labels: texts,
+    annotations: texts,
+    finalizers: { type: 'array', items: text },
+    ownerReferences: { type: 'array', items: { type: 'object', required: ['apiVersion', 'kind', 'name', 'uid'] } },
+    uid: text,
+    resourceVersion: text,
+    selfLink: text,
+    creationTimestamp: text,
+    deletionTimestamp: text,
+    generation: { type: 'integer' },
+    deletionGracePeriodSeconds: { type: 'integer' },
+    managedFields: { type: 'array' },
+  },
+} as const;
+
+/** Members of ObjectMeta; any other is an unknown field. */
+export const OBJECT_META_FIELDS: readonly string[] = ['name', ...Object.keys(OBJECT_META.properties)];

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Ajv } from 'ajv';
+import standaloneModule from 'ajv/dist/standalone/index.js';
+import type { Crd, Schema } from './generate-schema.ts';
+import { OBJECT_META } from './generate-object-meta.ts';
+
+// AJV is CommonJS: Node hands out module.exports as the default import, the function is its member.
+const standaloneCode = standaloneModule.default;
+
+/** JavaScript source of one AJV validator per kind; nothing is compiled at run time. */
+export function emitValidators(crds: readonly Crd[], head: string): string {
+  const ajv = new Ajv({
+    allErrors: true,
+    verbose: true,
+    allowUnionTypes: true,
+    code: { source: true, esm: true, lines: true },
+  });
+  const names: Record<string, string> = {};
+  for (const crd of crds) {
+    ajv.addSchema(rootSchema(crd), crd.kind);
+    names[`is${crd.kind}`] = crd.kind;
+  }
+  return head + withImports(standaloneCode(ajv, names));
+}
+
+/** Declarations beside the JavaScript. */
+export function emitValidatorTypes(crds: readonly Crd[], head: string): string {
+  const lines = crds.map((crd) => `export const is${crd.kind}: ValidateFunction;`);
+  return `${head}import type { ValidateFunction } from 'ajv';\n\n${lines.join('\n')}\n`;
+}
+
+/** AJV writes CommonJS requires even into ES modules (ajv issue 2209); they become imports. */
+function withImports(code: string): string {
+  const imports = new Set<string>();
+  const body = code.replaceAll(/require\("(ajv\/dist\/runtime\/(\w+))"\)/g, (_all, path: string, name: string) => {
+    imports.add(`import ${name} from '${path}.js';`);
+    return name;
+  });
+  if (body.includes('require(')) throw new Error('the validators would need require()');
+  return `${[...imports].sort().join('\n')}\n${body}\n`;
+}
+
+function rootSchema(crd: Crd): object {
+  const properties = crd.schema.properties ?? {};
+  // status is left out: the API server drops it from a create or update before it validates.
+  const { name } = properties.metadata?.properties ?? {};
+  if (!name || !properties.spec) throw new Error(`${crd.file}: must have metadata.name and spec`);
+  return {
+    type: 'object',
+    required: ['apiVersion', 'kind', 'metadata', 'spec'],
+    properties: {
+      apiVersion: { type: 'string', enum: [`${crd.group}/${crd.version}`] },
+      kind: { type: 'string', enum: [crd.kind] },
+      metadata: { ...OBJECT_META, properties: { ...OBJECT_META.properties, name: jsonSchema(name) } },
+      spec: jsonSchema(properties.spec),
+    },
+  };
+}
+
+const COPIED = [
+  'enum',
+  'pattern',
+  'minLength',
+  'maxLength',
+  'minimum',
+  'maximum',
+  'minItems',
+  'maxItems',
+  'maxProperties',
+] as const;
+
+/**
+ * One node as JSON Schema. Unknown members, defaults, list-maps and CEL rules are not AJV's: crds/validate.ts does them
+ * the way the API server does. Integer formats say no more than minimum and maximum.
+ */
+function jsonSchema(schema: Schema): object {
+  const type = schema['x-kubernetes-int-or-string'] ? ['integer', 'string'] : schema.type;
+  const copied = COPIED.filter((key) => schema[key] !== undefined).map((key) => [key, schema[key]]);
+  const properties = Object.entries(schema.properties ?? {}).map(([key, sub]) => [key, jsonSchema(sub)]);
+  return {
+    type,
+    ...Object.fromEntries(copied),
+    ...(schema.required ? { required: schema.required } : {}),
+    ...(schema.properties ? { properties: Object.fromEntries(properties) } : {}),
+    ...(schema.additionalProperties ? { additionalProperties: jsonSchema(schema.additionalProperties) } : {}),
+    ...(schema.items ? { items: jsonSchema(schema.items) } : {}),
+  };
+}
