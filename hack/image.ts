@@ -2,7 +2,17 @@
 // image NAME DIR OUT.tar [ENTRYPOINT...]: packs a folder as a container image, without Docker and without a registry.
 // The result is a docker-archive: `ctr images import`, `docker load`, `podman load` and `kind load image-archive` take it.
 import { createHash } from 'node:crypto';
-import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { writeTar, type TarEntry } from './tar.ts';
 
@@ -26,7 +36,8 @@ const defaultPath = '/usr/local/bin:/usr/bin:/bin';
 
 /** Writes `out`; the same spec gives the same bytes. */
 export function packImage(spec: ImageSpec, out: string): void {
-  if (!nameRule.test(spec.name)) throw new Error(`image: ${JSON.stringify(spec.name)} is no image name; use for example penstock/gateway:dev`);
+  if (!nameRule.test(spec.name))
+    throw new Error(`image: ${JSON.stringify(spec.name)} is no image name; use for example penstock/gateway:dev`);
   mkdirSync(dirname(out), { recursive: true });
   const work = mkdtempSync(join(dirname(out), '.image-'));
   try {
@@ -34,7 +45,14 @@ export function packImage(spec: ImageSpec, out: string): void {
       const path = join(work, `layer-${index}.tar`);
       return { name: `layer-${index}.tar`, path, digest: writeArchive(path, entries) };
     });
-    const config = Buffer.from(JSON.stringify(imageConfig(spec, layers.map((layer) => layer.digest))));
+    const config = Buffer.from(
+      JSON.stringify(
+        imageConfig(
+          spec,
+          layers.map((layer) => layer.digest),
+        ),
+      ),
+    );
     const configName = `${createHash('sha256').update(config).digest('hex')}.json`;
     const manifest = [{ Config: configName, RepoTags: [spec.name], Layers: layers.map((layer) => layer.name) }];
     writeArchive(out, [
@@ -71,7 +89,7 @@ function writeArchive(path: string, entries: readonly TarEntry[]): string {
   try {
     writeTar((chunk) => {
       digest.update(chunk);
-      for (let at = 0; at < chunk.length; ) at += writeSync(file, chunk, at);
+      for (let at = 0; at < chunk.length;) at += writeSync(file, chunk, at);
     }, entries);
   } finally {
     closeSync(file);

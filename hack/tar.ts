@@ -5,7 +5,12 @@ import { closeSync, openSync, readSync, statSync } from 'node:fs';
 
 /** `source`: the bytes, or the path of a file on disk that holds them. `path`: relative, with `/`, without `.` or `..`. */
 export type TarEntry =
-  | { readonly kind: 'file'; readonly path: string; readonly source: Uint8Array | string; readonly executable?: boolean }
+  | {
+      readonly kind: 'file';
+      readonly path: string;
+      readonly source: Uint8Array | string;
+      readonly executable?: boolean;
+    }
   | { readonly kind: 'dir'; readonly path: string; readonly sticky?: boolean }
   | { readonly kind: 'link'; readonly path: string; readonly target: string };
 
@@ -36,7 +41,7 @@ function withParents(entries: readonly TarEntry[]): Map<string, TarEntry> {
     if (known && !(known.kind === 'dir' && entry.kind === 'dir')) throw new Error(`tar: ${entry.path} comes twice`);
     all.set(entry.path, entry);
   }
-  for (const path of [...all.keys()]) {
+  for (const { path } of entries) {
     const parts = path.split('/');
     for (let depth = 1; depth < parts.length; depth++) {
       const parent = parts.slice(0, depth).join('/');
@@ -87,7 +92,8 @@ function copyFile(sink: Sink, path: string, size: number): void {
 
 function header(path: string, type: string, mode: number, size: number, target: string): Uint8Array {
   const [prefix, name] = splitPath(path);
-  if (Buffer.byteLength(target) > nameBytes) throw new Error(`tar: link target ${target} is longer than ${nameBytes} bytes`);
+  if (Buffer.byteLength(target) > nameBytes)
+    throw new Error(`tar: link target ${target} is longer than ${nameBytes} bytes`);
   const bytes = Buffer.alloc(block);
   const octal = (value: number, at: number, digits: number): void => {
     bytes.write(value.toString(8).padStart(digits, '0'), at, 'ascii');

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+import { defineConfig } from 'vitest/config';
+
+const seconds = 1000;
+const folders = '{crds,lib,operator,webhook,gateway,worker-runtime,deploy,native,hack}';
+const servers = ['test/servers/setup.ts'];
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        // Beside the code: no servers, no processes. One context for all files, so they leave no global state.
+        test: { name: 'unit', include: [`${folders}/**/*.test.ts`], isolate: false, testTimeout: 10 * seconds },
+      },
+      {
+        test: {
+          name: 'conformance',
+          include: ['test/conformance/**/*.test.ts'],
+          globalSetup: servers,
+          testTimeout: 60 * seconds,
+          hookTimeout: 60 * seconds,
+        },
+      },
+      {
+        // Processes of their own: these tests kill servers, count sockets and wait for leases. Two at a time on two cores.
+        test: {
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          globalSetup: servers,
+          pool: 'forks',
+          maxWorkers: 2,
+          testTimeout: 120 * seconds,
+          hookTimeout: 120 * seconds,
+        },
+      },
+      {
+        // On a real node, one after another; its own set-up brings the node up.
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: 300 * seconds,
+          hookTimeout: 300 * seconds,
+        },
+      },
+    ],
+  },
+});
