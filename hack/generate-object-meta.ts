@@ -12,7 +12,12 @@ export const OBJECT_META = {
   required: ['name'],
   properties: {
     generateName: { type: 'string', maxLength: 63 },
-    namespace: { type: 'string', maxLength: 63, pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$' },
+    namespace: {
+      type: 'string',
+      maxLength: 63,
+      pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$',
+      description: 'Name of a namespace: a DNS label.',
+    },
     labels: texts,
     annotations: texts,
     finalizers: { type: 'array', items: text },

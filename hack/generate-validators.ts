@@ -29,6 +29,8 @@ export function emitValidatorTypes(crds: readonly Crd[], head: string): string {
   return `${head}import type { ValidateFunction } from 'ajv';\n\n${lines.join('\n')}\n`;
 }
 
+const NAME = 'A DNS label: lower-case letters, digits and -, no dots, at most 40 characters.';
+
 /** AJV writes CommonJS requires even into ES modules (ajv issue 2209); they become imports. */
 function withImports(code: string): string {
   const imports = new Set<string>();
@@ -51,7 +53,10 @@ function rootSchema(crd: Crd): object {
     properties: {
       apiVersion: { type: 'string', enum: [`${crd.group}/${crd.version}`] },
       kind: { type: 'string', enum: [crd.kind] },
-      metadata: { ...OBJECT_META, properties: { ...OBJECT_META.properties, name: jsonSchema(name) } },
+      metadata: {
+        ...OBJECT_META,
+        properties: { ...OBJECT_META.properties, name: { ...jsonSchema(name), description: NAME } },
+      },
       spec: jsonSchema(properties.spec),
     },
   };
@@ -80,6 +85,8 @@ function jsonSchema(schema: Schema): object {
   return {
     type,
     ...Object.fromEntries(copied),
+    // Shown as the fix when the pattern does not match: a regular expression alone is no clear answer.
+    ...(schema.pattern ? { description: schema.description } : {}),
     ...(schema.required ? { required: schema.required } : {}),
     ...(schema.properties ? { properties: Object.fromEntries(properties) } : {}),
     ...(schema.additionalProperties ? { additionalProperties: jsonSchema(schema.additionalProperties) } : {}),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // generate [--check]: makes everything that comes from the CRD manifests. --check writes nothing and exits 1 on drift.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { emitDocs } from './generate-docs.ts';
 import { CRD_FILES, fileName, loadCrd } from './generate-schema.ts';
 import { emitShapes } from './generate-shapes.ts';
 import { emitTypes } from './generate-types.ts';
@@ -21,6 +22,7 @@ export function generate(): Map<string, string> {
   files.set('crds/shapes.gen.ts', emitShapes(crds, all));
   files.set('crds/validators.gen.js', emitValidators(crds, all));
   files.set('crds/validators.gen.d.ts', emitValidatorTypes(crds, all));
+  files.set('docs/api.md', emitDocs(crds));
   return files;
 }
 
