@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// summary SUITE...: adds up the tallies that hack/test.ts left in dist/test-results and ends with the line
+// "N passed, N failed". Exit code 1 when anything failed or a named suite left no tally.
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export interface Tally {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+  /** Why `failed` is more than the failed tests: a file that would not load, a run that died. */
+  readonly problems: readonly string[];
+}
+
+/** What we read of Vitest's JSON report. */
+interface Report {
+  readonly success?: boolean;
+  readonly testResults?: readonly {
+    readonly name?: string;
+    readonly status?: string;
+    readonly assertionResults?: readonly { readonly status?: string }[];
+  }[];
+}
+
+const folder = fileURLToPath(new URL('../dist/test-results', import.meta.url));
+
+export const reportFile = (suite: string): string => join(folder, `${suite}.json`);
+const tallyFile = (suite: string): string => join(folder, `${suite}.tally.json`);
+
+/**
+ * Counts one run. `report` is the text of Vitest's JSON report, undefined when it wrote none; `exitCode` is null when a
+ * signal ended it. A run that is not a clean success counts at least one failure, whatever its report says.
+ */
+export function tallyRun(report: string | undefined, exitCode: number | null): Tally {
+  const parsed = parseReport(report);
+  if (parsed === undefined)
+    return { passed: 0, failed: 1, skipped: 0, problems: [`left no readable report (exit code ${exitCode})`] };
+  const files = parsed.testResults ?? [];
+  const count = (...statuses: string[]): number =>
+    files.flatMap((file) => file.assertionResults ?? []).filter((test) => statuses.includes(test.status ?? '')).length;
+  const problems = files
+    .filter((file) => file.status === 'failed' && !file.assertionResults?.some((test) => test.status === 'failed'))
+    .map((file) => `${file.name ?? 'a file'} failed outside its tests`);
+  const [passed, failedTests] = [count('passed'), count('failed')];
+  if (failedTests + problems.length === 0) {
+    if (passed === 0) problems.push('ran no test');
+    else if (exitCode !== 0 || parsed.success !== true)
+      problems.push(`all tests passed, but the run failed (exit code ${exitCode})`);
+  }
+  return {
+    passed,
+    failed: failedTests + problems.length,
+    skipped: count('pending', 'skipped', 'todo', 'disabled'),
+    problems,
+  };
+}
+
+function parseReport(report: string | undefined): Report | undefined {
+  try {
+    const parsed: unknown = JSON.parse(report ?? '');
+    return typeof parsed === 'object' && parsed !== null ? parsed : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** `undefined` stands for a suite that should have run and left nothing; it counts as one failure. */
+export function addUp(tallies: readonly (Tally | undefined)[]): Tally {
+  const missing: Tally = { passed: 0, failed: 1, skipped: 0, problems: ['did not run'] };
+  return tallies
+    .map((tally) => tally ?? missing)
+    .reduce(
+      (sum, tally) => ({
+        passed: sum.passed + tally.passed,
+        failed: sum.failed + tally.failed,
+        skipped: sum.skipped + tally.skipped,
+        problems: [...sum.problems, ...tally.problems],
+      }),
+      { passed: 0, failed: 0, skipped: 0, problems: [] },
+    );
+}
+
+/** The closing line; skipped tests are named only when there are any. */
+export function closingLine(tally: Tally): string {
+  return `${tally.passed} passed, ${tally.failed} failed${tally.skipped > 0 ? `, ${tally.skipped} skipped` : ''}`;
+}
+
+export function forgetTally(suite: string): void {
+  rmSync(tallyFile(suite), { force: true });
+  rmSync(reportFile(suite), { force: true });
+}
+
+export function keepTally(suite: string, tally: Tally): void {
+  mkdirSync(dirname(tallyFile(suite)), { recursive: true });
+  writeFileSync(tallyFile(suite), JSON.stringify(tally));
+}
+
+function readTally(suite: string): Tally | undefined {
+  try {
+    return JSON.parse(readFileSync(tallyFile(suite), 'utf8')) as Tally;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Prints one line per suite and the closing line; returns the exit code. */
+export function summarise(suites: readonly string[]): number {
+  const tallies = suites.map(readTally);
+  console.log('');
+  for (const [index, suite] of suites.entries()) {
+    const tally = addUp([tallies[index]]);
+    console.log(`${suite}: ${[closingLine(tally), ...tally.problems].join('; ')}`);
+  }
+  const sum = addUp(tallies);
+  console.log(closingLine(sum));
+  return sum.failed === 0 && suites.length > 0 ? 0 : 1;
+}
+
+if (import.meta.main) process.exitCode = summarise(process.argv.slice(2));
