@@ -21,6 +21,8 @@ export type UnitPhase =
   | 'Succeeded'
   | 'Failed';
 
+export type UnitTrouble = 'Unschedulable' | 'ImagePull' | 'Config';
+
 export interface UnitObservation {
   readonly unit: string;
   readonly revision: string;
@@ -28,11 +30,17 @@ export interface UnitObservation {
   readonly phase: UnitPhase;
   /** Unix ms. */
   readonly createdAt: number;
+  /** Unix ms since which it has a place to run (a node; for a process: its start). Absent = it still waits for one. */
+  readonly scheduledAt?: number;
+  /** Unix ms at which its model first ran; waiting for a node and pulling an image lie before it. */
+  readonly startedAt?: number;
   /** Processes or pods that are ready: > 0 forbids removal even when retired, since Job status lags pods. */
   readonly ready: number;
   readonly retired: boolean;
   /** Why it is not running, for people: unschedulable, image pull, exit code. */
   readonly message?: string;
+  /** What keeps it from starting, for programs; `message` says it in words. */
+  readonly trouble?: UnitTrouble;
   /** Its removal was asked for and is under way. */
   readonly leaving: boolean;
 }
