@@ -13,6 +13,8 @@ import type { INFERENCE_APP_RULES } from './shapes.gen.ts';
 
 const worker = twin<InferenceAppWorker>;
 const spec = twin<InferenceAppSpec>;
+/** Ops port of a unit in a pod; the model server shares the pod's address. */
+const UNIT_OPS_PORT = 9464;
 const RESERVED: readonly string[] = RESERVED_APP_NAMES;
 
 /** One twin per CEL rule of the manifest, keyed by its text: a rule without a twin does not compile. */
@@ -71,6 +73,7 @@ export const INFERENCE_APP_TWINS: Readonly<Record<(typeof INFERENCE_APP_RULES)[n
   'has(self.configMapRef) != has(self.secretRef)': twin<InferenceAppEnvFrom>(
     (self) => (self.configMapRef === undefined) !== (self.secretRef === undefined),
   ),
+  'self != 9464': twin<number>((self) => self !== UNIT_OPS_PORT),
   'self.minUnits <= self.maxUnits': twin<InferenceAppScaling>((self) => self.minUnits <= self.maxUnits),
   'self.all(p, self.exists_one(q, q.name == p.name))': twin<InferenceAppPlacement[]>(
     (self) => new Set(self.map((placement) => placement.name)).size === self.length,

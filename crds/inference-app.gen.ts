@@ -40,8 +40,8 @@ export interface InferenceAppSpec {
   scaling: InferenceAppScaling;
   /**
    * Placements in order of preference; the order is the priority. This version uses the first one that exists and
-   * allows the app's namespace, and lists the further ones in status.unsupportedFields. Not used in standalone
-   * mode.
+   * allows the app's namespace, and lists the others in status.unsupportedFields. Absent = the placement called
+   * default. Not used in standalone mode.
    */
   placements?: InferenceAppPlacement[];
 }
@@ -168,7 +168,7 @@ export interface InferenceAppSecretRef {
 
 /** Sidecar only. Where and how the model server takes requests. */
 export interface InferenceAppServer {
-  /** Port on which the model server listens, on the loopback or pod address. */
+  /** Port on which the model server listens, on the loopback or pod address. 9464 is the unit's own. */
   port: number;
   /**
    * Path, with query if need be, to which each request's body is sent.

@@ -408,6 +408,11 @@ export const INFERENCE_APP_RULES = [
     "message": "exactly one of configMapRef and secretRef must be specified"
   },
   {
+    "at": "spec.worker.server.port",
+    "rule": "self != 9464",
+    "message": "port must not be 9464, on which the unit itself shows its health and metrics"
+  },
+  {
     "at": "spec.scaling",
     "rule": "self.minUnits <= self.maxUnits",
     "message": "minUnits must be at most maxUnits",
