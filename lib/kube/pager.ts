@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { KubeClient, ListOptions } from './client.ts';
+import { isExpired } from './errors.ts';
+import type { Resource } from './resource.ts';
+import type { KubeObject } from './types.ts';
+
+/** client-go's page size: keeps one answer small for the server and for our heap. */
+export const PAGE_LIMIT = 500;
+
+export interface Listing<T extends KubeObject> {
+  readonly items: readonly T[];
+  /** Where a watch continues from. */
+  readonly resourceVersion: string;
+}
+
+/**
+ * All objects, page by page, as of one resourceVersion. A continue token that expires on the way (compaction between two pages)
+ * starts over without pages, as client-go does: a second paged attempt could expire just the same.
+ */
+export async function listAll<T extends KubeObject>(
+  client: KubeClient,
+  resource: Resource,
+  options: Omit<ListOptions, 'continueToken'> = {},
+): Promise<Listing<T>> {
+  try {
+    return await listPages<T>(client, resource, { ...options, limit: options.limit ?? PAGE_LIMIT });
+  } catch (err) {
+    if (!isExpired(err)) throw err;
+    return listPages<T>(client, resource, { ...options, limit: undefined });
+  }
+}
+
+async function listPages<T extends KubeObject>(
+  client: KubeClient,
+  resource: Resource,
+  options: ListOptions,
+): Promise<Listing<T>> {
+  const items: T[] = [];
+  let continueToken: string | undefined;
+  for (;;) {
+    const page = await client.list<T>(resource, { ...options, continueToken });
+    for (const item of page.items) items.push(item);
+    if (page.continueToken === undefined) return { items, resourceVersion: page.resourceVersion };
+    continueToken = page.continueToken;
+  }
+}
