@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Logger } from '#base/logger.ts';
+import { LEASE_BATCH_MAX } from '#base/wire/broker.ts';
+import type { CompleteCall, WireHeld } from '#base/wire/broker.ts';
+import type { Broker } from '../broker/broker-client.ts';
+import type { Payloads } from '../broker/payloads.ts';
+import { BrokerError, TokenRefused, describe } from '../errors.ts';
+import type { Outcome } from '../executor.ts';
+import { inChunks } from './held.ts';
+
+/** What became of an outcome; 'undelivered' = the lease will run out. */
+export type Delivery = 'committed' | 'failed' | 'requeued' | 'released' | 'cancelled' | 'lost' | 'undelivered';
+
+export interface CommitterDeps {
+  readonly broker: Broker;
+  readonly payloads: Payloads;
+  readonly logger: Logger;
+  /** Ends repeats when the unit has no time left. */
+  readonly signal: AbortSignal;
+  readonly onRefused: (err: TokenRefused) => void;
+}
+
+type Completion = CompleteCall['results'][number];
+
+interface Pending {
+  readonly completion: Completion;
+  readonly settle: (delivery: Delivery) => void;
+}
+
+/** Hands outcomes to the gateway. Results that are ready in the same turn of the event loop (a batch) travel in one call. */
+export class Committer {
+  readonly #deps: CommitterDeps;
+  #pending: Pending[] = [];
+
+  constructor(deps: CommitterDeps) {
+    this.#deps = deps;
+  }
+
+  /** Resolves when the request is off this unit's hands. Never rejects. */
+  async commit(held: WireHeld, outcome: Outcome): Promise<Delivery> {
+    try {
+      if (outcome.kind === 'returned') return await this.release([held]);
+      if (outcome.kind === 'failed') return await this.#fail(held, outcome.failure);
+      return await this.#complete(held, outcome);
+    } catch (err) {
+      return this.#undelivered(err, held);
+    }
+  }
+
+  /** Gives leases back, no budget charged. */
+  async release(leases: readonly WireHeld[]): Promise<Delivery> {
+    try {
+      for (const chunk of inChunks(leases, LEASE_BATCH_MAX))
+        await this.#deps.broker.release({ leases: chunk }, this.#deps.signal);
+      return 'released';
+    } catch (err) {
+      return this.#undelivered(err, leases[0]);
+    }
+  }
+
+  async #fail(held: WireHeld, cause: { kind: 'handler' | 'input' | 'timeout'; message: string }): Promise<Delivery> {
+    const { outcome } = await this.#deps.broker.fail({ ...held, cause }, this.#deps.signal);
+    return outcome;
+  }
+
+  async #complete(held: WireHeld, outcome: Extract<Outcome, { kind: 'succeeded' }>): Promise<Delivery> {
+    const { payloads, signal } = this.#deps;
+    let completion: Completion;
+    try {
+      const result = await payloads.store(held, outcome, signal);
+      completion = { ...held, result, service_micros: outcome.serviceMicros };
+    } catch (err) {
+      if (!(err instanceof BrokerError)) throw err;
+      return await this.#fail(held, { kind: 'handler', message: `the result could not be stored: ${err.message}` });
+    }
+    return await new Promise((settle) => {
+      this.#pending.push({ completion, settle });
+      if (this.#pending.length === 1) setImmediate(() => this.#flush());
+    });
+  }
+
+  #flush(): void {
+    const batch = this.#pending;
+    this.#pending = [];
+    for (const chunk of inChunks(batch, LEASE_BATCH_MAX)) void this.#send(chunk);
+  }
+
+  async #send(chunk: readonly Pending[]): Promise<void> {
+    try {
+      const reply = await this.#deps.broker.complete(
+        { results: chunk.map(({ completion }) => completion) },
+        this.#deps.signal,
+      );
+      const outcomes = new Map(reply.results.map(({ id, outcome }) => [id, outcome]));
+      for (const { completion, settle } of chunk) settle(outcomes.get(completion.id) ?? 'lost');
+    } catch (err) {
+      // One result that the gateway refuses must not take the others of its call along.
+      if (err instanceof BrokerError && chunk.length > 1) for (const one of chunk) await this.#send([one]);
+      else for (const { completion, settle } of chunk) settle(this.#undelivered(err, completion));
+    }
+  }
+
+  #undelivered(err: unknown, held: WireHeld | undefined): Delivery {
+    if (err instanceof TokenRefused) this.#deps.onRefused(err);
+    this.#deps.logger.warn({ id: held?.id, err: describe(err) }, 'an outcome could not be delivered');
+    return 'undelivered';
+  }
+}
