@@ -50,7 +50,9 @@ export interface Attempt {
 
 /** How often a request may be tried again. Two budgets: errors of the handler, and units lost under it. */
 export interface RetryBudget {
+  /** Attempts that may end by an error of the handler, the first included: 1 = never again. */
   readonly maxAttempts: number;
+  /** Lost units that are forgiven: 0 = the first loss ends it. */
   readonly maxLosses: number;
 }
 
@@ -208,23 +210,44 @@ export interface PurgeStep {
 export type Durability = 'fsync' | 'everysec' | 'none';
 
 export interface LeaseQueue {
-  /** Atomic per request; the order of outcomes is that of the requests. Returns after the write is as durable as `durability()` says. */
+  /**
+   * Atomic per request; the order of outcomes is that of the requests. Returns after the write is as durable as `durability()` says.
+   * The repeat of a call (same id) answers `queued` with the record as it is. The body object of a request that joined or conflicts
+   * has no owner: the next sweep answers its key; that of a `closed` one is the caller's to delete.
+   */
   enqueue(requests: readonly NewRequest[], now?: number): Promise<readonly EnqueueOutcome[]>;
   lease(request: LeaseRequest, now?: number): Promise<LeaseAnswer>;
-  extend(app: string, unit: string, held: readonly Held[], leaseMs: number, now?: number): Promise<readonly ExtendOutcome[]>;
-  /** Accepts a result also after its lease ran out, as long as the request was not leased again. */
+  extend(
+    app: string,
+    unit: string,
+    held: readonly Held[],
+    leaseMs: number,
+    now?: number,
+  ): Promise<readonly ExtendOutcome[]>;
+  /**
+   * Accepts a result also after its lease ran out, as long as the request was not leased again. A result that comes after a cancel
+   * is dropped: 'cancelled', and that is the final state.
+   */
   complete(app: string, unit: string, done: readonly Completion[], now?: number): Promise<readonly CommitOutcome[]>;
   /** A handler error (or bad input: ends at once). Requeues with the original order key while the budget lasts. */
   fail(app: string, unit: string, held: Held, cause: Cause, now?: number): Promise<FailOutcome>;
   /** Gives leases back unfinished: requeued with the original order key, no budget charged. */
-  release(app: string, unit: string, held: readonly Held[], now?: number): Promise<readonly ('requeued' | 'lost' | 'cancelled')[]>;
+  release(
+    app: string,
+    unit: string,
+    held: readonly Held[],
+    now?: number,
+  ): Promise<readonly ('requeued' | 'lost' | 'cancelled')[]>;
   get(app: string, id: string): Promise<RequestRecord | undefined>;
   cancel(app: string, id: string, now?: number): Promise<CancelOutcome>;
   /**
    * Ends leases and deadlines that have passed, forgets units unseen for long, re-keys work of revisions without a unit, in bounded
    * steps. Answers when the next call is due (absent: nothing is scheduled). `current`: the current revision of each app known.
    */
-  expire(current: ReadonlyMap<string, string>, now?: number): Promise<{ readonly nextAt?: number; readonly expired: number }>;
+  expire(
+    current: ReadonlyMap<string, string>,
+    now?: number,
+  ): Promise<{ readonly nextAt?: number; readonly expired: number }>;
   /** 'busy' while the unit holds a live lease; else the unit can never lease or extend again. Unknown units are retired too. */
   retire(app: string, unit: string, now?: number): Promise<'retired' | 'busy'>;
   demand(app: string): Promise<AppDemand>;
@@ -232,7 +255,10 @@ export interface LeaseQueue {
   sweep(limit: number, now?: number): Promise<readonly string[]>;
   /** Object keys were deleted; a key that is not acknowledged comes again in a later sweep or purge step. */
   forget(keys: readonly string[]): Promise<void>;
-  /** Names an object that an attempt may leave behind: a minted upload. Swept when its attempt does not commit it. */
+  /**
+   * Names an object that an attempt may leave behind: a minted upload, one key per attempt. Swept when its attempt does not commit it,
+   * an hour after the last note at the earliest (the upload URL must not live longer). False: the token holds no running lease.
+   */
   noteObject(app: string, id: string, token: LeaseToken, key: string, now?: number): Promise<boolean>;
   /** One bounded step of removing an app: closes it for new work, cancels what is queued, waits for leases, removes records and keys. */
   purge(app: string, limit: number, now?: number): Promise<PurgeStep>;

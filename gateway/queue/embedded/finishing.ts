@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+import type {
+  CancelOutcome,
+  Cause,
+  CommitOutcome,
+  Completion,
+  ExtendOutcome,
+  FailOutcome,
+  Held,
+} from '../lease-queue.ts';
+import { payloadMeta } from '../stored-request.ts';
+import type { StoredRequest } from '../stored-request.ts';
+import { CANCELLED_MESSAGE, dropLease, endAttempt, finish, heldBy, matches, requeue, spendLoss } from './step.ts';
+import type { Step } from './step.ts';
+import { RESULT } from './store.ts';
+
+export function extend(step: Step, unit: string, held: readonly Held[], leaseMs: number): ExtendOutcome[] {
+  const known = step.app.units.get(unit);
+  if (known === undefined || known.retired) return held.map(({ id }) => ({ id, ok: false }));
+  step.app.units.touch(known, step.now);
+  step.store.saveUnit(step.app.stored.uid, known);
+  return held.map((one) => extendOne(step, unit, one, leaseMs));
+}
+
+function extendOne(step: Step, unit: string, held: Held, leaseMs: number): ExtendOutcome {
+  const request = heldBy(step, unit, held);
+  if (request === undefined) return { id: held.id, ok: false };
+  const expiresAt = step.now + leaseMs;
+  step.app.leases.put({ request, at: expiresAt });
+  step.store.saveRequest(request, expiresAt);
+  return { id: held.id, ok: true, expiresAt, ...(request.cancelRequested ? { cancel: true } : {}) };
+}
+
+export function complete(step: Step, unit: string, done: Completion): CommitOutcome {
+  const live = step.app.live.get(done.id);
+  if (live === undefined) return repeated(step, unit, done);
+  if (!matches(live, unit, done)) return 'lost';
+  if (live.state === 'queued') {
+    // The lease ran out and nobody has it yet: the work is done, so it leaves the queue.
+    step.app.unqueue(live);
+  } else if (live.cancelRequested) {
+    endAttempt(step, live, { kind: 'released', message: CANCELLED_MESSAGE });
+    finish(step, live, 'cancelled');
+    return 'cancelled';
+  } else {
+    dropLease(step, live);
+  }
+  live.result = payloadMeta(done.result);
+  live.serviceMicros = done.serviceMicros;
+  step.store.putPayload(live.id, RESULT, done.result.inline);
+  finish(step, live, 'succeeded');
+  return 'committed';
+}
+
+/** The request is final: the same call again, a cancel that came first, or a token that is none. */
+function repeated(step: Step, unit: string, done: Completion): CommitOutcome {
+  const request = finalRequest(step, done.id);
+  if (request === undefined || !matches(request, unit, done)) return 'lost';
+  if (request.state === 'succeeded') return 'committed';
+  return request.state === 'cancelled' ? 'cancelled' : 'lost';
+}
+
+function finalRequest(step: Step, id: string): StoredRequest | undefined {
+  const found = step.store.request(id)?.request;
+  return found?.app === step.app.stored.uid ? found : undefined;
+}
+
+export function fail(step: Step, unit: string, held: Held, cause: Cause): FailOutcome {
+  const request = heldBy(step, unit, held);
+  if (request === undefined) return 'lost';
+  endAttempt(step, request, cause);
+  request.nonce = '';
+  if (cause.kind === 'released') return requeue(step, request);
+  if (cause.kind === 'lost') return spendLoss(step, request);
+  request.failures++;
+  if (request.cancelRequested) return requeue(step, request);
+  if (cause.kind !== 'input' && request.failures < request.maxAttempts) return requeue(step, request);
+  request.deadLetter = cause.kind !== 'input';
+  finish(step, request, 'failed');
+  return 'failed';
+}
+
+export function release(step: Step, unit: string, held: Held): 'requeued' | 'lost' | 'cancelled' {
+  const request = heldBy(step, unit, held);
+  if (request === undefined) return 'lost';
+  endAttempt(step, request, { kind: 'released', message: '' });
+  request.nonce = '';
+  return requeue(step, request);
+}
+
+export function cancel(step: Step, id: string): CancelOutcome {
+  const live = step.app.live.get(id);
+  if (live === undefined) return finalRequest(step, id) === undefined ? 'unknown' : 'final';
+  if (live.state === 'queued') {
+    step.app.unqueue(live);
+    finish(step, live, 'cancelled');
+    return 'cancelled';
+  }
+  if (!live.cancelRequested) {
+    live.cancelRequested = true;
+    step.store.saveRequest(live, step.app.leases.get(live.id)?.at ?? step.now);
+  }
+  return 'cancelling';
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+import { LANES } from '../lease-queue.ts';
+import type { Lane, Lease, LeaseAnswer, LeaseRequest } from '../lease-queue.ts';
+import { LEASE_EXPIRY_BUDGET, OVERDUE_STEP, REKEY_STEP } from '../limits.ts';
+import type { StoredRequest } from '../stored-request.ts';
+import { stayOrLeave } from '../verdict.ts';
+import { rekey } from './expiring.ts';
+import { endOverdue, finish, recordOf } from './step.ts';
+import type { Step } from './step.ts';
+import type { Unit } from './units.ts';
+
+/** A waiting unit is seen every few seconds: writing that down less often saves a commit and costs no more than these ms of precision. */
+const SEEN_WRITE_MS = 5_000;
+
+export function lease(step: Step, request: LeaseRequest): LeaseAnswer {
+  const { units, stored } = step.app;
+  endOverdue(step, OVERDUE_STEP);
+  if (stored.phase === 2 || units.get(request.unit)?.retired === true) return { leases: [], verdict: 'refused' };
+  const { unit, changed } = announce(step, request);
+  rekey(step, request.currentRevision, REKEY_STEP);
+  const lanes = LANES.filter((lane) => request.lanes.includes(lane));
+  const leases = request.desiredState === 'Paused' || step.app.closed ? [] : take(step, request, unit, lanes);
+  const idled = markIdle(unit, leases.length, step.now);
+  const verdict = stayOrLeave(request, {
+    holds: unit.leases,
+    waiting: lanes.some((lane) => step.app.pending.next(lane, request.revision) !== undefined),
+    live: units.live(request.currentRevision),
+    idleSince: unit.idleSince,
+    now: step.now,
+    closed: step.app.closed,
+  });
+  if (verdict.leave) units.retire(unit.unit, step.now);
+  if (changed || idled || verdict.leave) step.store.saveUnit(stored.uid, unit);
+  return {
+    leases,
+    verdict: verdict.leave ? 'leave' : 'stay',
+    ...(verdict.recheckAt === undefined ? {} : { recheckAt: verdict.recheckAt }),
+  };
+}
+
+function announce(step: Step, request: LeaseRequest): { readonly unit: Unit; readonly changed: boolean } {
+  const seenBefore = step.app.units.get(request.unit)?.lastSeenAt ?? 0;
+  const { unit, joined } = step.app.units.seen(request.unit, request.revision, step.now);
+  // With one more in the house another one may leave.
+  if (joined && request.floor > 0) step.emit({ type: 'ready', app: request.app });
+  return { unit, changed: joined || step.now - seenBefore >= SEEN_WRITE_MS };
+}
+
+/** Idle time starts when a unit asks in vain for the first time after its last lease, not when it was given that one. */
+function markIdle(unit: Unit, given: number, now: number): boolean {
+  const before = unit.idleSince;
+  if (given > 0) unit.idleSince = 0;
+  else if (unit.leases === 0 && unit.idleSince === 0) unit.idleSince = now;
+  return unit.idleSince !== before;
+}
+
+function take(step: Step, request: LeaseRequest, unit: Unit, lanes: readonly Lane[]): Lease[] {
+  const leases: Lease[] = [];
+  let budget = LEASE_EXPIRY_BUDGET;
+  while (leases.length < request.max) {
+    const next = nextOf(step, request.revision, lanes);
+    if (next === undefined) break;
+    step.app.unqueue(next);
+    if (next.deadline === 0 || next.deadline > step.now) {
+      leases.push(give(step, request, unit, next, request.nonces[leases.length] ?? ''));
+      continue;
+    }
+    finish(step, next, 'expired');
+    if (--budget === 0) {
+      // Enough for one call; the event brings the unit back for the rest.
+      step.emit({ type: 'ready', app: request.app });
+      break;
+    }
+  }
+  return leases;
+}
+
+/** Lanes in order: online work goes before batch work. */
+function nextOf(step: Step, revision: string, lanes: readonly Lane[]): StoredRequest | undefined {
+  for (const lane of lanes) {
+    const next = step.app.pending.next(lane, revision);
+    if (next !== undefined) return next;
+  }
+  return undefined;
+}
+
+function give(step: Step, request: LeaseRequest, unit: Unit, next: StoredRequest, nonce: string): Lease {
+  const expiresAt = step.now + request.leaseMs;
+  next.state = 'leased';
+  next.epoch++;
+  next.nonce = nonce;
+  next.unit = unit.unit;
+  next.leasedAt = step.now;
+  unit.leases++;
+  step.app.leases.put({ request: next, at: expiresAt });
+  step.store.saveRequest(next, expiresAt);
+  return { id: next.id, token: { epoch: next.epoch, nonce }, record: recordOf(step, next), expiresAt };
+}

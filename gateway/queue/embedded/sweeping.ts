@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { PurgeStep } from '../lease-queue.ts';
+import { OBJECT_GRACE_MS, OVERDUE_STEP, REOFFER_MS, SWEEP_RECORDS } from '../limits.ts';
+import type { StoredRequest } from '../stored-request.ts';
+import { endOverdue, finish } from './step.ts';
+import type { Step } from './step.ts';
+import type { QueueStore, StoredObjectKey } from './store.ts';
+
+/** Removes records past their retention and judges noted objects; answers keys to delete, each again after a while unless forgotten. */
+export function sweep(store: QueueStore, limit: number, now: number): string[] {
+  for (const id of store.pastRetention(now, SWEEP_RECORDS)) remove(store, store.request(id)?.request, now);
+  for (const object of store.undecided(now, limit)) judge(store, object, now);
+  return offer(store, store.doomed(now, limit), now);
+}
+
+function remove(store: QueueStore, request: StoredRequest | undefined, now: number): void {
+  if (request === undefined) return;
+  for (const key of [request.fixed.body.key, request.result?.key])
+    if (key !== undefined) store.doom(request.app, key, now);
+  store.deleteRequest(request);
+}
+
+/** Kept while its attempt may still commit it; the record's own once it has; else nobody's. */
+function judge(store: QueueStore, object: StoredObjectKey, now: number): void {
+  const request = store.request(object.id)?.request;
+  if (request?.result?.key === object.key) store.deleteObject(object.app, object.key);
+  else if (request?.finishedAt === 0 && request.epoch === object.epoch) store.noteObject(object, now + OBJECT_GRACE_MS);
+  else store.doom(object.app, object.key, now);
+}
+
+function offer(store: QueueStore, objects: readonly StoredObjectKey[], now: number): string[] {
+  for (const object of objects) store.doom(object.app, object.key, now + REOFFER_MS);
+  return objects.map((object) => object.key);
+}
+
+/** One step of removing an app: close, cancel what is queued, wait for leases, then records, then keys, then the app itself. */
+export function purge(step: Step, limit: number): PurgeStep {
+  const { app, store, now } = step;
+  if (app.stored.phase === 2) return { done: true, orphans: [] };
+  if (app.stored.phase === 0) setPhase(step, 1);
+  endOverdue(step, OVERDUE_STEP);
+  if (cancelQueued(step, limit) > 0 || app.leases.size > 0) return { done: false, orphans: [] };
+  for (const id of store.requestsOf(app.stored.uid, limit)) remove(store, store.request(id)?.request, now);
+  const orphans = offer(store, store.objectsOf(app.stored.uid, limit), now);
+  if (orphans.length > 0 || store.requestsOf(app.stored.uid, 1).length > 0) return { done: false, orphans };
+  store.deleteUnitsOf(app.stored.uid);
+  setPhase(step, 2);
+  return { done: true, orphans: [] };
+}
+
+function cancelQueued(step: Step, limit: number): number {
+  let cancelled = 0;
+  for (const revision of step.app.pending.revisions()) {
+    for (const request of step.app.pending.ofRevision(revision, limit - cancelled)) {
+      step.app.unqueue(request);
+      finish(step, request, 'cancelled');
+      cancelled++;
+    }
+  }
+  return cancelled;
+}
+
+function setPhase(step: Step, phase: 1 | 2): void {
+  step.app.stored.phase = phase;
+  step.app.stored.phaseAt = step.now;
+  step.store.saveApp(step.app.stored);
+  // Units that wait for work hear that they may leave.
+  step.emit({ type: 'ready', app: step.app.stored.uid });
+}

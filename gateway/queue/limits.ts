@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Bounds of the lease queue, one place for both drivers (Lua gets them interpolated). Times in milliseconds. */
+
+/** Requests of one enqueue call. More would block Redis for longer than a lease renewal can bear. */
+export const MAX_ENQUEUE = 1_000;
+
+/** Requests that one script run takes; a longer enqueue is cut into several runs. */
+export const ENQUEUE_CHUNK = 64;
+
+/** Leases, extensions or completions of one call: no unit runs more side by side, and 256 answers with 16 KiB bodies are 4 MiB. */
+export const MAX_BATCH = 256;
+
+/** Requests whose deadline passed that one lease call clears away before it gives up and is woken again. */
+export const LEASE_EXPIRY_BUDGET = 256;
+
+/** Overdue leases ended in passing by lease, retire and purge: normally none, so the bound only shapes a mass loss. */
+export const OVERDUE_STEP = 64;
+
+/** Items of each kind that one expire step of one app ends. */
+export const EXPIRE_STEP = 256;
+
+/** Requests of a revision without units that one lease call moves to the current one; expire moves EXPIRE_STEP. */
+export const REKEY_STEP = 64;
+
+/** Ended attempts kept in a record; releases are not budgeted, so the timeline needs a bound of its own. The newest stay. */
+export const MAX_ATTEMPTS_KEPT = 32;
+
+/** Length of a cause's message. */
+export const MAX_MESSAGE_CHARS = 2_048;
+
+/** A unit unseen for so long that holds nothing is gone: far above the 5 s at which a waiting one is seen, and above any lease. */
+export const UNIT_SILENT_MS = 15 * 60_000;
+
+/** A unit that holds leases yet was not seen is looked at again after this; its leases run out first. */
+export const UNIT_RECHECK_MS = 60_000;
+
+/** How long a retired unit is remembered, so that a late call of it is still refused: longer than any session token lives. */
+export const RETIRED_MEMORY_MS = 24 * 3_600_000;
+
+/** How long a purged app stays closed: covers every gateway that has not heard of its deletion yet. */
+export const TOMBSTONE_MS = 7 * 24 * 3_600_000;
+
+/** An object noted for an attempt is not judged earlier: its upload URL may still be used. */
+export const OBJECT_GRACE_MS = 3_600_000;
+
+/** An object key that was answered by a sweep and not acknowledged comes again after this. */
+export const REOFFER_MS = 60_000;
+
+/** Finished records that one sweep call removes, whatever number of object keys they yield. */
+export const SWEEP_RECORDS = 2_048;
+
+/** Longest lease: more would outlast UNIT_SILENT_MS. */
+export const MAX_LEASE_MS = 10 * 60_000;
+
+export const PRIORITY_LIMIT = 1_000;
+
+/** Deadlines lie below 2^42 ms (May 2109): together with 2 001 priorities they fit the 53 exact bits of a double. */
+export const DEADLINE_LIMIT = 2 ** 42 - 1;
