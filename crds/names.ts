@@ -31,6 +31,8 @@ export const LABELS = {
   unit: `${GROUP}/unit`,
   revision: `${GROUP}/revision`,
   placement: `${GROUP}/placement`,
+  /** Spot or OnDemand, from the placement. */
+  pricing: `${GROUP}/pricing`,
 } as const;
 
 /** Value of {@link LABELS.managedBy}. */

@@ -56,7 +56,7 @@ export function noteFailures(memory: AppMemory, fleet: Fleet, late: readonly Ret
 function hasRecovered(memory: AppMemory, fleet: Fleet, now: number): boolean {
   const { lastFailureAt } = memory;
   if (memory.failures === 0 || lastFailureAt === undefined) return false;
-  const newer = (unit: UnitObservation): boolean => unit.createdAt >= lastFailureAt;
+  const newer = (unit: UnitObservation): boolean => unit.createdAt > lastFailureAt;
   const proven = (unit: UnitObservation): boolean => newer(unit) && now - unit.createdAt >= HEALTHY_AFTER_MS;
   return fleet.succeeded.some(newer) || fleet.serving.some(proven);
 }
