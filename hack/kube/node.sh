@@ -135,7 +135,10 @@ make_image() { # make_image NAME DIR [ENTRYPOINT...]
   rm "$state/image.tar"
 }
 
-load_image() { "$bin/ctr" -a "$socket" -n k8s.io images import --all-platforms "$1" >/dev/null; }
+load_image() { # its words only when it fails: on a cgroup v1 machine each call prints a deprecation warning
+  local said
+  said=$("$bin/ctr" -a "$socket" -n k8s.io images import --all-platforms "$1" 2>&1) || { say "cannot load $1: $said"; return 1; }
+}
 
 stop_node() { # pods first, while containerd still knows them; then the kubelet can't bring them back
   local task name pid
