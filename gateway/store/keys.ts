@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+import { storeError } from './errors.ts';
+
+/** First segment of every key. A layout that reads differently gets another one. */
+export const LAYOUT_VERSION = 1;
+/** Name of the object that says which layout a store has; not a key that anyone may use. */
+export const LAYOUT_KEY = 'layout.json';
+
+/** Below the 1 024 bytes of S3, with room for a deployment's own prefix. */
+const KEY_MAX = 512;
+/** A segment is a file name in the local driver: below the 255 bytes of Linux, with room for a suffix. */
+const SEGMENT = /^[A-Za-z0-9._-]{1,200}$/;
+
+/** A Kubernetes uid (a UUID today, opaque by its API) or the uid that standalone keeps. */
+const APP_UID = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+/** UUIDv7 (RFC 9562 §5.7) in lower case. */
+const REQUEST_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+/** 64 random bits in hex. */
+const NONCE = /^[0-9a-f]{16}$/;
+
+/** The key of a request's body: v1/<uid>/bodies/<id>. */
+export function bodyKey(app: string, id: string): string {
+  return `${appPrefix(app)}bodies/${part('request id', id, REQUEST_ID)}`;
+}
+
+/** The key of one attempt's result, named by its lease token: v1/<uid>/results/<id>/<epoch>.<nonce>. */
+export function resultKey(app: string, id: string, token: { readonly epoch: number; readonly nonce: string }): string {
+  if (!Number.isSafeInteger(token.epoch) || token.epoch < 1) {
+    throw storeError('bad-key', `epoch ${token.epoch} is not a positive integer`, { field: 'epoch' });
+  }
+  const attempt = `${token.epoch}.${part('nonce', token.nonce, NONCE)}`;
+  return `${appPrefix(app)}results/${part('request id', id, REQUEST_ID)}/${attempt}`;
+}
+
+/** What every object of an app starts with. */
+export function appPrefix(app: string): string {
+  return `v${LAYOUT_VERSION}/${part('app uid', app, APP_UID)}/`;
+}
+
+/** @throws StoreError `bad-key` unless the key has safe segments only: no escape from the store is left to any driver. */
+export function checkKey(key: string): string {
+  const why = keyProblem(key);
+  if (why !== undefined) throw storeError('bad-key', why, { field: 'key' });
+  return key;
+}
+
+/** A prefix may end anywhere inside a key, also at a slash or before the first character. */
+export function checkPrefix(prefix: string): string {
+  if (prefix !== '') checkKey(/[/.]$/.test(prefix) ? `${prefix}x` : prefix);
+  return prefix;
+}
+
+function keyProblem(key: string): string | undefined {
+  if (key.length === 0 || key.length > KEY_MAX) return `an object key has 1 to ${KEY_MAX} characters`;
+  if (key === LAYOUT_KEY) return `${LAYOUT_KEY} is the store's own`;
+  const bad = key.split('/').find((segment) => !SEGMENT.test(segment) || segment === '.' || segment === '..');
+  if (bad === undefined) return undefined;
+  return `an object key has segments of 1 to 200 of A-Z a-z 0-9 . _ - between slashes, none of them . or .., not ${JSON.stringify(bad.slice(0, 40))}`;
+}
+
+function part(name: string, value: string, pattern: RegExp): string {
+  if (pattern.test(value)) return value;
+  throw storeError('bad-key', `${name} ${JSON.stringify(value.slice(0, 80))} does not match ${pattern.source}`, {
+    field: name,
+  });
+}
