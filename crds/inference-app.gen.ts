@@ -352,7 +352,7 @@ export interface InferenceAppOverrides {
 
 /** Observed state, written by the operator. Times are absolute; counts are refreshed at most once per 15 s. */
 export interface InferenceAppStatus {
-  /** metadata.generation that this status speaks of. */
+  /** Generation of the spec (metadata.generation) that this status speaks of. */
   observedGeneration?: number;
   /**
    * Ready serves or sleeps, Scaling has units on their way, Held can't start the units it wants (the reason says
@@ -413,6 +413,6 @@ export interface InferenceAppCondition {
   message: string;
   /** When status last changed. */
   lastTransitionTime: string;
-  /** metadata.generation that this condition speaks of. */
+  /** Generation of the spec (metadata.generation) that this condition speaks of. */
   observedGeneration?: number;
 }

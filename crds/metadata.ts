@@ -12,12 +12,23 @@ const MAX_LABEL_VALUE = 63;
 const MAX_ANNOTATIONS_BYTES = 256 * 1024;
 
 /**
- * Syntax of labels and annotations, which the API server checks outside of any CRD. Members of another type than string
+ * Syntax of labels, annotations and finalizers, which the API server checks outside of any CRD. Members of another type than string
  * are the schema's to report.
  */
 export function metadataErrors(metadata: unknown): FieldError[] {
   if (!isRecord(metadata)) return [];
-  return [...labelErrors(texts(metadata.labels)), ...annotationErrors(texts(metadata.annotations))];
+  return [
+    ...labelErrors(texts(metadata.labels)),
+    ...annotationErrors(texts(metadata.annotations)),
+    ...finalizerErrors(metadata.finalizers),
+  ];
+}
+
+function finalizerErrors(finalizers: unknown): FieldError[] {
+  if (!Array.isArray(finalizers)) return [];
+  return finalizers
+    .filter((name): name is string => typeof name === 'string' && !isQualifiedName(name))
+    .map((name) => badName('metadata.finalizers', name));
 }
 
 function texts(map: unknown): [string, string][] {
@@ -53,7 +64,7 @@ function annotationErrors(annotations: readonly [string, string][]): FieldError[
 }
 
 function badName(path: string, key: string): FieldError {
-  return { path, message: `key ${echo(key)} must be a name such as example.com/team: letters, digits, -, _ and .` };
+  return { path, message: `${echo(key)} must be a name such as example.com/team: letters, digits, -, _ and .` };
 }
 
 function isQualifiedName(key: string): boolean {

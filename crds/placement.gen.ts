@@ -124,7 +124,7 @@ export interface PlacementPreference {
 
 /** Observed state, written by the operator. */
 export interface PlacementStatus {
-  /** metadata.generation that this status speaks of. */
+  /** Generation of the spec (metadata.generation) that this status speaks of. */
   observedGeneration?: number;
   /** Open takes units, Misconfigured can't (the reason says why). */
   state?: 'Open' | 'Misconfigured';
@@ -148,6 +148,6 @@ export interface PlacementCondition {
   message: string;
   /** When status last changed. */
   lastTransitionTime: string;
-  /** metadata.generation that this condition speaks of. */
+  /** Generation of the spec (metadata.generation) that this condition speaks of. */
   observedGeneration?: number;
 }

@@ -6,6 +6,8 @@ export interface Shape {
   /** Of a map with free keys: the shape of each value. */
   values?: Shape;
   items?: Shape;
+  /** Anything may be below: members of metadata, which Kubernetes itself describes. */
+  free?: true;
   default?: unknown;
   list?: 'set' | 'map';
   /** Of a list-map: the members that make an item's key. */

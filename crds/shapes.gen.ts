@@ -11,20 +11,57 @@ export const INFERENCE_APP_SHAPE: Shape = {
     "metadata": {
       "properties": {
         "name": {},
-        "generateName": {},
-        "namespace": {},
-        "labels": {},
-        "annotations": {},
-        "finalizers": {},
-        "ownerReferences": {},
-        "uid": {},
-        "resourceVersion": {},
-        "selfLink": {},
-        "creationTimestamp": {},
-        "deletionTimestamp": {},
-        "generation": {},
-        "deletionGracePeriodSeconds": {},
-        "managedFields": {}
+        "generateName": {
+          "free": true
+        },
+        "namespace": {
+          "free": true
+        },
+        "labels": {
+          "free": true
+        },
+        "annotations": {
+          "free": true
+        },
+        "finalizers": {
+          "free": true
+        },
+        "ownerReferences": {
+          "items": {
+            "properties": {
+              "apiVersion": {},
+              "kind": {},
+              "name": {},
+              "uid": {},
+              "controller": {},
+              "blockOwnerDeletion": {}
+            }
+          }
+        },
+        "uid": {
+          "free": true
+        },
+        "resourceVersion": {
+          "free": true
+        },
+        "selfLink": {
+          "free": true
+        },
+        "creationTimestamp": {
+          "free": true
+        },
+        "deletionTimestamp": {
+          "free": true
+        },
+        "generation": {
+          "free": true
+        },
+        "deletionGracePeriodSeconds": {
+          "free": true
+        },
+        "managedFields": {
+          "free": true
+        }
       }
     },
     "spec": {
@@ -450,20 +487,57 @@ export const PLACEMENT_SHAPE: Shape = {
     "metadata": {
       "properties": {
         "name": {},
-        "generateName": {},
-        "namespace": {},
-        "labels": {},
-        "annotations": {},
-        "finalizers": {},
-        "ownerReferences": {},
-        "uid": {},
-        "resourceVersion": {},
-        "selfLink": {},
-        "creationTimestamp": {},
-        "deletionTimestamp": {},
-        "generation": {},
-        "deletionGracePeriodSeconds": {},
-        "managedFields": {}
+        "generateName": {
+          "free": true
+        },
+        "namespace": {
+          "free": true
+        },
+        "labels": {
+          "free": true
+        },
+        "annotations": {
+          "free": true
+        },
+        "finalizers": {
+          "free": true
+        },
+        "ownerReferences": {
+          "items": {
+            "properties": {
+              "apiVersion": {},
+              "kind": {},
+              "name": {},
+              "uid": {},
+              "controller": {},
+              "blockOwnerDeletion": {}
+            }
+          }
+        },
+        "uid": {
+          "free": true
+        },
+        "resourceVersion": {
+          "free": true
+        },
+        "selfLink": {
+          "free": true
+        },
+        "creationTimestamp": {
+          "free": true
+        },
+        "deletionTimestamp": {
+          "free": true
+        },
+        "generation": {
+          "free": true
+        },
+        "deletionGracePeriodSeconds": {
+          "free": true
+        },
+        "managedFields": {
+          "free": true
+        }
       }
     },
     "spec": {

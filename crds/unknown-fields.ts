@@ -7,19 +7,24 @@ import type { Shape } from './shape.ts';
 /** Most unknown fields that are reported; a document of nothing else is no use to list. */
 const MAX_REPORTED = 32;
 
-/** Members that the schema does not know, each with the name that was probably meant. */
+/** Shape of a scalar, and of everything below one: no member is known. */
+const SCALAR: Shape = {};
+
+/**
+ * Members that the schema does not know, each with the name that was probably meant. As in the API server's strict
+ * decoding, an object where the schema wants a scalar or a list has unknown members, too.
+ */
 export function unknownFields(root: Shape, doc: unknown): FieldError[] {
   const errors: FieldError[] = [];
   const visit = (shape: Shape, value: unknown, path: string): void => {
-    if (errors.length >= MAX_REPORTED) return;
-    if (Array.isArray(value)) {
-      const { items } = shape;
-      if (items) value.forEach((item, index) => visit(items, item, element(path, index)));
-    } else if (isRecord(value)) {
+    if (shape.free || errors.length >= MAX_REPORTED) return;
+    if (Array.isArray(value)) value.forEach((item, index) => visit(shape.items ?? SCALAR, item, element(path, index)));
+    else if (isRecord(value)) {
+      const { properties = {}, values } = shape;
       for (const [key, sub] of Object.entries(value)) {
-        const known = shape.properties && Object.hasOwn(shape.properties, key) ? shape.properties[key] : shape.values;
+        const known = Object.hasOwn(properties, key) ? properties[key] : values;
         if (known) visit(known, sub, member(path, key));
-        else if (shape.properties) errors.push(unknown(root, shape.properties, path, key));
+        else errors.push(unknown(root, properties, path, key));
       }
     }
   };

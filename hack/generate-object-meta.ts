@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 const text = { type: 'string' } as const;
+const truth = { type: 'boolean' } as const;
 const texts = { type: 'object', additionalProperties: text } as const;
 
 /**
@@ -21,7 +22,21 @@ export const OBJECT_META = {
     labels: texts,
     annotations: texts,
     finalizers: { type: 'array', items: text },
-    ownerReferences: { type: 'array', items: { type: 'object', required: ['apiVersion', 'kind', 'name', 'uid'] } },
+    ownerReferences: {
+      type: 'array',
+      items: {
+        type: 'object',
+        required: ['apiVersion', 'kind', 'name', 'uid'],
+        properties: {
+          apiVersion: text,
+          kind: text,
+          name: text,
+          uid: text,
+          controller: truth,
+          blockOwnerDeletion: truth,
+        },
+      },
+    },
     uid: text,
     resourceVersion: text,
     selfLink: text,
@@ -33,5 +48,15 @@ export const OBJECT_META = {
   },
 } as const;
 
-/** Members of ObjectMeta; any other is an unknown field. */
-export const OBJECT_META_FIELDS: readonly string[] = ['name', ...Object.keys(OBJECT_META.properties)];
+/** Shape of metadata: its members are known, what is below them is not looked into, owner references excepted. */
+export function metadataShape(): object {
+  const references = Object.keys(OBJECT_META.properties.ownerReferences.items.properties);
+  const free = Object.keys(OBJECT_META.properties).map((field) => [field, { free: true }]);
+  return {
+    properties: {
+      name: {},
+      ...Object.fromEntries(free),
+      ownerReferences: { items: { properties: Object.fromEntries(references.map((field) => [field, {}])) } },
+    },
+  };
+}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Crd, Schema } from './generate-schema.ts';
-import { OBJECT_META_FIELDS } from './generate-object-meta.ts';
+import { metadataShape } from './generate-object-meta.ts';
 import { constantName } from './generate-schema.ts';
 
 /** TypeScript source with, per kind, the shape that normalisation walks and the CEL rules that pure functions mirror. */
@@ -21,8 +21,7 @@ function print(value: unknown): string {
 
 /** Shape of a whole object: metadata gets the members that every Kubernetes object has. */
 function rootShape(schema: Schema): object {
-  const metadata = { properties: Object.fromEntries(OBJECT_META_FIELDS.map((field) => [field, {}])) };
-  return shapeOf(schema, { metadata });
+  return shapeOf(schema, { metadata: metadataShape() });
 }
 
 function shapeOf(schema: Schema, fixed: Record<string, object> = {}): object {

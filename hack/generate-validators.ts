@@ -20,7 +20,7 @@ export function emitValidators(crds: readonly Crd[], head: string): string {
     ajv.addSchema(rootSchema(crd), crd.kind);
     names[`is${crd.kind}`] = crd.kind;
   }
-  return head + withImports(standaloneCode(ajv, names));
+  return head + selfContained(standaloneCode(ajv, names));
 }
 
 /** Declarations beside the JavaScript. */
@@ -31,15 +31,21 @@ export function emitValidatorTypes(crds: readonly Crd[], head: string): string {
 
 const NAME = 'A DNS label: lower-case letters, digits and -, no dots, at most 40 characters.';
 
-/** AJV writes CommonJS requires even into ES modules (ajv issue 2209); they become imports. */
-function withImports(code: string): string {
-  const imports = new Set<string>();
-  const body = code.replaceAll(/require\("(ajv\/dist\/runtime\/(\w+))"\)/g, (_all, path: string, name: string) => {
-    imports.add(`import ${name} from '${path}.js';`);
-    return name;
-  });
+/** Length as the API server counts it, in code points: what AJV's own helper of this name does. */
+const LENGTH = `function ucs2length(text) {
+  let length = 0;
+  for (const _ of text) length++;
+  return length;
+}`;
+
+/**
+ * AJV writes CommonJS requires even into ES modules (ajv issue 2209), and Node, esbuild and vitest each import such a
+ * module's default in their own way. The one helper that these schemas need is written out instead.
+ */
+function selfContained(code: string): string {
+  const body = code.replaceAll('require("ajv/dist/runtime/ucs2length").default', 'ucs2length');
   if (body.includes('require(')) throw new Error('the validators would need require()');
-  return `${[...imports].sort().join('\n')}\n${body}\n`;
+  return `${LENGTH}\n${body}\n`;
 }
 
 function rootSchema(crd: Crd): object {
