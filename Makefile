@@ -50,7 +50,7 @@ verify: $(STAMP) ## regenerate, format, lint, types, dead exports; fails on any 
 
 images: $(STAMP) ## container images without Docker, as archives in dist/images
 	@hack/ensure images
-	@hack/node hack/image.ts
+	@hack/node hack/images.ts
 
 clean: ## remove what the targets made here (not the caches)
 	rm -rf dist demo-out .data coverage

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// summary SUITE...: adds up the tallies that hack/test.ts left in dist/test-results and ends with the line
-// "N passed, N failed". Exit code 1 when anything failed or a named suite left no tally.
+// summary [SUITE...]: adds up the tallies that hack/test.ts left in dist/test-results (of all suites when none is named)
+// and ends with the line "N passed, N failed". Exit code 1 when anything failed or a suite left no tally.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -117,4 +117,7 @@ export function summarise(suites: readonly string[]): number {
   return sum.failed === 0 && suites.length > 0 ? 0 : 1;
 }
 
-if (import.meta.main) process.exitCode = summarise(process.argv.slice(2));
+if (import.meta.main) {
+  const named = process.argv.slice(2);
+  process.exitCode = summarise(named.length > 0 ? named : ['unit', 'conformance', 'integration', 'e2e']);
+}
