@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { InferenceAppCondition } from '#crds/inference-app.gen.ts';
 import type { ConditionType, Reason } from '#crds/names.ts';
+import { mergeConditions } from '#kube/conditions.ts';
 
-/** Longest message that leaves for a status or an Event; a status is no log. The schema allows 4096, Events 1024. */
-const MAX_MESSAGE = 1000;
+/** Longest sentence that leaves for a status or an Event; a status is no log. The schema allows 1024, and so do Events. */
+const MAX_SENTENCE = 1000;
 
 export interface Finding {
   readonly type: ConditionType;
@@ -12,21 +13,17 @@ export interface Finding {
   readonly message: string;
 }
 
-/** The findings as conditions: lastTransitionTime moves only when `status` does. Order is by type, so that equal sets are equal. */
+/** Exactly the findings as conditions, each keeping its lastTransitionTime while its status stays; sorted by type. */
 export function toConditions(
   findings: readonly Finding[],
   previous: readonly InferenceAppCondition[] | undefined,
   generation: number | undefined,
   now: number,
 ): InferenceAppCondition[] {
-  return findings
-    .map((finding): InferenceAppCondition => {
-      const before = previous?.find((condition) => condition.type === finding.type);
-      const since = before?.status === finding.status ? before.lastTransitionTime : timestamp(now);
-      const condition = { ...finding, message: shorten(finding.message), lastTransitionTime: since };
-      return generation === undefined ? condition : { ...condition, observedGeneration: generation };
-    })
-    .toSorted((a, b) => (a.type < b.type ? -1 : 1));
+  const types = new Set<string>(findings.map((finding) => finding.type));
+  const inputs = findings.map((finding) => ({ ...finding, observedGeneration: generation }));
+  const ours = (previous ?? []).filter((condition) => types.has(condition.type));
+  return mergeConditions(ours, inputs, now).toSorted((a, b) => (a.type < b.type ? -1 : 1));
 }
 
 /** RFC 3339 in whole seconds, as Kubernetes writes its times. */
@@ -35,5 +32,5 @@ export function timestamp(ms: number): string {
 }
 
 export function shorten(text: string): string {
-  return text.length <= MAX_MESSAGE ? text : `${text.slice(0, MAX_MESSAGE - 1)}…`;
+  return text.length <= MAX_SENTENCE ? text : `${text.slice(0, MAX_SENTENCE - 1).toWellFormed()}…`;
 }

@@ -14,22 +14,18 @@ export function observeUnit(job: Job, pods: readonly Pod[]): UnitObservation {
   const pod = newest(pods);
   const ready = Math.max(status?.ready ?? 0, pods.filter((candidate) => isTrue(candidate, 'Ready')).length);
   const phase = phaseOf(job, ready);
-  const found = phase === 'Failed' ? failure(job, pod) : phase === 'Starting' ? obstacle(pod) : {};
-  const scheduledAt = pod === undefined ? undefined : timeOf(trueCondition(pod, 'PodScheduled')?.lastTransitionTime);
-  const startedAt = pod === undefined ? undefined : modelStart(pod);
   return {
     unit: metadata.name,
     revision: labels[LABELS.revision] ?? '',
     placement: labels[LABELS.placement] ?? '',
     phase,
     createdAt: timeOf(metadata.creationTimestamp) ?? 0,
-    ...(scheduledAt === undefined ? {} : { scheduledAt }),
-    ...(startedAt === undefined ? {} : { startedAt }),
     // A finished Job has no ready pod, whatever a late status says.
-    ready: phase === 'Succeeded' || phase === 'Failed' ? 0 : ready,
+    ready: isFinished(job) ? 0 : ready,
     retired: metadata.annotations?.[ANNOTATIONS.retired] !== undefined,
     leaving: metadata.deletionTimestamp !== undefined,
-    ...found,
+    ...(pod === undefined ? {} : times(pod)),
+    ...found(job, pod, phase),
   };
 }
 
@@ -44,7 +40,18 @@ function phaseOf(job: Job, ready: number): UnitPhase {
   return ready > 0 ? 'Running' : 'Starting';
 }
 
+function times(pod: Pod): Pick<UnitObservation, 'scheduledAt' | 'startedAt'> {
+  const scheduledAt = timeOf(trueCondition(pod, 'PodScheduled')?.lastTransitionTime);
+  const startedAt = modelStart(pod);
+  return { ...(scheduledAt === undefined ? {} : { scheduledAt }), ...(startedAt === undefined ? {} : { startedAt }) };
+}
+
 type Found = Pick<UnitObservation, 'message' | 'trouble'>;
+
+function found(job: Job, pod: Pod | undefined, phase: UnitPhase): Found {
+  if (phase === 'Failed') return failure(job, pod);
+  return phase === 'Starting' ? obstacle(pod) : {};
+}
 
 /** What keeps a pod from starting, if anything. */
 function obstacle(pod: Pod | undefined): Found {

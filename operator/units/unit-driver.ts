@@ -52,8 +52,8 @@ export interface UnitObservation {
 export interface UnitDriver {
   observe(appUid: string, namespace: string): Promise<readonly UnitObservation[]>;
   create(plan: UnitPlan): Promise<void>;
-  /** Marks a unit as retired by the gateway: from here on it may be removed. */
-  markRetired(namespace: string, unit: string): Promise<void>;
+  /** Marks a unit as retired by the gateway: from here on it may be removed. `reason` is one word for people and dashboards. */
+  markRetired(namespace: string, unit: string, reason?: string): Promise<void>;
   remove(namespace: string, unit: string): Promise<void>;
   /** Called when something about a unit of this app changed; answers the way to stop. */
   onChange(listener: (appUid: string) => void): () => void;
