@@ -237,24 +237,25 @@ export interface InferenceAppRequest {
    */
   resultRetentionSeconds: number;
   /**
-   * Two separate budgets; a request that has used up either one has failed.
+   * Two separate budgets of a request, for errors and for lost workers.
    * @default {}
    */
   retry: InferenceAppRetry;
 }
 
 /**
- * Two separate budgets; a request that has used up either one has failed.
+ * Two separate budgets of a request, for errors and for lost workers.
  * @default {}
  */
 export interface InferenceAppRetry {
   /**
-   * Attempts that may end with an error of the handler or model server, the first included.
+   * Attempts, the first included, that may end with an error of the handler or model server before the request
+   * fails. An input that the handler calls bad fails at once.
    * @default 3
    */
   maxAttempts: number;
   /**
-   * Attempts that may be lost with their worker (crash, preemption, expired lease).
+   * Attempts that may be lost with their worker (crash, preemption, expired lease); one more fails the request.
    * @default 5
    */
   maxLosses: number;
