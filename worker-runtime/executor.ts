@@ -9,6 +9,7 @@ export interface WorkItem {
   /** 1 for the first. A request that was tried before runs alone, so that one that kills its host takes no neighbour along. */
   readonly attempt: number;
   readonly timeoutMs: number;
+  readonly traceparent?: string;
   /** Aborts when the client cancelled. */
   readonly signal: AbortSignal;
 }

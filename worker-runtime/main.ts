@@ -50,20 +50,26 @@ const assets = {
   thread: new URL(import.meta.url.endsWith('.ts') ? './thread-entry.ts' : './thread-entry.js', import.meta.url),
   python: new URL('./python/penstock_worker.py', import.meta.url),
 };
-const code = await runUnit({
-  config,
-  clock: systemClock,
-  random: systemRandom,
-  logger,
-  registry,
-  createExecutor: (identity) => createExecutor({ config, identity, assets, clock: systemClock, logger }),
-  stop: stop.signal,
-  onReady: (now) => {
-    ready = now;
-  },
-});
-await ops.close();
-process.exit(code);
+try {
+  const code = await runUnit({
+    config,
+    clock: systemClock,
+    random: systemRandom,
+    logger,
+    registry,
+    createExecutor: (identity) => createExecutor({ config, identity, assets, clock: systemClock, logger }),
+    stop: stop.signal,
+    onReady: (now) => {
+      ready = now;
+    },
+  });
+  await ops.close();
+  process.exit(code);
+} catch (err) {
+  logger.error({ err }, 'unit cannot end in order');
+  // exit() waits for threads; this does not.
+  process.kill(process.pid, 'SIGKILL');
+}
 
 function readConfig(): UnitConfig {
   try {

@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { parentPort } from 'node:worker_threads';
 import { isObject } from '#base/json.ts';
 import { InputError } from './handler.ts';
-import type { Handler, HandlerRequest, HandlerResult } from './handler.ts';
+import type { Handler, HandlerRequest, HandlerResult, HandlerResults } from './handler.ts';
 import type { Answer, Ask, ItemAnswer, Message, WireError } from './hosts/protocol.ts';
 
 const port = parentPort;
@@ -25,7 +25,10 @@ const serve = async ({ head, parts }: { head: Ask; parts: readonly Uint8Array[] 
       answer = ok(head.id, {});
     } else answer = await predict(head, parts);
   } catch (err) {
-    answer = { head: { re: head.id, ok: false, error: errorOf(err) }, parts: [] };
+    const error = errorOf(err);
+    // The cause travels without its stack; whoever debugs the handler finds that in the unit's log.
+    if (error.kind === 'handler') console.error(err);
+    answer = { head: { re: head.id, ok: false, error }, parts: [] };
   }
   // Copies, so that the handler may keep what it returned.
   const copies = answer.parts.map((part) => new Uint8Array(part));
@@ -76,7 +79,7 @@ async function predict(ask: Extract<Ask, { op: 'predict' }>, parts: readonly Uin
     const results: unknown = await handler?.predict(batch);
     if (!Array.isArray(results) || results.length !== batch.length)
       throw new TypeError(`predict must return an array of ${batch.length} results, one for each request`);
-    const settled = await Promise.allSettled(results as readonly (HandlerResult | undefined)[]);
+    const settled = await Promise.allSettled((results as HandlerResults).map(async (result) => result));
     const encoded = settled.map((one) => (one.status === 'fulfilled' ? encode(one.value) : failed(one.reason)));
     return ok(
       ask.id,

@@ -75,8 +75,9 @@ export async function runUnit(deps: UnitDeps): Promise<number> {
   } finally {
     deps.onReady(false);
     await setReady(config.readyFile, false);
-    await executor.close();
     await transport.close();
+    // Rejects when a thread hangs in native code, in which case only a signal ends the process.
+    await executor.close();
   }
 }
 

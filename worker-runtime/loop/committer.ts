@@ -4,7 +4,7 @@ import { LEASE_BATCH_MAX } from '#base/wire/broker.ts';
 import type { CompleteCall, WireHeld } from '#base/wire/broker.ts';
 import type { Broker } from '../broker/broker-client.ts';
 import type { Payloads } from '../broker/payloads.ts';
-import { BrokerError, TokenRefused, describe } from '../errors.ts';
+import { BrokerError, TokenRefused, clip, describe } from '../errors.ts';
 import type { Outcome } from '../executor.ts';
 import { inChunks } from './held.ts';
 
@@ -20,11 +20,15 @@ export interface CommitterDeps {
   readonly onRefused: (err: TokenRefused) => void;
 }
 
+/** What the gateway takes as a content type: it becomes a response header. */
+const MEDIA_TYPE = /^[A-Za-z0-9!#$&^_.+-]+\/[A-Za-z0-9!#$&^_.+-]+[ -~]*$/;
+const MEDIA_TYPE_MAX = 255;
+
 type Completion = CompleteCall['results'][number];
 
 interface Pending {
   readonly completion: Completion;
-  readonly settle: (delivery: Delivery) => void;
+  readonly settle: (delivery: Delivery | BrokerError) => void;
 }
 
 /** Hands outcomes to the gateway. Results that are ready in the same turn of the event loop (a batch) travel in one call. */
@@ -43,7 +47,10 @@ export class Committer {
       if (outcome.kind === 'failed') return await this.#fail(held, outcome.failure);
       return await this.#complete(held, outcome);
     } catch (err) {
-      return this.#undelivered(err, held);
+      if (!(err instanceof BrokerError) || outcome.kind !== 'succeeded') return this.#undelivered(err, held);
+      // The store or the gateway will not have this result, now or later.
+      const message = `the result was refused: ${clip(err.message)}`;
+      return this.#fail(held, { kind: 'handler', message }).catch((last: unknown) => this.#undelivered(last, held));
     }
   }
 
@@ -65,15 +72,16 @@ export class Committer {
 
   async #complete(held: WireHeld, outcome: Extract<Outcome, { kind: 'succeeded' }>): Promise<Delivery> {
     const { payloads, signal } = this.#deps;
-    let completion: Completion;
-    try {
-      const result = await payloads.store(held, outcome, signal);
-      completion = { ...held, result, service_micros: outcome.serviceMicros };
-    } catch (err) {
-      if (!(err instanceof BrokerError)) throw err;
-      return await this.#fail(held, { kind: 'handler', message: `the result could not be stored: ${err.message}` });
-    }
-    return await new Promise((settle) => {
+    if (!MEDIA_TYPE.test(outcome.contentType) || outcome.contentType.length > MEDIA_TYPE_MAX)
+      return this.#fail(held, {
+        kind: 'handler',
+        message: `the result's content type is none: ${clip(outcome.contentType)}`,
+      });
+    const result = await payloads.store(held, outcome, signal);
+    const completion: Completion = { ...held, result, service_micros: outcome.serviceMicros };
+    return await new Promise((resolve, reject) => {
+      const settle = (delivery: Delivery | BrokerError): void =>
+        delivery instanceof BrokerError ? reject(delivery) : resolve(delivery);
       this.#pending.push({ completion, settle });
       if (this.#pending.length === 1) setImmediate(() => this.#flush());
     });
@@ -96,6 +104,7 @@ export class Committer {
     } catch (err) {
       // One result that the gateway refuses must not take the others of its call along.
       if (err instanceof BrokerError && chunk.length > 1) for (const one of chunk) await this.#send([one]);
+      else if (err instanceof BrokerError) for (const { settle } of chunk) settle(err);
       else for (const { completion, settle } of chunk) settle(this.#undelivered(err, completion));
     }
   }

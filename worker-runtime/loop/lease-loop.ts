@@ -97,7 +97,8 @@ export class LeaseLoop {
     logger.info({ reason: asked.reason, detail: asked.detail, held: this.#held.size }, 'unit stops leasing');
     const end = await this.#finishHeld(asked);
     this.#halted = true;
-    await executor.close();
+    const unended = await executor.close().catch((err: unknown) => describe(err));
+    if (unended !== undefined) logger.error({ err: unended }, 'something that the unit started cannot be ended');
     await this.#giveBack();
     this.#extender.stop();
     await extending;
@@ -220,7 +221,8 @@ export class LeaseLoop {
       body,
       contentType: item.lease.body.content_type,
       attempt: item.lease.attempt,
-      timeoutMs: item.lease.timeout_seconds * 1000,
+      timeoutMs: Math.max(1, item.lease.timeout_seconds) * 1000,
+      ...(item.lease.traceparent === undefined ? {} : { traceparent: item.lease.traceparent }),
       signal: item.abort.signal,
     };
     this.#waiting.push(item);
