@@ -61,6 +61,8 @@ class Candidate implements LeaderElection {
   #stopped: Promise<void> | undefined;
   #retiring = false;
   #leading: AbortController | undefined;
+  /** onStopped calls that have not ended. */
+  #ending = 0;
   #renewed = { monotonic: 0, wall: 0 };
 
   constructor(options: LeaderElectionOptions) {
@@ -108,11 +110,7 @@ class Candidate implements LeaderElection {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       await this.#attempt();
-      if (this.#leading && !this.isLeader()) await this.#step('lost');
-      // Never past the end of our term: whoever works under `leading` must learn of it in time.
-      const left = this.#leading ? this.#times.renewDeadlineMs - this.#sinceRenewal() : this.#times.retryMs;
-      await this.#options.clock.sleep(Math.max(0, Math.min(this.#times.retryMs, left)), signal).catch(() => {});
-      if (this.#leading && !this.isLeader()) await this.#step('lost');
+      await this.#options.clock.sleep(this.#times.retryMs, signal).catch(() => {});
     }
   }
 
@@ -121,9 +119,9 @@ class Candidate implements LeaderElection {
     const sent = { monotonic: clock.monotonic(), wall: clock.now() };
     try {
       const held = await this.#lock.tryHold({ signal: this.#stopping.signal, deadlineMs: this.#callDeadline() });
-      if (!held) await this.#step('lost');
-      // A renewal answered after the term's end does not prolong it: isLeader() was false, the work under it has been told.
-      else if (!this.#leading || this.isLeader()) this.#renewedAt(sent);
+      // A renewal answered after the term's end cannot mend it: isLeader() was false, what relied on it must start over.
+      if (!held || (this.#leading && !this.isLeader())) void this.#step('lost');
+      else this.#renewedAt(sent);
     } catch (err) {
       if (!this.#stopping.signal.aborted) logger.warn({ lease: lease.name, err }, 'lease could not be renewed or read');
     }
@@ -131,8 +129,18 @@ class Candidate implements LeaderElection {
 
   #renewedAt(sent: { monotonic: number; wall: number }): void {
     this.#renewed = sent;
-    if (this.#leading || this.#retiring) return;
+    // While the work of a term that ended is still ending, the lease is only kept, so that nobody else starts either.
+    if (this.#leading || this.#retiring || this.#ending > 0) return;
     if (this.#sinceRenewal() < this.#times.renewDeadlineMs) this.#begin();
+  }
+
+  /** Ends the term on time whatever the renewal is waiting for. */
+  async #guard(term: AbortController): Promise<void> {
+    while (this.#leading === term) {
+      const left = this.#times.renewDeadlineMs - this.#sinceRenewal();
+      if (left <= 0) await this.#step('lost');
+      else await this.#options.clock.sleep(left, term.signal).catch(() => {});
+    }
   }
 
   /** Half of what is left, so that one stuck connection leaves time for a second attempt. */
@@ -143,14 +151,16 @@ class Candidate implements LeaderElection {
 
   #begin(): void {
     const { logger, identity, lease, onStarted } = this.#options;
-    this.#leading = new AbortController();
+    const term = new AbortController();
+    this.#leading = term;
     this.#gauge(1);
     logger.info({ lease: lease.name, identity }, 'leading');
     try {
-      onStarted(this.#leading.signal);
+      onStarted(term.signal);
     } catch (err) {
       logger.error({ lease: lease.name, err }, 'onStarted threw');
     }
+    void this.#guard(term);
   }
 
   async #step(why: 'lost' | 'released'): Promise<void> {
@@ -161,10 +171,13 @@ class Candidate implements LeaderElection {
     this.#gauge(0);
     leading.abort(new Error(`leadership ${why}`));
     logger.info({ lease: lease.name, why }, 'leading no more');
+    this.#ending += 1;
     try {
       await onStopped(why);
     } catch (err) {
       logger.error({ lease: lease.name, err }, 'onStopped threw');
+    } finally {
+      this.#ending -= 1;
     }
   }
 
