@@ -134,7 +134,7 @@ export interface LeaseRequest {
   /** At most this many leases. 0 just announces the unit and asks for the verdict. */
   readonly max: number;
   readonly leaseMs: number;
-  /** One nonce per possible lease, `max` of them. */
+  /** One fresh nonce per possible lease, `max` of them. The same first nonce again is the same call again: it answers what that one gave. */
   readonly nonces: readonly string[];
   /** The app's current revision; a unit of another one is told to leave when it holds nothing and nothing of its revision waits. */
   readonly currentRevision: string;

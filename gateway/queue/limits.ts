@@ -56,3 +56,9 @@ export const PRIORITY_LIMIT = 1_000;
 
 /** Deadlines lie below 2^42 ms (May 2109): together with 2 001 priorities they fit the 53 exact bits of a double. */
 export const DEADLINE_LIMIT = 2 ** 42 - 1;
+
+/** What the timeline says of an attempt whose lease ran out. */
+export const LOST_MESSAGE = 'the unit did not extend its lease in time';
+
+/** What it says of one whose result came after a cancel. */
+export const CANCELLED_MESSAGE = 'the request was cancelled while it ran';

@@ -8,9 +8,10 @@ import type {
   FailOutcome,
   Held,
 } from '../lease-queue.ts';
+import { CANCELLED_MESSAGE } from '../limits.ts';
 import { payloadMeta } from '../stored-request.ts';
 import type { StoredRequest } from '../stored-request.ts';
-import { CANCELLED_MESSAGE, dropLease, endAttempt, finish, heldBy, matches, requeue, spendLoss } from './step.ts';
+import { dropLease, endAttempt, finish, heldBy, matches, requeue, spendLoss } from './step.ts';
 import type { Step } from './step.ts';
 import { RESULT } from './store.ts';
 

@@ -16,6 +16,8 @@ export function lease(step: Step, request: LeaseRequest): LeaseAnswer {
   const { units, stored } = step.app;
   endOverdue(step, OVERDUE_STEP);
   if (stored.phase === 2 || units.get(request.unit)?.retired === true) return { leases: [], verdict: 'refused' };
+  const repeated = repeat(step, request);
+  if (repeated !== undefined) return { leases: repeated, verdict: 'stay' };
   const { unit, changed } = announce(step, request);
   rekey(step, request.currentRevision, REKEY_STEP);
   const lanes = LANES.filter((lane) => request.lanes.includes(lane));
@@ -36,6 +38,21 @@ export function lease(step: Step, request: LeaseRequest): LeaseAnswer {
     verdict: verdict.leave ? 'leave' : 'stay',
     ...(verdict.recheckAt === undefined ? {} : { recheckAt: verdict.recheckAt }),
   };
+}
+
+/** The same call again (its first nonce says so): what it was given and still holds. */
+function repeat(step: Step, request: LeaseRequest): Lease[] | undefined {
+  const unit = step.app.units.get(request.unit);
+  if (unit === undefined || request.max === 0 || unit.lastNonce !== request.nonces[0]) return undefined;
+  const held = (unit.lastGiven ?? []).map((id, i) => ({ id, nonce: request.nonces[i] }));
+  return held.flatMap(({ id, nonce }) => {
+    const found = step.app.live.get(id);
+    const due = step.app.leases.get(id);
+    if (found?.state !== 'leased' || found.unit !== unit.unit || found.nonce !== nonce || due === undefined) return [];
+    return [
+      { id, token: { epoch: found.epoch, nonce: found.nonce }, record: recordOf(step, found), expiresAt: due.at },
+    ];
+  });
 }
 
 function announce(step: Step, request: LeaseRequest): { readonly unit: Unit; readonly changed: boolean } {
@@ -72,6 +89,7 @@ function take(step: Step, request: LeaseRequest, unit: Unit, lanes: readonly Lan
       break;
     }
   }
+  if (leases.length > 0) Object.assign(unit, { lastNonce: request.nonces[0], lastGiven: leases.map((one) => one.id) });
   return leases;
 }
 

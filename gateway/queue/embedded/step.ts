@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { MAX_ATTEMPTS_KEPT, MAX_MESSAGE_CHARS } from '../limits.ts';
+import { LOST_MESSAGE, MAX_ATTEMPTS_KEPT, MAX_MESSAGE_CHARS } from '../limits.ts';
 import type { Cause, FinalState, Held, QueueEvent, RequestRecord } from '../lease-queue.ts';
 import { toRecord } from '../stored-request.ts';
 import type { StoredRequest } from '../stored-request.ts';
@@ -14,9 +14,6 @@ export interface Step {
   readonly now: number;
   emit(event: QueueEvent): void;
 }
-
-export const LOST_MESSAGE = 'the unit did not extend its lease in time';
-export const CANCELLED_MESSAGE = 'the request was cancelled while it ran';
 
 /** A running lease that this token holds. */
 export function heldBy(step: Step, unit: string, held: Held): StoredRequest | undefined {

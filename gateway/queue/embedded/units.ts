@@ -12,6 +12,9 @@ export interface Unit {
   /** When it is forgotten unless seen again. */
   forgetAt: number;
   leases: number;
+  /** First nonce of the last call that gave it something, and what that was; a process that starts anew has no such call to repeat. */
+  lastNonce?: string;
+  lastGiven?: readonly string[];
 }
 
 /** Units of one app: who is alive in which revision, and who must never come back. */

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Redis } from 'ioredis';
+import type { Logger } from '#base/logger.ts';
+import { QueueError } from '../errors.ts';
+import type { Durability } from '../lease-queue.ts';
+import { unavailable } from './runner.ts';
+
+/** Raised with every change of the keys or of what is in them; another layout is refused, never guessed at. */
+export const REDIS_LAYOUT = 'penstock-queue/1';
+
+/** A call waits through a restart of Redis of a few seconds, then fails, so that its caller can answer 503. */
+const RETRIES_PER_CALL = 8;
+const FIRST_RETRY_MS = 25;
+const LAST_RETRY_MS = 1_000;
+
+export function connect(url: string, name: string, logger: Logger): Redis {
+  const redis = new Redis(url, {
+    connectionName: name,
+    lazyConnect: true,
+    maxRetriesPerRequest: RETRIES_PER_CALL,
+    retryStrategy: (times) => Math.min(FIRST_RETRY_MS * 2 ** times, LAST_RETRY_MS),
+    // After a failover the old primary answers READONLY: reconnect, which finds the new one, and send the call again.
+    reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
+    enableAutoPipelining: true,
+  });
+  redis.on('error', (error: Error) => logger.warn({ err: error }, 'the connection to Redis failed'));
+  return redis;
+}
+
+/** @throws QueueError `unavailable`, or `layout` when another version wrote these keys */
+export async function checkLayout(redis: Redis, prefix: string): Promise<void> {
+  const key = `${prefix}:layout`;
+  let found: string | null;
+  try {
+    await redis.connect();
+    await redis.set(key, REDIS_LAYOUT, 'NX');
+    found = await redis.get(key);
+  } catch (error) {
+    throw unavailable(error);
+  }
+  if (found === REDIS_LAYOUT) return;
+  throw new QueueError(
+    'layout',
+    `Redis key ${key} says layout ${found}, this build knows ${REDIS_LAYOUT} only; use that build or another prefix`,
+  );
+}
+
+/** What a write that was answered survives, as the server is configured now. A server that hides its settings promises nothing. */
+export async function readDurability(redis: Redis, logger: Logger): Promise<Durability> {
+  let settings: Record<string, string>;
+  try {
+    settings = {
+      ...(await setting(redis, 'appendonly')),
+      ...(await setting(redis, 'appendfsync')),
+      ...(await setting(redis, 'maxmemory-policy')),
+    };
+  } catch (error) {
+    logger.warn({ err: error }, 'Redis does not tell its settings (CONFIG GET); its durability counts as none');
+    return 'none';
+  }
+  const evicts = settings['maxmemory-policy'] !== 'noeviction';
+  if (evicts)
+    logger.warn(
+      { policy: settings['maxmemory-policy'] },
+      'Redis may evict keys of the queue; set maxmemory-policy noeviction',
+    );
+  if (evicts || settings['appendonly'] !== 'yes') return 'none';
+  if (settings['appendfsync'] === 'always') return 'fsync';
+  return settings['appendfsync'] === 'everysec' ? 'everysec' : 'none';
+}
+
+async function setting(redis: Redis, name: string): Promise<Record<string, string>> {
+  const reply: unknown = await redis.config('GET', name);
+  // RESP2 answers a flat list, RESP3 a map.
+  if (Array.isArray(reply)) return { [name]: String(reply[1]) };
+  return Object.fromEntries(
+    Object.entries(reply as Record<string, unknown>).map(([key, value]) => [key, String(value)]),
+  );
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Redis } from 'ioredis';
+import type { PurgeStep } from '../lease-queue.ts';
+import { EXPIRE_STEP, SWEEP_RECORDS } from '../limits.ts';
+import type { AppIndex } from './apps.ts';
+import { listOf, numberOf, textOf } from './replies.ts';
+import type { Argument } from './runner.ts';
+import type { ScriptName } from './scripts.ts';
+
+/** Records that one sweep script removes: Redis serves nobody else meanwhile. */
+const SWEEP_STEP = 128;
+/** Object keys that a process remembers the app of; the others are looked for in every app. */
+const REMEMBERED_KEYS = 10_000;
+
+/** Phase of an app of which only the tombstone is left. */
+const GONE = '2';
+
+export interface HousekeeperDeps {
+  readonly redis: Redis;
+  readonly apps: AppIndex;
+  readonly prefix: string;
+  run(name: ScriptName, app: string, now: number | undefined, args: readonly Argument[]): Promise<unknown>;
+}
+
+/** What runs over all apps: expiry, the retention sweep, the end of an app. */
+export class Housekeeper {
+  readonly #deps: HousekeeperDeps;
+  /** App of each object key that was answered and not acknowledged yet. */
+  readonly #offered = new Map<string, string>();
+
+  constructor(deps: HousekeeperDeps) {
+    this.#deps = deps;
+  }
+
+  async expire(
+    current: ReadonlyMap<string, string>,
+    now?: number,
+  ): Promise<{ readonly nextAt?: number; readonly expired: number }> {
+    const apps = await this.#deps.apps.all();
+    const replies = await Promise.all(
+      apps.map((app) => this.#deps.run('expire', app, now, [EXPIRE_STEP, current.get(app) ?? ''])),
+    );
+    let expired = 0;
+    let nextAt = Infinity;
+    for (const [i, [ended, at, phase]] of replies.map(listOf).entries()) {
+      expired += Number(ended);
+      nextAt = Math.min(nextAt, numberOf(at) ?? Infinity);
+      // Purged, and named again since by a late call: its tombstone refuses all work, so the name may go.
+      if (textOf(phase) === GONE) await this.#deps.apps.remove(apps[i] ?? '');
+    }
+    return nextAt === Infinity ? { expired } : { expired, nextAt };
+  }
+
+  async sweep(limit: number, now?: number): Promise<readonly string[]> {
+    const keys: string[] = [];
+    let records = SWEEP_RECORDS;
+    for (const app of await this.#deps.apps.all()) {
+      for (let more = true; more && keys.length < limit && records > 0;) {
+        const step = Math.min(SWEEP_STEP, records);
+        const [removed, ...found] = listOf(await this.#deps.run('sweep', app, now, [limit - keys.length, step]));
+        keys.push(...this.#offer(app, found));
+        records -= Number(removed);
+        more = Number(removed) === step;
+      }
+    }
+    return keys;
+  }
+
+  async purge(app: string, limit: number, now?: number): Promise<PurgeStep> {
+    const [word, ...found] = listOf(await this.#deps.run('purge', app, now, [limit]));
+    const done = textOf(word) === 'done';
+    if (done) await this.#deps.apps.remove(app);
+    return { done, orphans: this.#offer(app, found) };
+  }
+
+  async forget(keys: readonly string[]): Promise<void> {
+    const byApp = new Map<string, string[]>();
+    const others: string[] = [];
+    for (const key of keys) {
+      const app = this.#offered.get(key);
+      if (app === undefined) others.push(key);
+      else byApp.set(app, [...(byApp.get(app) ?? []), key]);
+    }
+    // Offered by another process, or by this one long ago.
+    if (others.length > 0)
+      for (const app of await this.#deps.apps.all()) byApp.set(app, [...(byApp.get(app) ?? []), ...others]);
+    await Promise.all(
+      [...byApp].map(([app, its]) =>
+        this.#deps.redis.zrem(`${this.#deps.prefix}:{${app}}:obj`, ...its.map((key) => `-${key}`)),
+      ),
+    );
+    for (const key of keys) this.#offered.delete(key);
+  }
+
+  #offer(app: string, found: readonly unknown[]): string[] {
+    const keys = found.map(textOf);
+    for (const key of keys) if (this.#offered.size < REMEMBERED_KEYS) this.#offered.set(key, app);
+    return keys;
+  }
+}

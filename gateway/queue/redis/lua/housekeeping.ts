@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+import { OBJECT_GRACE_MS, OVERDUE_STEP, REOFFER_MS, TOMBSTONE_MS, UNIT_RECHECK_MS } from '../../limits.ts';
+import { core, ending, pending, rekeying, units } from './core.ts';
+
+/** ARGV from 4: step, current revision (or ''). Answers how many leases and deadlines ended, when the next call is due (or ''), and the app's phase. */
+export const EXPIRE = String.raw`${core}${pending}${ending}${rekeying}${units}
+local step, current = tonumber(ARGV[4]), ARGV[5]
+local expired = end_overdue(step)
+local late = call('ZRANGEBYSCORE', base .. 'dl', '-inf', now, 'LIMIT', 0, step)
+for _, id in ipairs(late) do
+  local r = load(id)
+  unqueue(id, r)
+  finish(id, r, EXPIRED)
+end
+for _, name in ipairs(call('ZRANGEBYSCORE', base .. 'uf', '-inf', now, 'LIMIT', 0, step)) do
+  if holds(name) > 0 then
+    -- Its leases run out by themselves; only then it may go.
+    call('ZADD', base .. 'uf', now + ${UNIT_RECHECK_MS}, name)
+  else
+    local u = unit_of(name)
+    if u then call('SREM', base .. 'ur:' .. u[U_REV], name) end
+    call('HDEL', base .. 'u', name)
+    call('HDEL', base .. 'ul', name)
+    call('ZREM', base .. 'uf', name)
+  end
+end
+local next_at = nil
+local function due(at)
+  if at and (not next_at or at < next_at) then next_at = at end
+end
+if current ~= '' and not closed() then
+  rekey(current, step)
+  for _, rev in ipairs(call('SMEMBERS', base .. 'revs')) do
+    if stranded(rev, current) then due(now) end
+  end
+end
+for _, key in ipairs({ 'lease', 'dl', 'uf' }) do
+  due(tonumber(call('ZRANGE', base .. key, 0, 0, 'WITHSCORES')[2]))
+end
+tell()
+return { expired + #late, next_at or '', closed() or '' }
+`;
+
+/** Removal of a record; its objects lose their owner. */
+const removal = String.raw`
+local k_obj = base .. 'obj'
+local function doom(key, at)
+  call('ZADD', k_obj, at, '-' .. key)
+end
+local function remove(id)
+  local r = load(id)
+  if r then
+    if r[BODY_KEY] ~= '' then doom(r[BODY_KEY], now) end
+    if r[RESULT_KEY] ~= '' then doom(r[RESULT_KEY], now) end
+    local known = call('HGET', base .. 'dd', r[DIGEST])
+    if known and string.sub(known, 1, 16) == id then call('HDEL', base .. 'dd', r[DIGEST]) end
+    for _, key in ipairs({ 'st', 'rq', 'rs', 'at' }) do call('HDEL', base .. key, id) end
+  end
+  call('ZREM', base .. 'fin', id)
+end
+-- A noted object: '+', 4 bytes of epoch, 16 of id, its key.
+local function noted(member)
+  return string.sub(member, 22), string.sub(member, 6, 21), struct.unpack('>I4', member, 2)
+end
+`;
+
+/** ARGV from 4: limit of keys, limit of records. Answers how many records went, then keys to delete. */
+export const SWEEP = String.raw`${core}${removal}
+local ids = call('ZRANGEBYSCORE', base .. 'fin', '-inf', now, 'LIMIT', 0, tonumber(ARGV[5]))
+for _, id in ipairs(ids) do remove(id) end
+local answer = { #ids }
+local function offer(key)
+  doom(key, now + ${REOFFER_MS})
+  answer[#answer + 1] = key
+end
+for _, member in ipairs(call('ZRANGEBYSCORE', k_obj, '-inf', now, 'LIMIT', 0, tonumber(ARGV[4]))) do
+  if string.sub(member, 1, 1) == '-' then
+    offer(string.sub(member, 2))
+  else
+    local key, id, epoch = noted(member)
+    local r = load(id)
+    if r and r[FINISHED] == 0 and r[EPOCH] == epoch then
+      -- Its attempt may still commit it.
+      call('ZADD', k_obj, now + ${OBJECT_GRACE_MS}, member)
+    else
+      call('ZREM', k_obj, member)
+      if not r or r[RESULT_KEY] ~= key then offer(key) end
+    end
+  end
+end
+return answer
+`;
+
+/** ARGV[4]: limit. Answers 'done' or 'more', then keys to delete. Close, cancel what is queued, wait for leases, records, keys, the app. */
+export const PURGE = String.raw`${core}${pending}${ending}${units}${removal}
+local limit = tonumber(ARGV[4])
+local phase = closed()
+if phase == '2' then return { 'done' } end
+if not phase then
+  call('HSET', k_m, 'closed', 1)
+  ready = true
+end
+end_overdue(${OVERDUE_STEP})
+local left = limit
+for _, rev in ipairs(call('SMEMBERS', base .. 'revs')) do
+  if left > 0 then
+    for _, id in ipairs(call('ZRANGE', base .. 'arr:' .. rev, 0, left - 1)) do
+      local r = load(id)
+      unqueue(id, r)
+      finish(id, r, CANCELLED)
+      left = left - 1
+    end
+  end
+end
+if left < limit or call('ZCARD', k_lease) > 0 then
+  tell()
+  return { 'more' }
+end
+for _, id in ipairs(call('ZRANGE', base .. 'fin', 0, limit - 1)) do remove(id) end
+local answer = { 'more' }
+for _, member in ipairs(call('ZRANGE', k_obj, 0, limit - 1)) do
+  local key = string.sub(member, 2)
+  if string.sub(member, 1, 1) == '+' then
+    key = noted(member)
+    call('ZREM', k_obj, member)
+  end
+  doom(key, now + ${REOFFER_MS})
+  answer[#answer + 1] = key
+end
+if #answer == 1 and call('HLEN', k_st) == 0 then
+  for _, s in ipairs(call('HVALS', base .. 'u')) do call('UNLINK', base .. 'ur:' .. unpack_(s)[U_REV]) end
+  for _, key in ipairs({ 'st', 'rq', 'rs', 'at', 'dd', 'fin', 'lease', 'dl', 'revs', 'u', 'ul', 'uf', 'obj' }) do call('UNLINK', base .. key) end
+  call('HSET', k_m, 'closed', 2)
+  call('PEXPIRE', k_m, ${TOMBSTONE_MS})
+  answer[1], ready = 'done', true
+end
+tell()
+return answer
+`;

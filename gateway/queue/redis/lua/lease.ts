@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+import { LEASE_EXPIRY_BUDGET, OVERDUE_STEP, REKEY_STEP, RETIRED_MEMORY_MS, UNIT_SILENT_MS } from '../../limits.ts';
+import { core, ending, pending, rekeying, units } from './core.ts';
+
+/**
+ * ARGV from 4: unit, revision, current revision, max, lease ms, floor, linger ms, desired state, lanes ('01', '0', '1' or ''), nonces.
+ * Answers verdict, recheck at (or ''), end of the leases, then per lease id, state, fixed part, ended attempts.
+ */
+export const LEASE = String.raw`${core}${pending}${ending}${rekeying}${units}
+local unit, rev, current = ARGV[4], ARGV[5], ARGV[6]
+local max, ends = tonumber(ARGV[7]), now + tonumber(ARGV[8])
+local floor, linger, desired, lanes = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11], ARGV[12]
+local FIRST_NONCE = 13
+
+end_overdue(${OVERDUE_STEP})
+local shut = closed()
+local u = unit_of(unit)
+if shut == '2' or (u and u[U_RETIRED] == 1) then
+  tell()
+  return { 'refused', '', ends }
+end
+
+local answer = { 'stay', '', ends }
+local function answer_with(id, s)
+  answer[#answer + 1] = id
+  answer[#answer + 1] = s
+  answer[#answer + 1] = call('HGET', base .. 'rq', id)
+  answer[#answer + 1] = call('HGET', base .. 'at', id) or ''
+end
+
+-- The client library sends a call again when the connection broke before its answer: what it was given then is still its own.
+if u and max > 0 and u[U_NONCE] == ARGV[FIRST_NONCE] then
+  for i = 1, #u[U_GIVEN] / 16 do
+    local id = string.sub(u[U_GIVEN], i * 16 - 15, i * 16)
+    local r = load(id)
+    if r and r[STATE] == LEASED and r[UNIT] == unit and r[NONCE] == ARGV[FIRST_NONCE + i - 1] then answer_with(id, pack(r)) end
+  end
+  tell()
+  return answer
+end
+
+local changed = false
+if not u or u[U_REV] ~= rev then
+  if u then call('SREM', base .. 'ur:' .. u[U_REV], unit) end
+  u = u or { rev, 0, 0, 0, '', '' }
+  u[U_REV] = rev
+  call('SADD', base .. 'ur:' .. rev, unit)
+  changed = true
+  -- With one more in the house another one may leave.
+  if floor > 0 then ready = true end
+end
+call('ZADD', base .. 'uf', now + ${UNIT_SILENT_MS}, unit)
+rekey(current, ${REKEY_STEP})
+
+-- Lanes in order: online work goes before batch work.
+local function next_tenant()
+  for lane in string.gmatch(lanes, '.') do
+    local tenant = call('ZRANGE', base .. 'act:' .. lane .. ':' .. rev, 0, 0)[1]
+    if tenant then return lane, tenant end
+  end
+end
+local function take_next()
+  local lane, tenant = next_tenant()
+  if not lane then return end
+  local popped = call('ZPOPMIN', base .. 'q:' .. lane .. ':' .. rev .. ':' .. tenant)[1]
+  settle(lane, rev, tenant)
+  local id = string.sub(popped, 7)
+  local r = load(id)
+  call('ZREM', base .. 'arr:' .. rev, id)
+  if r[DEADLINE] > 0 then call('ZREM', base .. 'dl', id) end
+  return id, r
+end
+
+local given, budget = {}, ${LEASE_EXPIRY_BUDGET}
+local wanted = (shut or desired == 'Paused') and 0 or max
+while #given < wanted do
+  local id, r = take_next()
+  if not id then break end
+  if r[DEADLINE] == 0 or r[DEADLINE] > now then
+    given[#given + 1] = id
+    r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, r[EPOCH] + 1, ARGV[FIRST_NONCE + #given - 1], unit, now
+    local s = pack(r)
+    call('HSET', k_st, id, s)
+    call('ZADD', k_lease, ends, id)
+    answer_with(id, s)
+  else
+    finish(id, r, EXPIRED)
+    budget = budget - 1
+    if budget == 0 then
+      -- Enough for one call; the event brings the unit back for the rest.
+      ready = true
+      break
+    end
+  end
+end
+
+local held
+if #given > 0 then
+  held = call('HINCRBY', base .. 'ul', unit, #given)
+  u[U_IDLE], u[U_NONCE], u[U_GIVEN] = 0, ARGV[FIRST_NONCE], table.concat(given)
+  changed = true
+else
+  held = holds(unit)
+  -- Idle time starts when a unit asks in vain for the first time after its last lease, not when it was given that one.
+  if held == 0 and u[U_IDLE] == 0 then
+    u[U_IDLE] = now
+    changed = true
+  end
+end
+
+-- The table of verdict.ts.
+local leave, recheck = false, ''
+if held == 0 then
+  if shut or desired == 'Paused' then
+    leave = true
+  elseif not next_tenant() then
+    if desired == 'Draining' or rev ~= current then
+      leave = true
+    elseif call('SCARD', base .. 'ur:' .. current) > floor then
+      if now >= u[U_IDLE] + linger then leave = true else recheck = u[U_IDLE] + linger end
+    end
+  end
+end
+if leave then
+  u[U_RETIRED], u[U_SEEN] = 1, now
+  call('SREM', base .. 'ur:' .. rev, unit)
+  call('ZADD', base .. 'uf', now + ${RETIRED_MEMORY_MS}, unit)
+  answer[1], changed = 'leave', true
+end
+answer[2] = recheck
+if changed then save_unit(unit, u) end
+tell()
+return answer
+`;

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+import { OVERDUE_STEP, RETIRED_MEMORY_MS, UNIT_SILENT_MS } from '../../limits.ts';
+import { core, ending, pending, units } from './core.ts';
+
+/** ARGV from 4: per request id, digest, fingerprint, score, lane, tenant, revision, deadline, budgets (2), retention, body key, fixed part. */
+export const ENQUEUE = String.raw`${core}${pending}
+local PER = 13
+local n = (#ARGV - 3) / PER
+if closed() then return { now, 'closed' } end
+local seq = call('HINCRBY', k_m, 'seq', n) - n
+local answers = { now, 'open' }
+local function whole(kind, id, s)
+  return { kind, id, s, call('HGET', base .. 'rq', id), call('HGET', base .. 'rs', id) or '', call('HGET', base .. 'at', id) or '' }
+end
+-- A request that is queued, leased or succeeded takes the newcomer in.
+local function join(a, digest)
+  local known = call('HGET', base .. 'dd', digest)
+  if not known then return end
+  local id = string.sub(known, 1, 16)
+  local s = call('HGET', k_st, id)
+  local r = s and unpack_(s)
+  if not r or r[STATE] > SUCCEEDED then return end
+  local body_key, theirs, mine = ARGV[a + 11], string.sub(known, 17), ARGV[a + 2]
+  -- The body that was stored for this request serves nobody now.
+  if body_key ~= '' and body_key ~= r[BODY_KEY] then call('ZADD', base .. 'obj', now, '-' .. body_key) end
+  if mine ~= '' and theirs ~= '' and mine ~= theirs then return { 'conflict', id } end
+  return whole('joined', id, s)
+end
+for i = 1, n do
+  local a = 4 + (i - 1) * PER
+  local id, digest = ARGV[a], ARGV[a + 1]
+  local same = call('HGET', k_st, id)
+  if same then
+    answers[i + 2] = whole('queued', id, same)
+  else
+    local answer = join(a, digest)
+    if not answer then
+      answer = 'new'
+      local r = {
+        QUEUED, seq + i, tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4]), ARGV[a + 5], ARGV[a + 6], tonumber(ARGV[a + 7]),
+        tonumber(ARGV[a + 8]), tonumber(ARGV[a + 9]), tonumber(ARGV[a + 10]), now, 0, '', '', 0, 0, 0, 0, 0, 0, 0, ARGV[a + 11], '', digest
+      }
+      save(id, r)
+      call('HSET', base .. 'rq', id, ARGV[a + 12])
+      call('HSET', base .. 'dd', digest, id .. ARGV[a + 2])
+      queue(id, r)
+    end
+    answers[i + 2] = answer
+  end
+end
+tell()
+return answers
+`;
+
+/** ARGV from 4: unit, then per completion id, epoch, nonce, service µs, result key, result. */
+export const COMPLETE = String.raw`${core}${pending}${ending}
+local unit = ARGV[4]
+local function complete(a)
+  local id = ARGV[a]
+  local r = load(id)
+  if not r or not matches(r, unit, ARGV[a + 1], ARGV[a + 2]) then return 'lost' end
+  if r[STATE] == SUCCEEDED then return 'committed' end
+  if r[STATE] == CANCELLED then return 'cancelled' end
+  if r[STATE] > SUCCEEDED then return 'lost' end
+  if r[STATE] == QUEUED then
+    -- The lease ran out and nobody has it yet: the work is done, so it leaves the queue.
+    unqueue(id, r)
+  elseif r[CANCEL] == 1 then
+    end_attempt(id, r, 'released', CANCELLED_MESSAGE)
+    finish(id, r, CANCELLED)
+    return 'cancelled'
+  else
+    drop_lease(id, r)
+  end
+  r[SERVICE], r[RESULT_KEY] = tonumber(ARGV[a + 3]), ARGV[a + 4]
+  call('HSET', base .. 'rs', id, ARGV[a + 5])
+  finish(id, r, SUCCEEDED)
+  return 'committed'
+end
+local answers = {}
+for a = 5, #ARGV, 6 do answers[#answers + 1] = complete(a) end
+tell()
+return answers
+`;
+
+/** ARGV from 4: unit, lease ms, then per lease id, epoch, nonce. Answers now, then 0 lost, 1 extended, 2 extended and to be cancelled. */
+export const EXTEND = String.raw`${core}${units}
+local unit, ends = ARGV[4], now + tonumber(ARGV[5])
+local u = unit_of(unit)
+local alive = u and u[U_RETIRED] == 0
+if alive then call('ZADD', base .. 'uf', now + ${UNIT_SILENT_MS}, unit) end
+local answers = { now }
+for a = 6, #ARGV, 3 do
+  local r = alive and load(ARGV[a])
+  if r and r[STATE] == LEASED and matches(r, unit, ARGV[a + 1], ARGV[a + 2]) then
+    call('ZADD', k_lease, ends, ARGV[a])
+    answers[#answers + 1] = 1 + r[CANCEL]
+  else
+    answers[#answers + 1] = 0
+  end
+end
+return answers
+`;
+
+/** fail (one) and release (many). ARGV from 4: unit, kind, message, then per lease id, epoch, nonce. */
+export const GIVE_BACK = String.raw`${core}${pending}${ending}
+local unit, kind, message = ARGV[4], ARGV[5], ARGV[6]
+local function give_back(a)
+  local id = ARGV[a]
+  local r = load(id)
+  if not r or r[STATE] ~= LEASED or not matches(r, unit, ARGV[a + 1], ARGV[a + 2]) then return 'lost' end
+  end_attempt(id, r, kind, message)
+  r[NONCE] = ''
+  if kind == 'released' then return requeue(id, r) end
+  if kind == 'lost' then return spend_loss(id, r) end
+  r[FAILURES] = r[FAILURES] + 1
+  if r[CANCEL] == 1 or (kind ~= 'input' and r[FAILURES] < r[MAX_ATTEMPTS]) then return requeue(id, r) end
+  if kind ~= 'input' then return die(id, r) end
+  finish(id, r, FAILED)
+  return 'failed'
+end
+local answers = {}
+for a = 7, #ARGV, 3 do answers[#answers + 1] = give_back(a) end
+tell()
+return answers
+`;
+
+/** ARGV[4]: id. */
+export const CANCEL = String.raw`${core}${pending}${ending}
+local id = ARGV[4]
+local r = load(id)
+if not r then return 'unknown' end
+if r[STATE] > LEASED then return 'final' end
+if r[STATE] == QUEUED then
+  unqueue(id, r)
+  finish(id, r, CANCELLED)
+  tell()
+  return 'cancelled'
+end
+r[CANCEL] = 1
+save(id, r)
+return 'cancelling'
+`;
+
+/** ARGV[4]: id. */
+export const GET = String.raw`${core}
+local id = ARGV[4]
+local s = call('HGET', k_st, id)
+if not s then return false end
+return { id, s, call('HGET', base .. 'rq', id), call('HGET', base .. 'rs', id) or '', call('HGET', base .. 'at', id) or '' }
+`;
+
+/** ARGV[4]: unit. */
+export const RETIRE = String.raw`${core}${pending}${ending}${units}
+local unit = ARGV[4]
+end_overdue(${OVERDUE_STEP})
+local answer = 'retired'
+if holds(unit) > 0 then
+  answer = 'busy'
+elseif closed() ~= '2' then
+  local u = unit_of(unit) or { '', 0, 0, now, '', '' }
+  if u[U_RETIRED] == 0 then
+    local forget_at = call('ZSCORE', base .. 'uf', unit)
+    u[U_SEEN] = forget_at and forget_at - ${UNIT_SILENT_MS} or now
+    u[U_RETIRED] = 1
+    save_unit(unit, u)
+    call('SREM', base .. 'ur:' .. u[U_REV], unit)
+    call('ZADD', base .. 'uf', now + ${RETIRED_MEMORY_MS}, unit)
+  end
+  ready = true
+end
+tell()
+return answer
+`;
+
+/** ARGV from 4: id, epoch, nonce, object key, when it is looked at in ms from now. */
+export const NOTE = String.raw`${core}
+local id = ARGV[4]
+local r = load(id)
+if not r or r[STATE] ~= LEASED or not matches(r, r[UNIT], ARGV[5], ARGV[6]) then return 0 end
+call('ZADD', base .. 'obj', now + tonumber(ARGV[8]), '+' .. struct.pack('>I4', r[EPOCH]) .. id .. ARGV[7])
+return 1
+`;
+
+/** Answers leased, oldest (or ''), pairs of revision and queued, and of each unit: name, state, leases, forgotten at. */
+export const DEMAND = String.raw`${core}${units}
+local queued, oldest = {}, nil
+for _, rev in ipairs(call('SMEMBERS', base .. 'revs')) do
+  local head = call('ZRANGE', base .. 'arr:' .. rev, 0, 0, 'WITHSCORES')
+  if head[2] then
+    queued[#queued + 1] = rev
+    queued[#queued + 1] = call('ZCARD', base .. 'arr:' .. rev)
+    if not oldest or tonumber(head[2]) < oldest then oldest = tonumber(head[2]) end
+  end
+end
+local all = {}
+local forgotten = call('ZRANGE', base .. 'uf', 0, -1, 'WITHSCORES')
+for i = 1, #forgotten, 2 do
+  local name = forgotten[i]
+  local u = unit_of(name)
+  if u then
+    local seen = u[U_RETIRED] == 1 and u[U_SEEN] or forgotten[i + 1] - ${UNIT_SILENT_MS}
+    all[#all + 1] = { name, u[U_REV], holds(name), seen, u[U_RETIRED] }
+  end
+end
+return { call('ZCARD', k_lease), oldest or '', queued, all }
+`;

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Redis } from 'ioredis';
+import type { Clock } from '#base/clock.ts';
+import type { Logger } from '#base/logger.ts';
+import type {
+  AppDemand,
+  CancelOutcome,
+  Cause,
+  CommitOutcome,
+  Completion,
+  Durability,
+  EnqueueOutcome,
+  ExtendOutcome,
+  FailOutcome,
+  Held,
+  Lease,
+  LeaseAnswer,
+  LeaseQueue,
+  LeaseRequest,
+  LeaseToken,
+  NewRequest,
+  PurgeStep,
+  QueueEvent,
+  RequestRecord,
+} from '../lease-queue.ts';
+import { ENQUEUE_CHUNK, MAX_MESSAGE_CHARS, OBJECT_GRACE_MS } from '../limits.ts';
+import { checkApp, checkBatch, checkEnqueue, checkLease, checkLeaseMs, checkPayload, checkUnit } from '../validate.ts';
+import { AppIndex } from './apps.ts';
+import { decodeLease, decodeRecord, enqueueArgs, newRecord, packId, resultValue, unpackId } from './codec.ts';
+import { checkLayout, connect, readDurability } from './connection.ts';
+import { Housekeeper } from './housekeeper.ts';
+import { LANE_NUMBERS } from './lua/core.ts';
+import { bufferOf, listOf, numberOf, textOf } from './replies.ts';
+import { runScript, unavailable } from './runner.ts';
+import type { Argument } from './runner.ts';
+import { scripts } from './scripts.ts';
+import type { ScriptName } from './scripts.ts';
+import { WakeUps } from './wake-ups.ts';
+
+export interface RedisQueueOptions {
+  /** redis:// or rediss://, with password and database where there are some. */
+  readonly url: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** First part of every key; default 'penstock'. */
+  readonly prefix?: string;
+}
+
+/** @throws QueueError `unavailable`, `layout` */
+export async function openRedisQueue(options: RedisQueueOptions): Promise<LeaseQueue> {
+  const prefix = options.prefix ?? 'penstock';
+  const redis = connect(options.url, `${prefix}-queue`, options.logger);
+  try {
+    await checkLayout(redis, prefix);
+  } catch (error) {
+    redis.disconnect();
+    throw error;
+  }
+  const subscriber = connect(options.url, `${prefix}-wake-ups`, options.logger);
+  return new RedisQueue(options, prefix, redis, subscriber);
+}
+
+/** The queue of a deployment: the truth is in Redis, changed by one script for each call; this object holds connections only. */
+class RedisQueue implements LeaseQueue {
+  readonly #options: RedisQueueOptions;
+  readonly #prefix: string;
+  readonly #channel: string;
+  readonly #redis: Redis;
+  readonly #apps: AppIndex;
+  readonly #wakeUps: WakeUps;
+  readonly #housekeeper: Housekeeper;
+
+  constructor(options: RedisQueueOptions, prefix: string, redis: Redis, subscriber: Redis) {
+    this.#options = options;
+    this.#prefix = prefix;
+    this.#channel = `${prefix}:events`;
+    this.#redis = redis;
+    this.#apps = new AppIndex(redis, prefix, () => options.clock.monotonic());
+    this.#wakeUps = new WakeUps(subscriber, this.#channel, options.logger);
+    this.#housekeeper = new Housekeeper({
+      redis,
+      apps: this.#apps,
+      prefix,
+      run: (name, app, now, args) => this.#run(name, app, now, args),
+    });
+  }
+
+  async enqueue(requests: readonly NewRequest[], now?: number): Promise<readonly EnqueueOutcome[]> {
+    checkEnqueue(requests);
+    const outcomes: EnqueueOutcome[] = [];
+    const places = new Map<string, number[]>();
+    for (const [place, { app }] of requests.entries()) {
+      const its = places.get(app);
+      if (its === undefined) places.set(app, [place]);
+      else its.push(place);
+    }
+    const chunks = [...places].flatMap(([app, all]) => chunked(all, ENQUEUE_CHUNK).map((some) => ({ app, some })));
+    await Promise.all(chunks.map(({ app, some }) => this.#enqueueSome(app, requests, some, outcomes, now)));
+    return outcomes;
+  }
+
+  async #enqueueSome(
+    app: string,
+    requests: readonly NewRequest[],
+    places: readonly number[],
+    outcomes: EnqueueOutcome[],
+    now?: number,
+  ): Promise<void> {
+    const some = places.flatMap((place) => requests[place] ?? []);
+    await this.#apps.register(app);
+    const [at, open, ...answers] = listOf(await this.#run('enqueue', app, now, some.flatMap(enqueueArgs)));
+    for (const [i, request] of some.entries()) {
+      const outcome: EnqueueOutcome =
+        textOf(open) === 'closed' ? { kind: 'closed' } : enqueueOutcome(request, answers[i], Number(at));
+      outcomes[places[i] ?? 0] = outcome;
+    }
+  }
+
+  async lease(request: LeaseRequest, now?: number): Promise<LeaseAnswer> {
+    checkLease(request);
+    const lanes = [...new Set(request.lanes)].map((lane) => LANE_NUMBERS[lane] ?? 0).sort((a, b) => a - b);
+    await this.#apps.register(request.app);
+    const { unit, revision, currentRevision, max, leaseMs, floor, lingerMs, desiredState } = request;
+    const args = [
+      unit,
+      revision,
+      currentRevision,
+      max,
+      leaseMs,
+      floor,
+      lingerMs,
+      desiredState,
+      lanes.join(''),
+      ...request.nonces,
+    ];
+    const [verdict, recheck, ends, ...rest] = listOf(await this.#run('lease', request.app, now, args));
+    const recheckAt = numberOf(recheck);
+    return {
+      leases: leasesOf(request, Number(ends), rest),
+      verdict: textOf(verdict) as LeaseAnswer['verdict'],
+      ...(recheckAt === undefined ? {} : { recheckAt }),
+    };
+  }
+
+  async extend(
+    app: string,
+    unit: string,
+    held: readonly Held[],
+    leaseMs: number,
+    now?: number,
+  ): Promise<readonly ExtendOutcome[]> {
+    checkApp(app);
+    checkBatch('held', held);
+    checkLeaseMs(leaseMs);
+    const [at, ...answers] = listOf(await this.#run('extend', app, now, [unit, leaseMs, ...held.flatMap(heldArgs)]));
+    return held.map(({ id }, i) => {
+      const answer = Number(answers[i]);
+      return answer === 0
+        ? { id, ok: false }
+        : { id, ok: true, expiresAt: Number(at) + leaseMs, ...(answer === 2 ? { cancel: true } : {}) };
+    });
+  }
+
+  async complete(
+    app: string,
+    unit: string,
+    done: readonly Completion[],
+    now?: number,
+  ): Promise<readonly CommitOutcome[]> {
+    checkApp(app);
+    checkBatch('done', done);
+    for (const one of done) checkPayload('result', one.result);
+    const args = done.flatMap((one) => [
+      ...heldArgs(one),
+      one.serviceMicros,
+      one.result.key ?? '',
+      resultValue(one.result),
+    ]);
+    return listOf(await this.#run('complete', app, now, [unit, ...args])).map((word) => textOf(word) as CommitOutcome);
+  }
+
+  async fail(app: string, unit: string, held: Held, cause: Cause, now?: number): Promise<FailOutcome> {
+    checkApp(app);
+    const message = cause.message.slice(0, MAX_MESSAGE_CHARS);
+    const [word] = listOf(await this.#run('giveBack', app, now, [unit, cause.kind, message, ...heldArgs(held)]));
+    return textOf(word) as FailOutcome;
+  }
+
+  async release(
+    app: string,
+    unit: string,
+    held: readonly Held[],
+    now?: number,
+  ): Promise<readonly ('requeued' | 'lost' | 'cancelled')[]> {
+    checkApp(app);
+    checkBatch('held', held);
+    const words = listOf(await this.#run('giveBack', app, now, [unit, 'released', '', ...held.flatMap(heldArgs)]));
+    return words.map((word) => textOf(word) as 'requeued' | 'lost' | 'cancelled');
+  }
+
+  async get(app: string, id: string): Promise<RequestRecord | undefined> {
+    const packed = packId(id);
+    if (packed === undefined) return undefined;
+    const reply = await this.#run('get', app, undefined, [packed]);
+    return Array.isArray(reply) ? decodeRecord(app, reply.map(bufferOf)) : undefined;
+  }
+
+  async cancel(app: string, id: string, now?: number): Promise<CancelOutcome> {
+    checkApp(app);
+    const packed = packId(id);
+    return packed === undefined ? 'unknown' : (textOf(await this.#run('cancel', app, now, [packed])) as CancelOutcome);
+  }
+
+  expire(
+    current: ReadonlyMap<string, string>,
+    now?: number,
+  ): Promise<{ readonly nextAt?: number; readonly expired: number }> {
+    return this.#housekeeper.expire(current, now);
+  }
+
+  async retire(app: string, unit: string, now?: number): Promise<'retired' | 'busy'> {
+    checkApp(app);
+    checkUnit(unit);
+    await this.#apps.register(app);
+    return textOf(await this.#run('retire', app, now, [unit])) as 'retired' | 'busy';
+  }
+
+  async demand(app: string): Promise<AppDemand> {
+    checkApp(app);
+    const [leased, oldest, revisions, units] = listOf(await this.#run('demand', app, undefined, []));
+    const counts = listOf(revisions);
+    const queuedByRevision: Record<string, number> = {};
+    for (let i = 0; i < counts.length; i += 2) queuedByRevision[textOf(counts[i])] = Number(counts[i + 1]);
+    const queued = Object.values(queuedByRevision).reduce((sum, one) => sum + one, 0);
+    const oldestQueuedAt = numberOf(oldest);
+    return {
+      queued,
+      queuedByRevision,
+      leased: Number(leased),
+      ...(oldestQueuedAt === undefined ? {} : { oldestQueuedAt }),
+      units: listOf(units).map((one) => {
+        const [unit, revision, leases, seen, retired] = listOf(one);
+        return {
+          unit: textOf(unit),
+          revision: textOf(revision),
+          leases: Number(leases),
+          lastSeenAt: Number(seen),
+          retired: Number(retired) === 1,
+        };
+      }),
+    };
+  }
+
+  sweep(limit: number, now?: number): Promise<readonly string[]> {
+    return this.#housekeeper.sweep(limit, now);
+  }
+
+  forget(keys: readonly string[]): Promise<void> {
+    return this.#housekeeper.forget(keys);
+  }
+
+  async noteObject(app: string, id: string, token: LeaseToken, key: string, now?: number): Promise<boolean> {
+    checkApp(app);
+    const noted = await this.#run('note', app, now, [...heldArgs({ id, token }), key, OBJECT_GRACE_MS]);
+    return Number(noted) === 1;
+  }
+
+  async purge(app: string, limit: number, now?: number): Promise<PurgeStep> {
+    checkApp(app);
+    return this.#housekeeper.purge(app, limit, now);
+  }
+
+  subscribe(listener: (event: QueueEvent) => void): () => void {
+    return this.#wakeUps.listen(listener);
+  }
+
+  durability(): Promise<Durability> {
+    return readDurability(this.#redis, this.#options.logger);
+  }
+
+  async ping(): Promise<void> {
+    try {
+      await this.#redis.ping();
+    } catch (error) {
+      throw unavailable(error);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#wakeUps.close();
+    await this.#redis.quit().catch(() => this.#redis.disconnect());
+  }
+
+  #run(name: ScriptName, app: string, now: number | undefined, args: readonly Argument[]): Promise<unknown> {
+    return runScript(this.#redis, scripts[name], `${this.#prefix}:{${app}}:m`, [
+      this.#channel,
+      app,
+      now ?? '',
+      ...args,
+    ]);
+  }
+}
+
+/** An id that is none of ours matches nothing; so does a token that is no token. */
+function heldArgs({ id, token }: Held): Argument[] {
+  return [packId(id) ?? '', String(token.epoch), token.nonce];
+}
+
+function enqueueOutcome(request: NewRequest, answer: unknown, at: number): EnqueueOutcome {
+  if (!Array.isArray(answer)) return { kind: 'queued', record: newRecord(request, at) };
+  const [word, ...parts] = answer.map(bufferOf);
+  const kind = textOf(word);
+  if (kind === 'conflict') return { kind, id: unpackId(parts[0] ?? Buffer.alloc(0)) };
+  return { kind: kind === 'queued' ? 'queued' : 'joined', record: decodeRecord(request.app, parts) };
+}
+
+const PARTS_OF_A_LEASE = 4;
+
+function leasesOf(request: LeaseRequest, expiresAt: number, flat: readonly unknown[]): Lease[] {
+  return chunked(flat.map(bufferOf), PARTS_OF_A_LEASE).map(([id, state, fixed, ended]) => ({
+    ...decodeLease(request.app, [id, state, fixed, undefined, ended]),
+    expiresAt,
+  }));
+}
+
+function chunked<T>(items: readonly T[], size: number): T[][] {
+  const chunks: T[][] = [];
+  for (let at = 0; at < items.length; at += size) chunks.push(items.slice(at, at + size));
+  return chunks;
+}

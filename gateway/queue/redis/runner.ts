@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto';
+import { Command } from 'ioredis';
+import type { Redis } from 'ioredis';
+import { QueueError } from '../errors.ts';
+
+export type Argument = string | number | Buffer;
+
+export interface Script {
+  readonly text: string;
+  readonly sha: string;
+}
+
+export function script(text: string): Script {
+  return { text, sha: createHash('sha1').update(text).digest('hex') };
+}
+
+/**
+ * Runs a script by its SHA on one key; loads it and runs it again where the server does not know it (a fresh server, SCRIPT FLUSH, a
+ * failover): NOSCRIPT is answered before anything has run, so the repeat is safe.
+ * @throws QueueError `unavailable` when Redis does not answer or refuses
+ */
+export async function runScript(
+  redis: Redis,
+  { text, sha }: Script,
+  key: string,
+  args: readonly Argument[],
+): Promise<unknown> {
+  try {
+    return await send(redis, 'evalsha', [sha, 1, key, ...args]);
+  } catch (error) {
+    if (!isNoScript(error)) throw unavailable(error);
+  }
+  try {
+    return await send(redis, 'eval', [text, 1, key, ...args]);
+  } catch (error) {
+    throw unavailable(error);
+  }
+}
+
+/** Strings of the answer stay buffers: bodies are bytes. */
+function send(redis: Redis, name: 'eval' | 'evalsha', args: readonly Argument[]): Promise<unknown> {
+  const command = new Command(name, [...args], { replyEncoding: null });
+  redis.sendCommand(command);
+  return command.promise;
+}
+
+export function unavailable(error: unknown): QueueError {
+  const reason = error instanceof Error ? error.message : String(error);
+  return new QueueError('unavailable', `Redis: ${reason}`, { cause: error });
+}
+
+function isNoScript(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith('NOSCRIPT');
+}
