@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { until } from '../until.ts';
-import { clusterScript, kubeAssets } from './kube-assets.ts';
+import { runCluster, type Cluster } from './cluster-run.ts';
 
 /** What a test needs to reach it. All are paths of files, or URLs. */
 export interface KubeAddress {
@@ -29,11 +24,8 @@ export interface ApiServerOptions {
   readonly crds?: boolean;
 }
 
-const run = promisify(execFile);
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const readyTimeoutMs = 60_000;
-const commandTimeoutMs = 60_000;
-const stderrTailChars = 8_000;
 
 /** A real kube-apiserver with an etcd of its own, on loopback; no controllers and no node. */
 export class ApiServer implements KubeAddress {
@@ -44,20 +36,18 @@ export class ApiServer implements KubeAddress {
   readonly certFile: string;
   readonly keyFile: string;
   readonly etcd: string;
-  private readonly state: string;
-  private readonly script: ChildProcess;
+  private readonly cluster: Cluster;
 
-  constructor(state: string, script: ChildProcess, binaries: string) {
-    const port = (name: string): string => readFileSync(join(state, `${name}.port`), 'utf8').trim();
-    this.state = state;
-    this.script = script;
-    this.kubectl = join(binaries, 'kubectl');
-    this.kubeconfig = join(state, 'admin.kubeconfig');
+  constructor(cluster: Cluster) {
+    const port = (name: string): string => readFileSync(join(cluster.state, `${name}.port`), 'utf8').trim();
+    this.cluster = cluster;
+    this.kubectl = cluster.kubectl;
+    this.kubeconfig = cluster.kubeconfig;
     this.server = `https://127.0.0.1:${port('apiserver')}`;
     this.etcd = `http://127.0.0.1:${port('etcd')}`;
-    this.caFile = join(state, 'pki/ca.crt');
-    this.certFile = join(state, 'pki/admin.crt');
-    this.keyFile = join(state, 'pki/admin.key');
+    this.caFile = join(cluster.state, 'pki/ca.crt');
+    this.certFile = join(cluster.state, 'pki/admin.crt');
+    this.keyFile = join(cluster.state, 'pki/admin.key');
   }
 
   /** The parts that can be handed to another process (`project.provide`). */
@@ -67,18 +57,18 @@ export class ApiServer implements KubeAddress {
   }
 
   get pid(): number {
-    return Number(readFileSync(join(this.state, 'run/apiserver.pid'), 'utf8').split(' ')[0]);
+    return Number(readFileSync(join(this.cluster.state, 'run/apiserver.pid'), 'utf8').split(' ')[0]);
   }
 
   /** `kill -9` of the API server, and waits until it is gone; etcd lives on. */
   async kill9(): Promise<void> {
-    await this.cluster('kill', 'apiserver');
+    await this.cluster.cluster('kill', 'apiserver');
   }
 
   /** Starts the killed API server again: same command, port, certificates and data. Resolves when it is ready. */
   async restart(): Promise<void> {
-    await this.cluster('start', 'apiserver');
-    await this.ready();
+    await this.cluster.cluster('start', 'apiserver');
+    await until(() => this.kube('get', '--raw', '/readyz'), { what: 'kube-apiserver', timeoutMs: readyTimeoutMs });
   }
 
   /**
@@ -93,15 +83,11 @@ export class ApiServer implements KubeAddress {
     return revision;
   }
 
-  async applyFiles(files: readonly string[]): Promise<void> {
-    await this.kube('apply', '--server-side', ...files.flatMap((file) => ['-f', file]));
-  }
-
   async installCrds(): Promise<void> {
     const files = globSync('crds/*.yaml', { cwd: root }).map((file) => join(root, file));
     if (files.length === 0) throw new Error(`no crds/*.yaml in ${root}`);
-    await this.applyFiles(files);
     const named = files.flatMap((file) => ['-f', file]);
+    await this.kube('apply', '--server-side', ...named);
     await this.kube('wait', '--for=condition=Established', '--timeout=30s', ...named);
     // Established is said before the storage is there: until then a list answers 429 "storage is (re)initializing".
     const path = '{.spec.group}/{.spec.versions[0].name}/{.spec.names.plural}{"\\n"}';
@@ -113,30 +99,11 @@ export class ApiServer implements KubeAddress {
 
   /** Runs kubectl and returns what it printed. */
   async kube(...args: string[]): Promise<string> {
-    const { stdout } = await run(this.kubectl, ['--kubeconfig', this.kubeconfig, ...args], {
-      timeout: commandTimeoutMs,
-    });
-    return stdout;
+    return this.cluster.kube(...args);
   }
 
   async stop(): Promise<void> {
-    if (this.script.exitCode === null && this.script.signalCode === null) {
-      const exited = once(this.script, 'exit');
-      this.script.stdin?.end(); // the script's sign to take everything down
-      await exited;
-    }
-    rmSync(this.state, { recursive: true, force: true });
-  }
-
-  private async ready(): Promise<void> {
-    await until(() => this.kube('get', '--raw', '/readyz'), { what: 'kube-apiserver', timeoutMs: readyTimeoutMs });
-  }
-
-  private async cluster(...args: string[]): Promise<void> {
-    await run(clusterScript, args, {
-      env: { ...process.env, PENSTOCK_CLUSTER_STATE: this.state },
-      timeout: commandTimeoutMs,
-    });
+    await this.cluster.stop();
   }
 
   private async etcdCall(path: string, body: object): Promise<unknown> {
@@ -148,23 +115,7 @@ export class ApiServer implements KubeAddress {
 
 /** Starts one on free ports and waits until it is ready. It goes down by itself when this process dies. */
 export async function startApiServer(options: ApiServerOptions = {}): Promise<ApiServer> {
-  const binaries = await kubeAssets('api');
-  // The script makes and removes its state folder itself, so it gets a name that is not there yet.
-  const state = mkdtempSync(join(tmpdir(), 'penstock-kube-'));
-  rmSync(state, { recursive: true });
-  const script = spawn(clusterScript, ['run'], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    detached: true, // Ctrl-C reaches this process; the script then goes by its standard input
-    env: {
-      ...process.env,
-      PENSTOCK_CLUSTER_STATE: state,
-      PENSTOCK_APISERVER_FLAGS: (options.flags ?? []).join(' '),
-      PENSTOCK_APISERVER_PORT: '',
-      PENSTOCK_ETCD_PORT: '',
-    },
-  });
-  await announced(script);
-  const server = new ApiServer(state, script, binaries);
+  const server = new ApiServer(await runCluster({ node: false, flags: options.flags ?? [] }));
   try {
     if (options.crds !== false) await server.installCrds();
   } catch (error) {
@@ -172,18 +123,4 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
     throw error;
   }
   return server;
-}
-
-/** Resolves when the script has printed the kubeconfig's path; rejects with its words when it ends before. */
-async function announced(script: ChildProcess): Promise<void> {
-  let said = '';
-  script.stderr?.on('data', (chunk: Buffer) => {
-    said = (said + chunk.toString()).slice(-stderrTailChars);
-  });
-  script.stdin?.on('error', () => {}); // EPIPE when it ends first
-  await new Promise<void>((resolve, reject) => {
-    script.once('error', reject);
-    script.once('exit', (code) => reject(new Error(`hack/kube/cluster run ended with ${code}:\n${said}`)));
-    if (script.stdout) createInterface(script.stdout).once('line', () => resolve());
-  });
 }
