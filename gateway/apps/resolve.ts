@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Tenant } from '../auth/tenants.ts';
+import { gatewayError } from '../errors.ts';
+import type { AppSource, ServedApp } from './app-source.ts';
+
+/** `namespace.name`, or `name` in the tenant's namespace: neither holds a dot of its own. */
+const APP_NAME = /^(?:([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\.)?([a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?)$/;
+
+/**
+ * The app that a path names for a tenant. One that belongs to another namespace is as unknown as one that is not there.
+ * @throws ProblemError 404, or 503 while the gateway has not yet heard of all apps
+ */
+export function resolveApp(apps: AppSource, tenant: Tenant, name: string): ServedApp {
+  const [, namespace = tenant.namespace, app] = APP_NAME.exec(name) ?? [];
+  const found = app !== undefined && namespace === tenant.namespace ? apps.get(namespace, app) : undefined;
+  if (found !== undefined) return found;
+  if (!apps.synced()) {
+    throw gatewayError('not-ready', 'the gateway has not yet read the list of apps', {
+      fix: 'try again in a moment',
+      headers: { 'retry-after': '1' },
+    });
+  }
+  throw gatewayError('app-unknown', 'there is no app of this name in the tenant’s namespace', {
+    field: 'path.app',
+    fix: 'use name or namespace.name of an InferenceApp of the namespace that your credential belongs to',
+  });
+}
+
+/** @throws ProblemError 409 when the app takes nothing new */
+export function checkAccepting(app: ServedApp): void {
+  if (app.deleting) throw appDeleting();
+  if (app.spec.desiredState === 'Draining') {
+    throw gatewayError('app-draining', 'the app takes no new requests; what is queued is being finished', {
+      field: 'path.app',
+      fix: 'set spec.desiredState to Ready, or use another app',
+    });
+  }
+}
+
+export function appDeleting(): Error {
+  return gatewayError('app-deleting', 'the app is being deleted and takes no new requests', {
+    field: 'path.app',
+    fix: 'create the app again, or use another one',
+  });
+}

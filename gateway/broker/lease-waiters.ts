@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { AppSource } from '../apps/app-source.ts';
+import type { LeaseQueue } from '../queue/lease-queue.ts';
+
+/** One blocking lease call among those of its app, revision and lanes. */
+export interface Seat {
+  /** Counts the wake-ups: a caller that was asking the queue when one came asks again instead of parking. */
+  generation(): number;
+  /** Resolves at the next wake-up that is this caller's, after `ms`, or when `gone` fires. */
+  park(ms: number, gone: AbortSignal): Promise<void>;
+  /** This caller took all that it asked for, so there may be more: wakes up to two others, who do the same in their turn. */
+  passOn(): void;
+  leave(): void;
+}
+
+export interface LeaseWaiters {
+  enter(appUid: string, revision: string, lanes: readonly string[]): Seat;
+  /** Units that wait now. */
+  readonly count: () => number;
+  /** Answers everyone who waits; later calls do not wait. */
+  stop(): void;
+  stopped(): boolean;
+}
+
+/** Callers that can serve the same work: waking one of them is as good as waking another. */
+interface Group {
+  generation: number;
+  members: number;
+  /** Oldest first, so that the unit that has waited longest goes next. */
+  readonly parked: Set<() => void>;
+}
+
+/**
+ * Blocked lease calls. A `ready` event wakes one waiter per group, however many wait: of a hundred idle units only one asks the
+ * queue for the one request that came. Work for more spreads by `passOn`.
+ */
+export function createLeaseWaiters(
+  queue: Pick<LeaseQueue, 'subscribe'>,
+  apps: Pick<AppSource, 'onChange'>,
+): LeaseWaiters {
+  const byApp = new Map<string, Map<string, Group>>();
+  let stopped = false;
+
+  const signal = (appUid: string, wake: (group: Group) => void): void => {
+    for (const group of byApp.get(appUid)?.values() ?? []) {
+      group.generation += 1;
+      wake(group);
+    }
+  };
+  const unsubscribe = queue.subscribe((event) => {
+    if (event.type === 'ready') signal(event.app, wakeOne);
+  });
+  // Pausing, draining, another floor or revision: the verdict may be another one for every unit.
+  const forget = apps.onChange(() => {
+    for (const appUid of byApp.keys()) signal(appUid, wakeAll);
+  });
+
+  const join = (appUid: string, name: string): Group => {
+    const groups = byApp.get(appUid) ?? new Map<string, Group>();
+    byApp.set(appUid, groups);
+    const group = groups.get(name) ?? { generation: 0, members: 0, parked: new Set() };
+    groups.set(name, group);
+    group.members += 1;
+    return group;
+  };
+  const leave = (appUid: string, name: string, group: Group): void => {
+    group.members -= 1;
+    if (group.members > 0) return;
+    const groups = byApp.get(appUid);
+    groups?.delete(name);
+    if (groups?.size === 0) byApp.delete(appUid);
+  };
+
+  return {
+    enter: (appUid, revision, lanes) => {
+      const name = `${revision} ${lanes.join()}`;
+      const group = join(appUid, name);
+      return {
+        generation: () => group.generation,
+        park: async (ms, gone) => {
+          if (!stopped && !gone.aborted) await park(group, ms, gone);
+        },
+        passOn: () => {
+          wakeOne(group);
+          wakeOne(group);
+        },
+        leave: () => leave(appUid, name, group),
+      };
+    },
+    count: () =>
+      [...byApp.values()].flatMap((groups) => [...groups.values()]).reduce((n, { parked }) => n + parked.size, 0),
+    stop: () => {
+      stopped = true;
+      unsubscribe();
+      forget();
+      for (const groups of byApp.values()) for (const group of groups.values()) wakeAll(group);
+    },
+    stopped: () => stopped,
+  };
+}
+
+function park({ parked }: Group, ms: number, gone: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const wake = (): void => {
+      clearTimeout(timer);
+      gone.removeEventListener('abort', wake);
+      parked.delete(wake);
+      resolve();
+    };
+    const timer = setTimeout(wake, ms);
+    gone.addEventListener('abort', wake, { once: true });
+    parked.add(wake);
+  });
+}
+
+function wakeOne({ parked }: Group): void {
+  const [first] = parked;
+  first?.();
+}
+
+function wakeAll({ parked }: Group): void {
+  for (const wake of parked) wake();
+}

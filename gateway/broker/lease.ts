@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { LeaseCall, LeaseReply, WireLease, WirePayload } from '#base/wire/broker.ts';
+import type { ServedApp } from '../apps/app-source.ts';
+import type { UnitIdentity } from '../auth/sessions.ts';
+import { gatewayError, storeUnavailable } from '../errors.ts';
+import { onGone } from '../http/exchange.ts';
+import type { Exchange } from '../http/exchange.ts';
+import { RECHECK_MS, SIGNED_URL_MIN_SECONDS } from '../limits.ts';
+import type { Lane, Lease, LeaseAnswer, LeaseRequest, Payload } from '../queue/lease-queue.ts';
+import type { ObjectStore } from '../store/object-store.ts';
+import type { BrokerContext } from './context.ts';
+import { formatLeaseToken } from './lease-token.ts';
+import type { Seat } from './lease-waiters.ts';
+
+const DEFAULT_LANES: readonly Lane[] = ['online', 'batch'];
+/** An app that is gone gives nothing: its units finish what they hold and leave. The timeout is what they got before. */
+const GONE_APP = { timeoutSeconds: 0, floor: 0, lingerMs: 0 };
+
+/**
+ * POST /internal/v1/lease: blocks until there is work, a verdict to leave, or the wait is over.
+ * Undefined when the unit hung up: what it was about to get is given back.
+ * @throws ProblemError 401 when the unit was retired
+ */
+export async function lease(
+  context: BrokerContext,
+  unit: UnitIdentity,
+  call: LeaseCall,
+  x: Exchange,
+): Promise<LeaseReply | undefined> {
+  const seat = context.waiters.enter(unit.appUid, unit.revision, call.lanes ?? DEFAULT_LANES);
+  const gone = new AbortController();
+  const off = onGone(x, () => gone.abort());
+  try {
+    const answer = await untilWork(context, unit, call, seat, gone.signal);
+    if (gone.signal.aborted) {
+      await giveBack(context, unit, answer.leases);
+      return undefined;
+    }
+    if (call.max > 0 && answer.leases.length === call.max) seat.passOn();
+    const reply = await toReply(context, unit, answer);
+    // The connection may still end before the answer is out: then the unit never hears of these leases.
+    off();
+    onGone(x, () => void giveBack(context, unit, answer.leases));
+    context.metrics.leased(answer.leases.length);
+    return reply;
+  } finally {
+    off();
+    seat.leave();
+  }
+}
+
+async function untilWork(
+  context: BrokerContext,
+  unit: UnitIdentity,
+  call: LeaseCall,
+  seat: Seat,
+  gone: AbortSignal,
+): Promise<LeaseAnswer> {
+  const { clock, queue, waiters } = context;
+  const deadline = clock.monotonic() + call.wait_seconds * 1000;
+  for (;;) {
+    const generation = seat.generation();
+    const answer = await queue.lease(leaseRequest(context, unit, call));
+    if (answer.verdict === 'refused') throw unitRetired();
+    const left = deadline - clock.monotonic();
+    if (answer.leases.length > 0 || answer.verdict === 'leave' || call.max === 0 || left <= 0) return answer;
+    if (gone.aborted || waiters.stopped()) return answer;
+    if (seat.generation() !== generation) continue;
+    const recheck = answer.recheckAt === undefined ? RECHECK_MS : Math.max(1, answer.recheckAt - clock.now());
+    await seat.park(Math.min(left, recheck, RECHECK_MS), gone);
+  }
+}
+
+function leaseRequest(
+  { apps, random, leaseSeconds }: BrokerContext,
+  { appUid, unit, revision }: UnitIdentity,
+  { max, lanes = DEFAULT_LANES }: LeaseCall,
+): LeaseRequest {
+  const app = apps.byUid(appUid);
+  if (app === undefined && !apps.synced()) {
+    throw gatewayError('not-ready', 'the gateway has not yet read the list of apps', {
+      fix: 'try again in a moment',
+      headers: { 'retry-after': '1' },
+    });
+  }
+  const nonces =
+    Buffer.from(random.bytes(8 * max))
+      .toString('hex')
+      .match(/.{16}/g) ?? [];
+  return { app: appUid, unit, revision, lanes, max, leaseMs: leaseSeconds * 1000, nonces, ...wishes(app, revision) };
+}
+
+function wishes(
+  app: ServedApp | undefined,
+  ownRevision: string,
+): Pick<LeaseRequest, 'currentRevision' | 'floor' | 'lingerMs' | 'desiredState'> {
+  if (app === undefined || app.deleting) return { ...GONE_APP, currentRevision: ownRevision, desiredState: 'Paused' };
+  const { scaling, desiredState } = app.spec;
+  return {
+    currentRevision: app.revision,
+    floor: scaling.minUnits,
+    lingerMs: scaling.idleLinger.seconds * 1000,
+    desiredState,
+  };
+}
+
+async function toReply(
+  { apps, store, leaseSeconds }: BrokerContext,
+  unit: UnitIdentity,
+  answer: LeaseAnswer,
+): Promise<LeaseReply> {
+  const timeout = apps.byUid(unit.appUid)?.spec.request.timeoutSeconds ?? GONE_APP.timeoutSeconds;
+  const leases = await Promise.all(
+    answer.leases.map(async ({ id, token, record }): Promise<WireLease> => {
+      const { deadline, traceparent } = record;
+      return {
+        id,
+        lease_token: formatLeaseToken(token),
+        lane: record.lane,
+        attempt: token.epoch,
+        tenant: record.tenant,
+        body: await wirePayload(store, record.body, timeout),
+        lease_seconds: leaseSeconds,
+        timeout_seconds: timeout,
+        ...(deadline === undefined ? {} : { deadline }),
+        ...(traceparent === undefined ? {} : { traceparent }),
+      };
+    }),
+  );
+  return { leases, verdict: answer.verdict === 'leave' ? 'leave' : 'stay' };
+}
+
+async function wirePayload(store: ObjectStore, payload: Payload, timeoutSeconds: number): Promise<WirePayload> {
+  const { contentType, contentEncoding, bytes, inline, key } = payload;
+  const facts = {
+    content_type: contentType,
+    bytes,
+    ...(contentEncoding === undefined ? {} : { content_encoding: contentEncoding }),
+  };
+  if (inline !== undefined) return { ...facts, inline: Buffer.from(inline).toString('base64') };
+  if (key === undefined) return facts;
+  const expiresInSeconds = Math.max(SIGNED_URL_MIN_SECONDS, timeoutSeconds);
+  const url = await store.signedUrl({ key, verb: 'GET', expiresInSeconds }, 'worker').catch((err: unknown) => {
+    throw storeUnavailable(err);
+  });
+  return { ...facts, url };
+}
+
+/** Leases that nobody has heard of: without this they would block until they run out. */
+async function giveBack({ queue, logger }: BrokerContext, unit: UnitIdentity, leases: readonly Lease[]): Promise<void> {
+  if (leases.length === 0) return;
+  try {
+    await queue.release(unit.appUid, unit.unit, leases);
+    logger.info({ unit: unit.unit, leases: leases.length }, 'the unit hung up; its new leases were given back');
+  } catch (err) {
+    logger.warn({ unit: unit.unit, err }, 'leases of a unit that hung up could not be given back; they will run out');
+  }
+}
+
+export function unitRetired(): Error {
+  return gatewayError('unit-retired', 'this unit was retired and can never lease again', {
+    field: 'header:Authorization',
+    fix: 'end the unit; the operator starts another one if it is needed',
+    headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
+  });
+}

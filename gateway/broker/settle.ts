@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+import type {
+  CompleteCall,
+  CompleteReply,
+  ExtendCall,
+  ExtendReply,
+  FailCall,
+  FailReply,
+  ReleaseCall,
+  ReleaseReply,
+  UploadUrlCall,
+  UploadUrlReply,
+  WireResult,
+} from '#base/wire/broker.ts';
+import type { UnitIdentity } from '../auth/sessions.ts';
+import { gatewayError, storeUnavailable } from '../errors.ts';
+import { SIGNED_URL_MIN_SECONDS } from '../limits.ts';
+import { INLINE_LIMIT_BYTES } from '../queue/lease-queue.ts';
+import type { Completion, Held, Payload } from '../queue/lease-queue.ts';
+import { resultKey } from '../store/keys.ts';
+import type { BrokerContext } from './context.ts';
+import { heldOf } from './lease-token.ts';
+
+/** POST extend: which leases still hold, and of which the client wants no more. */
+export async function extend(
+  { queue, leaseSeconds }: BrokerContext,
+  unit: UnitIdentity,
+  call: ExtendCall,
+): Promise<ExtendReply> {
+  const outcomes = await queue.extend(unit.appUid, unit.unit, call.leases.map(heldOf), leaseSeconds * 1000);
+  return { leases: outcomes.map(({ id, ok, cancel }) => ({ id, ok, ...(cancel === true ? { cancel } : {}) })) };
+}
+
+/**
+ * POST complete: all or nothing is checked first (sizes, uploads), then each result commits by its own lease token.
+ * @throws ProblemError 400, 422 naming the result
+ */
+export async function complete(context: BrokerContext, unit: UnitIdentity, call: CompleteCall): Promise<CompleteReply> {
+  const { queue, metrics } = context;
+  const done = await Promise.all(
+    call.results.map(async (entry, i): Promise<Completion> => {
+      const held = heldOf(entry);
+      const result = await toPayload(context, unit.appUid, held, entry.result, `body.results[${i}].result`);
+      return { ...held, result, serviceMicros: entry.service_micros };
+    }),
+  );
+  const outcomes = await queue.complete(unit.appUid, unit.unit, done);
+  return {
+    results: done.map(({ id }, i) => {
+      const outcome = outcomes[i] ?? 'lost';
+      metrics.settled('complete', outcome, 1);
+      return { id, outcome };
+    }),
+  };
+}
+
+/** POST fail. @throws ProblemError 409 when the lease is no longer held */
+export async function fail({ queue, metrics }: BrokerContext, unit: UnitIdentity, call: FailCall): Promise<FailReply> {
+  const outcome = await queue.fail(unit.appUid, unit.unit, heldOf(call), call.cause);
+  metrics.settled('fail', outcome, 1);
+  if (outcome === 'lost') throw leaseLost();
+  return { outcome };
+}
+
+/** POST release: back in the queue, where they were. */
+export async function release(
+  { queue, metrics }: BrokerContext,
+  unit: UnitIdentity,
+  call: ReleaseCall,
+): Promise<ReleaseReply> {
+  const outcomes = await queue.release(unit.appUid, unit.unit, call.leases.map(heldOf));
+  return {
+    leases: call.leases.map(({ id }, i) => {
+      const outcome = outcomes[i] ?? 'lost';
+      metrics.settled('release', outcome, 1);
+      return { id, outcome };
+    }),
+  };
+}
+
+/**
+ * POST upload-url: a URL for the result of this attempt and no other. The queue knows the object's name before the URL exists, so
+ * that whatever is uploaded has someone who removes it.
+ * @throws ProblemError 409 when the lease is no longer held
+ */
+export async function uploadUrl(
+  { queue, store, clock }: BrokerContext,
+  unit: UnitIdentity,
+  call: UploadUrlCall,
+): Promise<UploadUrlReply> {
+  const { id, token } = heldOf(call);
+  const key = resultKey(unit.appUid, id, token);
+  if (!(await queue.noteObject(unit.appUid, id, token, key))) throw leaseLost();
+  const expiresAt = clock.now() + SIGNED_URL_MIN_SECONDS * 1000;
+  const request = {
+    key,
+    verb: 'PUT',
+    expiresInSeconds: SIGNED_URL_MIN_SECONDS,
+    contentType: call.content_type,
+  } as const;
+  const url = await store.signedUrl(request, 'worker').catch((err: unknown) => {
+    throw storeUnavailable(err);
+  });
+  return { url, method: 'PUT', headers: { 'content-type': call.content_type }, name: key, expires_at: expiresAt };
+}
+
+async function toPayload(
+  { store }: BrokerContext,
+  appUid: string,
+  held: Held,
+  result: WireResult,
+  field: string,
+): Promise<Payload> {
+  const { content_type: contentType, content_encoding: contentEncoding, bytes, inline, name } = result;
+  const facts = { contentType, bytes, ...(contentEncoding === undefined ? {} : { contentEncoding }) };
+  if (name === undefined) return inlinePayload(facts, inline ?? '', field);
+  if (inline !== undefined) throw badResult(`${field}.name`, 'leave out name or inline: a result is in one place');
+  if (name !== resultKey(appUid, held.id, held.token)) {
+    throw badResult(`${field}.name`, 'send the name that upload-url answered for this very lease');
+  }
+  const info = await store.head(name).catch((err: unknown) => {
+    throw storeUnavailable(err);
+  });
+  if (info === undefined || info.bytes !== bytes) {
+    const found = info === undefined ? 'no object' : `${info.bytes} bytes`;
+    throw gatewayError('upload-missing', `the result has ${bytes} bytes, under its name is ${found}`, {
+      field: `${field}.${info === undefined ? 'name' : 'bytes'}`,
+      fix: 'finish the upload, then complete with its exact size',
+    });
+  }
+  return { ...facts, key: name };
+}
+
+function inlinePayload(facts: Omit<Payload, 'inline' | 'key'>, inline: string, field: string): Payload {
+  const bytes = Buffer.from(inline, 'base64');
+  if (bytes.length !== facts.bytes) throw badResult(`${field}.bytes`, `must be the size of inline, ${bytes.length}`);
+  if (bytes.length > INLINE_LIMIT_BYTES) {
+    throw badResult(`${field}.inline`, `must have at most ${INLINE_LIMIT_BYTES} bytes; use upload-url for more`);
+  }
+  return bytes.length === 0 ? facts : { ...facts, inline: bytes };
+}
+
+function badResult(field: string, fix: string): Error {
+  return gatewayError('bad-body', `${field}: ${fix}`, { field, fix });
+}
+
+function leaseLost(): Error {
+  return gatewayError('lease-lost', 'this lease token is not the last one of the request, or the request has ended', {
+    field: 'body.lease_token',
+    fix: 'drop the work: another unit has it, or nobody wants it any more',
+  });
+}

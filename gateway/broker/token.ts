@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { TokenAnswer } from '#base/wire/broker.ts';
+import { bearerOf } from '../auth/credential.ts';
+import { refuse } from '../auth/jwt.ts';
+import { queueUnavailable } from '../errors.ts';
+import type { Exchange } from '../http/exchange.ts';
+import type { BrokerContext } from './context.ts';
+import { unitRetired } from './lease.ts';
+
+/**
+ * POST /internal/v1/token: a unit token for a session token. Renewal is the same call.
+ * @throws ProblemError 401 for a bad token and for a retired unit
+ */
+export async function token({ sessions, queue }: BrokerContext, x: Exchange): Promise<TokenAnswer> {
+  const bearer = bearerOf(x.req);
+  if (bearer === undefined) throw refuse('is missing');
+  const unit = await sessions.verifyUnit(bearer);
+  x.unit = unit.unit;
+  x.app = unit.appUid;
+  const { units } = await queue.demand(unit.appUid).catch((err: unknown) => {
+    throw queueUnavailable(err);
+  });
+  if (units.some((seen) => seen.unit === unit.unit && seen.retired)) throw unitRetired();
+  const session = await sessions.mint(unit);
+  return { token: session.token, expires_at: session.expiresAt };
+}

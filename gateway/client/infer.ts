@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { ServedApp } from '../apps/app-source.ts';
+import { appDeleting, checkAccepting, resolveApp } from '../apps/resolve.ts';
+import { authenticate } from '../auth/credential.ts';
+import type { Tenant } from '../auth/tenants.ts';
+import { gatewayError } from '../errors.ts';
+import { onGone } from '../http/exchange.ts';
+import type { Exchange } from '../http/exchange.ts';
+import type { EnqueueOutcome, NewRequest, RequestRecord } from '../queue/lease-queue.ts';
+import { bodyKey } from '../store/keys.ts';
+import { uuid7 } from '#base/uuid7.ts';
+import { planBody } from './body-plan.ts';
+import type { ClientContext } from './context.ts';
+import { dedupeKey, explicitKey, parseIdempotencyKey } from './idempotency.ts';
+import { answerOutcome } from './outcome.ts';
+import { parsePrefer } from './prefer.ts';
+import { receiveBody } from './receive.ts';
+import type { ReceivedBody } from './receive.ts';
+import { isFinal } from './waits.ts';
+
+/** Cost of a request in µGPU-seconds while nothing has been measured: one second of each GPU of a unit. */
+const ASSUMED_GPU_MICROS = 1_000_000;
+/** W3C Trace Context, version 00; an invalid one starts a new trace, so it is dropped. */
+const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+/**
+ * POST /v1/{app}/infer: the body is stored, then the request is queued, then the client hears of it (DESIGN §3.1).
+ * @throws ProblemError
+ */
+export async function infer(x: Exchange, context: ClientContext, appName: string): Promise<void> {
+  const { req, res } = x;
+  const tenant = authenticate(req, context.tenants);
+  x.tenant = tenant.name;
+  const app = resolveApp(context.apps, tenant, appName);
+  x.app = app.uid;
+  checkAccepting(app);
+  const preference = parsePrefer(req.headers.prefer);
+  const headerKey = parseIdempotencyKey(req.headers['idempotency-key']);
+  const plan = planBody(req, app.spec.request.maxBytes);
+
+  const id = uuid7(context.clock, context.random);
+  const body = await receiveBody(req, res, plan, context.store, () => bodyKey(app.uid, id));
+  const request = await keyed(context, body, () => newRequest(x, { id, app, tenant, body, headerKey }));
+  const outcome = await context.enqueue(request);
+  if (outcome.kind !== 'queued') await dropBody(context, body);
+  const accepted = acceptedRecord(outcome);
+  context.metrics.accepted(outcome.kind === 'joined' ? 'joined' : 'queued');
+
+  const ticket = context.tickets.mint({ appUid: app.uid, tenant: tenant.name }, accepted.id);
+  const record = await waited(x, context, accepted, preference.waitSeconds);
+  await answerOutcome(x, record, { store: context.store, clock: context.clock, ticket, appName, preference });
+}
+
+interface Parts {
+  readonly id: string;
+  readonly app: ServedApp;
+  readonly tenant: Tenant;
+  readonly body: ReceivedBody;
+  readonly headerKey: string | undefined;
+}
+
+function newRequest({ req }: Exchange, { id, app, tenant, body, headerKey }: Parts): NewRequest {
+  const { request, resources } = app.spec;
+  const explicit = explicitKey(headerKey, body.rid);
+  const traceparent = req.headers['traceparent'];
+  return {
+    id,
+    app: app.uid,
+    tenant: tenant.name,
+    lane: 'online',
+    revision: app.revision,
+    priority: 0,
+    cost: ASSUMED_GPU_MICROS * (resources?.gpu?.count ?? 1),
+    body: body.payload,
+    dedupeKey: dedupeKey({ tenant: tenant.name, revision: app.revision }, explicit, body.digest),
+    ...(explicit === undefined ? {} : { fingerprint: body.digest }),
+    retry: { maxAttempts: request.retry.maxAttempts, maxLosses: request.retry.maxLosses },
+    retentionMs: request.resultRetentionSeconds * 1000,
+    ...(typeof traceparent === 'string' && TRACEPARENT.test(traceparent) ? { traceparent } : {}),
+  };
+}
+
+/** A body that is stored already and then found wrong must not stay. */
+async function keyed(context: ClientContext, body: ReceivedBody, make: () => NewRequest): Promise<NewRequest> {
+  try {
+    return make();
+  } catch (err) {
+    await dropBody(context, body);
+    throw err;
+  }
+}
+
+function acceptedRecord(outcome: EnqueueOutcome): RequestRecord {
+  switch (outcome.kind) {
+    case 'conflict':
+      throw gatewayError('key-reused', 'the same idempotency key came with another body before', {
+        field: 'header:Idempotency-Key',
+        fix: 'send another key with another body, or the first body again',
+      });
+    case 'closed':
+      throw appDeleting();
+    default:
+      return outcome.record;
+  }
+}
+
+/** The body of a request that joined another one, or was refused, belongs to nobody. */
+async function dropBody({ store, logger }: ClientContext, { payload }: ReceivedBody): Promise<void> {
+  if (payload.key === undefined) return;
+  try {
+    await store.delete([payload.key]);
+  } catch (err) {
+    // It goes when the app is purged; the request itself is well.
+    logger.warn({ key: payload.key, err }, 'the body of a repeated request could not be removed');
+  }
+}
+
+async function waited(
+  x: Exchange,
+  context: ClientContext,
+  record: RequestRecord,
+  seconds: number,
+): Promise<RequestRecord> {
+  if (seconds === 0 || isFinal(record.state)) return record;
+  const gone = new AbortController();
+  const off = onGone(x, () => gone.abort());
+  try {
+    return (await context.waits.untilFinal(record.app, record.id, seconds * 1000, gone.signal)) ?? record;
+  } finally {
+    off();
+  }
+}

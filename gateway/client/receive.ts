@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+import { hash } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
+import { ProblemError } from '#base/problem.ts';
+import { isObject } from '#base/json.ts';
+import { storeUnavailable } from '../errors.ts';
+import { badJson } from '../http/json-body.ts';
+import { INLINE_LIMIT_BYTES } from '../queue/lease-queue.ts';
+import type { Payload } from '../queue/lease-queue.ts';
+import type { ObjectStore } from '../store/object-store.ts';
+import { bodyTooLarge } from './body-plan.ts';
+import type { BodyPlan } from './body-plan.ts';
+import { ridOf } from './idempotency.ts';
+import { createInspector } from './inspector.ts';
+import type { BodyFacts } from './inspector.ts';
+
+/** A body that is held (inline) or stored (object), as it came. */
+export interface ReceivedBody extends BodyFacts {
+  readonly payload: Payload;
+}
+
+/** The client went away in the middle of its body: there is nobody to answer. */
+export class ClientGone extends Error {
+  override readonly name = 'ClientGone';
+}
+
+/**
+ * Reads a body: up to 16 KiB into memory, more straight into the object store while it is inspected.
+ * @param key the object's key, asked for only when the body needs one
+ * @throws ProblemError 400, 413, 503; ClientGone
+ */
+export async function receiveBody(
+  req: IncomingMessage,
+  res: ServerResponse,
+  plan: BodyPlan,
+  store: ObjectStore,
+  key: () => string,
+): Promise<ReceivedBody> {
+  if (req.headers.expect !== undefined) res.writeContinue();
+  const head = await readHead(req, plan);
+  if (!head.more) return await holdInline(head.bytes, plan);
+  return await storeObject(req, head.bytes, plan, store, key());
+}
+
+interface Head {
+  readonly bytes: Buffer;
+  /** The limit was passed: there is more to come, or it is in `bytes` already. */
+  readonly more: boolean;
+}
+
+/** Reads until the end or past the inline limit, whichever comes first. Plain events: this is the hot path. */
+function readHead(req: IncomingMessage, plan: BodyPlan): Promise<Head> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const leave = (): void => {
+      req.off('data', onData);
+      req.off('end', onEnd);
+      req.off('error', onGone);
+      req.off('close', onGone);
+    };
+    const settle = (more: boolean): void => {
+      leave();
+      const [only] = chunks;
+      resolve({ bytes: chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks), more });
+    };
+    const onData = (chunk: Buffer): void => {
+      size += chunk.length;
+      chunks.push(chunk);
+      if (size > plan.maxWireBytes) {
+        leave();
+        reject(bodyTooLarge(plan.maxBytes));
+      } else if (size > INLINE_LIMIT_BYTES) {
+        req.pause();
+        settle(true);
+      }
+    };
+    const onEnd = (): void => settle(false);
+    const onGone = (): void => {
+      leave();
+      reject(new ClientGone('the connection ended within the body'));
+    };
+    req.on('data', onData);
+    req.once('end', onEnd);
+    req.once('error', onGone);
+    req.once('close', onGone);
+  });
+}
+
+async function holdInline(bytes: Buffer, plan: BodyPlan): Promise<ReceivedBody> {
+  const payload: Payload = {
+    contentType: plan.contentType,
+    ...(plan.gzip ? { contentEncoding: 'gzip' } : {}),
+    bytes: bytes.length,
+    ...(bytes.length === 0 ? {} : { inline: bytes }),
+  };
+  if (plan.gzip) {
+    const inspector = createInspector(plan);
+    try {
+      await inspector.push(bytes);
+      return { payload, ...(await inspector.end()) };
+    } finally {
+      inspector.close();
+    }
+  }
+  const digest = hash('sha256', Buffer.concat([Buffer.from(`${plan.contentType}\0`), bytes]));
+  return { payload, digest, rid: plan.json ? ridOfSmall(bytes) : undefined };
+}
+
+function ridOfSmall(bytes: Buffer): string | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString('utf8'));
+  } catch {
+    throw badJson(bytes);
+  }
+  return isObject(value) && Object.hasOwn(value, '_rid') ? ridOf(value['_rid']) : undefined;
+}
+
+async function storeObject(
+  req: IncomingMessage,
+  head: Buffer,
+  plan: BodyPlan,
+  store: ObjectStore,
+  key: string,
+): Promise<ReceivedBody> {
+  const inspector = createInspector(plan);
+  let failure: unknown;
+  let facts: BodyFacts | undefined;
+  let bytes = 0;
+
+  async function* inspected(): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      for await (const chunk of bodyChunks(req, head)) {
+        bytes += chunk.length;
+        if (bytes > plan.maxWireBytes) throw bodyTooLarge(plan.maxBytes);
+        await inspector.push(chunk);
+        yield chunk;
+      }
+      facts = await inspector.end();
+    } catch (err) {
+      failure = err;
+      throw err;
+    }
+  }
+
+  const stream = Readable.from(inspected(), { objectMode: false });
+  try {
+    await store.put(key, stream, { contentType: plan.contentType });
+  } catch (err) {
+    // What is wrong with the body explains the failed put, never the other way round.
+    throw failure ?? (err instanceof ProblemError && err.status < 500 ? err : storeUnavailable(err));
+  } finally {
+    stream.destroy();
+    inspector.close();
+  }
+  if (facts === undefined) throw failure ?? storeUnavailable(new Error('the store ended the upload early'));
+  const payload: Payload = {
+    contentType: plan.contentType,
+    ...(plan.gzip ? { contentEncoding: 'gzip' } : {}),
+    bytes,
+    key,
+  };
+  return { payload, ...facts };
+}
+
+async function* bodyChunks(req: IncomingMessage, head: Buffer): AsyncGenerator<Buffer, void, undefined> {
+  yield head;
+  try {
+    // The connection is the answer's too: leaving the loop early must not destroy it.
+    for await (const chunk of req.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
+  } catch (err) {
+    throw new ClientGone('the connection ended within the body', { cause: err });
+  }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+import { uuid7Time } from '#base/uuid7.ts';
+import type { ServedApp } from '../apps/app-source.ts';
+import { resolveApp } from '../apps/resolve.ts';
+import { authenticate } from '../auth/credential.ts';
+import { gatewayError, queueUnavailable } from '../errors.ts';
+import { onGone } from '../http/exchange.ts';
+import type { Exchange } from '../http/exchange.ts';
+import type { RequestRecord } from '../queue/lease-queue.ts';
+import type { ClientContext } from './context.ts';
+import { answerOutcome, resultExpired } from './outcome.ts';
+import { parsePrefer } from './prefer.ts';
+
+/** A ticket that belongs to the caller: what it stands for. */
+export interface Claimed {
+  readonly app: ServedApp;
+  readonly id: string;
+}
+
+/**
+ * GET /v1/{app}/status/{ticket}
+ * @throws ProblemError
+ */
+export async function status(x: Exchange, context: ClientContext, appName: string, ticket: string): Promise<void> {
+  const claimed = claim(x, context, appName, ticket);
+  const preference = parsePrefer(x.req.headers.prefer);
+  const record = await find(x, context, claimed, preference.waitSeconds);
+  await answerOutcome(x, record, { store: context.store, clock: context.clock, ticket, appName, preference });
+}
+
+/** Credential, app and ticket checked, without a look-up: a ticket of someone else's is as unknown as an invented one. */
+export function claim(x: Exchange, context: ClientContext, appName: string, ticket: string): Claimed {
+  const tenant = authenticate(x.req, context.tenants);
+  x.tenant = tenant.name;
+  const app = resolveApp(context.apps, tenant, appName);
+  x.app = app.uid;
+  const id = context.tickets.verify({ appUid: app.uid, tenant: tenant.name }, ticket);
+  if (id !== undefined) return { app, id };
+  throw gatewayError('ticket-unknown', 'no such ticket was issued to this tenant for this app', {
+    field: 'path.ticket',
+    fix: 'use the ticket as POST …/infer answered it, with the same app and credential',
+  });
+}
+
+/**
+ * The record behind a ticket, after waiting up to `waitSeconds` for its end.
+ * @throws ProblemError 410 when its time is over, 500 `request-lost` when it should be there
+ */
+export async function find(
+  x: Exchange,
+  context: ClientContext,
+  claimed: Claimed,
+  waitSeconds: number,
+): Promise<RequestRecord> {
+  const record = await lookUp(x, context, claimed, waitSeconds);
+  if (record !== undefined) return record;
+  const { app, id } = claimed;
+  const retentionMs = app.spec.request.resultRetentionSeconds * 1000;
+  if ((uuid7Time(id) ?? 0) + retentionMs <= context.clock.now()) throw resultExpired();
+  context.metrics.lost();
+  context.logger.error({ app: app.uid, id }, 'a ticket that was issued has no record');
+  throw gatewayError('request-lost', 'the request was accepted and its record is gone', {
+    fix: 'send the request again; tell the operators of this gateway',
+  });
+}
+
+async function lookUp(
+  x: Exchange,
+  { queue, waits }: ClientContext,
+  { app, id }: Claimed,
+  waitSeconds: number,
+): Promise<RequestRecord | undefined> {
+  try {
+    if (waitSeconds === 0) return await queue.get(app.uid, id);
+    const gone = new AbortController();
+    const off = onGone(x, () => gone.abort());
+    try {
+      return await waits.untilFinal(app.uid, id, waitSeconds * 1000, gone.signal);
+    } finally {
+      off();
+    }
+  } catch (err) {
+    throw queueUnavailable(err);
+  }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Server } from 'node:http';
+import { closeServer, listen } from '#base/ops-server.ts';
+import { createSessions } from './auth/sessions.ts';
+import type { Sessions } from './auth/sessions.ts';
+import { createLeaseWaiters } from './broker/lease-waiters.ts';
+import { createEnqueueBatcher } from './client/enqueue-batcher.ts';
+import { createClientHandler } from './client/handler.ts';
+import { createWaits } from './client/waits.ts';
+import { createWakeStreams } from './control/wake-streams.ts';
+import { createHttpServer } from './http/server.ts';
+import type { ServeContext } from './http/serve.ts';
+import { createInternalHandler } from './internal-handler.ts';
+import { STOP_LIMIT_MS } from './limits.ts';
+import { createGatewayMetrics } from './metrics.ts';
+import type { Gateway, GatewayDeps, GatewayOptions, GatewayPorts } from './options.ts';
+import type { Durability } from './queue/lease-queue.ts';
+import { createReadiness } from './readiness.ts';
+import { startExpirySweep } from './sweeps.ts';
+import type { Sweep } from './sweeps.ts';
+import { createTickets } from './tickets/ticket.ts';
+
+export type { Gateway, GatewayDeps, GatewayOptions, GatewayPorts } from './options.ts';
+
+/** The gateway: client API and worker broker on two ports, with the sweeps that every replica runs. */
+export async function createGateway(deps: GatewayDeps, options: GatewayOptions): Promise<Gateway> {
+  const parts = await assemble(deps, options);
+  const { waits, waiters, streams, readiness, metrics } = parts;
+  const clientServer = createHttpServer(parts.clientHandler, options.timeouts);
+  const internalServer = createHttpServer(parts.internalHandler, options.timeouts);
+  const sweeps: Sweep[] = [];
+  let durability: Durability | undefined;
+
+  const start = async (): Promise<GatewayPorts> => {
+    checkExposure(deps, options);
+    durability = await deps.queue.durability();
+    metrics.durability(durability);
+    const level = durability === 'fsync' ? 'info' : 'warn';
+    deps.logger[level]({ durability }, DURABILITY_TEXT[durability]);
+    await readiness.start();
+    sweeps.push(startExpirySweep({ ...deps, metrics }));
+    const clientPort = await listen(clientServer, options.clientHost, options.clientPort);
+    const internalPort = await listen(internalServer, options.internalHost, options.internalPort);
+    deps.logger.info({ clientPort, internalPort }, 'gateway is serving');
+    return { clientPort, internalPort };
+  };
+
+  const stop = async (): Promise<void> => {
+    readiness.stop();
+    await deps.clock.sleep(options.lameDuckMs ?? 0);
+    waits.stop();
+    waiters.stop();
+    streams.stop();
+    await Promise.all([closeWithin(clientServer, STOP_LIMIT_MS), closeWithin(internalServer, STOP_LIMIT_MS)]);
+    await Promise.all(sweeps.splice(0).map((sweep) => sweep.stop()));
+    deps.logger.info({}, 'gateway has stopped');
+  };
+
+  return {
+    clientHandler: parts.clientHandler,
+    start,
+    stop,
+    notReady: readiness.notReady,
+    durability: () => durability,
+  };
+}
+
+const DURABILITY_TEXT: Readonly<Record<Durability, string>> = {
+  fsync: 'an accepted request is on disk before its client hears of it',
+  everysec: 'up to one second of accepted requests may be lost if the machine of the queue fails',
+  none: 'accepted requests are lost if the queue’s process ends',
+};
+
+async function assemble(deps: GatewayDeps, options: GatewayOptions) {
+  const { queue, apps, clock, random, logger, registry } = deps;
+  const waits = createWaits(queue, clock);
+  const waiters = createLeaseWaiters(queue, apps);
+  const streams = createWakeStreams(queue);
+  const metrics = createGatewayMetrics(registry, { waitingClients: waits.count, waitingUnits: waiters.count });
+  const readiness = createReadiness(deps);
+  const sessions = await openSessions(deps);
+  const common = { ...deps, metrics };
+  const serving = (port: 'client' | 'internal'): ServeContext => ({
+    port,
+    clock,
+    metrics,
+    logger,
+    accessLog: deps.accessLog ?? logger,
+  });
+  const idPrefix = Buffer.from(random.bytes(6)).toString('hex');
+  const clientHandler = createClientHandler({
+    context: { ...common, waits, tickets: createTickets(deps.keys.ticketKey), enqueue: createEnqueueBatcher(queue) },
+    serving: serving('client'),
+    idPrefix,
+    version: options.version,
+    objects: deps.objects,
+  });
+  const internalHandler = createInternalHandler({
+    broker: { ...common, sessions, waiters, leaseSeconds: options.leaseSeconds },
+    control: { ...common, sessions, streams },
+    serving: serving('internal'),
+    idPrefix: `${idPrefix}i`,
+    objects: deps.objects,
+  });
+  return { waits, waiters, streams, metrics, readiness, clientHandler, internalHandler };
+}
+
+async function openSessions({ keys, operatorJwks, clock, random }: GatewayDeps): Promise<Sessions> {
+  const [first, ...rest] = keys.sessionKeys;
+  if (first === undefined) throw new Error('the gateway needs a session key');
+  return await createSessions({ sessionKeys: [first, ...rest], operatorJwks, clock, random });
+}
+
+/** DESIGN §3.5: without keys anyone who reaches the port is the default tenant, so only this machine may reach it. */
+function checkExposure({ tenants }: GatewayDeps, { clientHost }: GatewayOptions): void {
+  if (tenants.keyCount() > 0 || isLoopback(clientHost)) return;
+  throw new Error(
+    `refusing to listen on ${clientHost} without API keys: add a key to tenants.yaml, or listen on 127.0.0.1`,
+  );
+}
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(?:\.[0-9]{1,3}){3}$/.test(host);
+}
+
+async function closeWithin(server: Server, ms: number): Promise<void> {
+  if (!server.listening) return;
+  const timer = setTimeout(() => server.closeAllConnections(), ms);
+  try {
+    await closeServer(server);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Clock } from '#base/clock.ts';
+
+/** One request on its way through the gateway, with what its log line and every answer need. */
+export interface Exchange {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  /** Echoed as X-Request-Id. */
+  readonly requestId: string;
+  /** Monotonic milliseconds. */
+  readonly startedAt: number;
+  /** Template of the route (`/v1/{app}/infer`), for metrics and the log; never the raw path. */
+  route: string;
+  /** Known once the credential and the path were read. */
+  tenant?: string;
+  app?: string;
+  unit?: string;
+}
+
+/** Accepted as they are; anything else (spaces, quotes, control characters, too long) is replaced by one of ours. */
+const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
+
+/** Makes exchanges; ids of ours are unique within the fleet: a random prefix per process and a count. */
+export function exchangeFactory(
+  clock: Clock,
+  prefix: string,
+): (req: IncomingMessage, res: ServerResponse, route: string) => Exchange {
+  let count = 0;
+  return (req, res, route) => {
+    const given = req.headers['x-request-id'];
+    count += 1;
+    const requestId = typeof given === 'string' && REQUEST_ID.test(given) ? given : `${prefix}-${count.toString(36)}`;
+    return { req, res, requestId, startedAt: clock.monotonic(), route };
+  };
+}
+
+/** The path of the request target, without its query; absolute-form targets (RFC 9112 §3.2.2) lose their origin. */
+export function pathOf(req: IncomingMessage): string {
+  const target = req.url ?? '/';
+  const origin = target.startsWith('http') ? /^https?:\/\/[^/?]*/.exec(target) : null;
+  const path = (origin === null ? target : target.slice(origin[0].length)).split('?', 1)[0];
+  return path === undefined || path === '' ? '/' : path;
+}
+
+/** Calls `gone` once when the client's connection ends before the answer is out. */
+export function onGone({ res }: Exchange, gone: () => void): () => void {
+  const listener = (): void => {
+    if (!res.writableFinished) gone();
+  };
+  res.once('close', listener);
+  return () => res.off('close', listener);
+}

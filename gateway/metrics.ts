@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+import { counter, gauge, histogram } from '#base/metrics.ts';
+import type { Gauge, Registry } from '#base/metrics.ts';
+import type { Exchange } from './http/exchange.ts';
+import type { Durability } from './queue/lease-queue.ts';
+
+type Port = 'client' | 'internal';
+
+/** What the gateway counts. Labels are of bounded sets: routes and status classes, never paths, tenants or ids. */
+export interface GatewayMetrics {
+  /** An answer went out. */
+  readonly answered: (x: Exchange, port: Port, seconds: number) => void;
+  readonly accepted: (how: 'queued' | 'joined') => void;
+  /** A ticket of ours without a record. */
+  readonly lost: () => void;
+  readonly leased: (count: number) => void;
+  /** Results, failures and hand-backs by what the queue made of them. */
+  readonly settled: (call: 'complete' | 'fail' | 'release', outcome: string, count: number) => void;
+  readonly expired: (count: number) => void;
+  readonly durability: (promise: Durability) => void;
+}
+
+export interface GatewayGauges {
+  readonly waitingClients: () => number;
+  readonly waitingUnits: () => number;
+}
+
+const DURABILITIES: readonly Durability[] = ['fsync', 'everysec', 'none'];
+
+const SETTLED = [
+  ...['committed', 'lost', 'cancelled'].map((outcome) => ({ call: 'complete', outcome })),
+  ...['requeued', 'failed', 'lost', 'cancelled'].map((outcome) => ({ call: 'fail', outcome })),
+  ...['requeued', 'lost', 'cancelled'].map((outcome) => ({ call: 'release', outcome })),
+];
+
+export function createGatewayMetrics(registry: Registry, gauges: GatewayGauges): GatewayMetrics {
+  const promise = gauge(registry, 'penstock_gateway_durability', 'The promise for accepted requests (1 = it holds).', [
+    'promise',
+  ]);
+  readOnScrape(
+    gauge(registry, 'penstock_gateway_waiting_clients', 'Clients waiting for a result.'),
+    gauges.waitingClients,
+  );
+  readOnScrape(gauge(registry, 'penstock_gateway_waiting_units', 'Units waiting for work.'), gauges.waitingUnits);
+  return {
+    answered: answerMetrics(registry),
+    ...requestMetrics(registry),
+    durability: (now) => {
+      for (const one of DURABILITIES) promise.set({ promise: one }, one === now ? 1 : 0);
+    },
+  };
+}
+
+function answerMetrics(registry: Registry): GatewayMetrics['answered'] {
+  const labels = ['port', 'route'] as const;
+  const answers = counter(registry, 'penstock_gateway_answers_total', 'Answers by port, route and status class.', [
+    ...labels,
+    'status',
+  ]);
+  const seconds = histogram(
+    registry,
+    'penstock_gateway_answer_seconds',
+    'Time to the end of the answer, long-polls included.',
+    labels,
+  );
+  // To look a labelled child up takes a hash of its labels per call; the hot path keeps its own.
+  const children = new Map<string, (took: number) => void>();
+  return ({ route, res }, port, took) => {
+    const status = `${Math.floor(res.statusCode / 100)}xx`;
+    const name = `${port} ${route} ${status}`;
+    let child = children.get(name);
+    if (child === undefined) {
+      const count = answers.labels({ port, route, status });
+      const observe = seconds.labels({ port, route });
+      child = (s) => {
+        count.inc();
+        observe.observe(s);
+      };
+      children.set(name, child);
+    }
+    child(took);
+  };
+}
+
+function requestMetrics(registry: Registry): Omit<GatewayMetrics, 'answered' | 'durability'> {
+  const accepted = counter(
+    registry,
+    'penstock_gateway_accepted_total',
+    'Requests accepted: queued anew, or joined to an equal one.',
+    ['how'],
+    [{ how: 'queued' }, { how: 'joined' }],
+  );
+  const settled = counter(
+    registry,
+    'penstock_gateway_settled_total',
+    'What the queue made of results, failures and released leases.',
+    ['call', 'outcome'],
+    SETTLED,
+  );
+  const lost = counter(
+    registry,
+    'penstock_gateway_requests_lost_total',
+    'Tickets whose record is gone before its time.',
+  );
+  const leased = counter(registry, 'penstock_gateway_leases_total', 'Leases handed to workers.');
+  const expired = counter(registry, 'penstock_gateway_expired_total', 'Leases and deadlines that ran out.');
+  return {
+    accepted: (how) => accepted.inc({ how }),
+    settled: (call, outcome, count) => settled.inc({ call, outcome }, count),
+    lost: () => lost.inc(),
+    leased: (count) => leased.inc(count),
+    expired: (count) => expired.inc(count),
+  };
+}
+
+/** A gauge that is read when it is scraped. */
+function readOnScrape(metric: Gauge, read: () => number): void {
+  Object.assign(metric, { collect: () => metric.set(read()) });
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A Kubernetes uid (a UUID today, opaque by its API) or the uid that standalone keeps: safe in keys and paths. */
+export const APP_UID_PATTERN = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
+
+/** Body of POST units/{unit}/retire. */
+export const RETIRE_SCHEMA = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['app'],
+  properties: { app: { type: 'string', pattern: APP_UID_PATTERN } },
+} as const;
