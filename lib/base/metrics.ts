@@ -25,13 +25,22 @@ export function counter<L extends string>(
   return made;
 }
 
+/** @param collect sets the values when somebody scrapes: for what is cheaper to count than to keep counted */
 export function gauge<L extends string>(
   registry: Registry,
   name: `penstock_${string}`,
   help: string,
   labelNames: readonly L[] = [],
+  collect?: (gauge: Gauge<L>) => void,
 ): Gauge<L> {
-  return new Gauge<L>({ name, help, labelNames: [...labelNames], registers: [registry] });
+  const made: Gauge<L> = new Gauge<L>({
+    name,
+    help,
+    labelNames: [...labelNames],
+    registers: [registry],
+    ...(collect === undefined ? {} : { collect: () => collect(made) }),
+  });
+  return made;
 }
 
 /** Latency histogram in seconds; the buckets reach from a cache hit to a long inference. */
