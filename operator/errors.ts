@@ -3,7 +3,7 @@
  * Every error of the operator's own, by code; errors of the API server are KubeError.
  * `placement-gone`: it disappeared between decision and action. `name-taken`: an object under a unit's name is somebody else's.
  * `gateway-*`: no answer, an error as answer, an answer of another shape. `issuer-malformed`: the Secret with the issuer's keys
- * cannot be read. `actions-failed`: some unit actions failed and are tried again.
+ * cannot be read. `actions-failed`: some unit actions failed and are tried again. `not-leading`: another replica acts.
  */
 export type OperatorErrorCode =
   | 'placement-gone'
@@ -12,7 +12,8 @@ export type OperatorErrorCode =
   | 'gateway-refused'
   | 'gateway-malformed'
   | 'issuer-malformed'
-  | 'actions-failed';
+  | 'actions-failed'
+  | 'not-leading';
 
 export class OperatorError extends Error {
   readonly code: OperatorErrorCode;

@@ -8,6 +8,8 @@ export interface ActionDeps {
   readonly driver: UnitDriver;
   /** Asks the gateway's queue: `busy` while the unit holds a live lease. */
   readonly retire: (appUid: string, unit: string) => Promise<'retired' | 'busy'>;
+  /** Asked right before each action: whether this process still is the one that acts. Absent = there is only one. */
+  readonly mayAct?: () => boolean;
 }
 
 export interface ActionResult {
@@ -38,6 +40,7 @@ export async function executeActions(
 
 async function execute(deps: ActionDeps, app: InferenceApp, action: UnitAction): Promise<'done' | 'busy'> {
   const { namespace = '', uid = '' } = app.metadata;
+  if (deps.mayAct?.() === false) throw operatorError('not-leading', 'another replica acts now');
   if (action.type === 'create') {
     await deps.driver.create(action.plan);
     return 'done';
