@@ -18,7 +18,7 @@ export class AppState {
   readonly stored: StoredApp;
   readonly live = new Map<string, StoredRequest>();
   readonly pending = new Pending();
-  readonly units = new Units();
+  units = new Units();
   /** Running leases by their end. */
   readonly leases = new IndexedHeap<Due>(byTime, (due) => due.request.id);
   /** Queued requests that have a deadline. */
@@ -30,6 +30,11 @@ export class AppState {
 
   get closed(): boolean {
     return this.stored.phase !== 0;
+  }
+
+  /** The app is gone, its units with it. */
+  forgetUnits(): void {
+    this.units = new Units();
   }
 
   queue(request: StoredRequest): void {

@@ -44,6 +44,7 @@ export function purge(step: Step, limit: number): PurgeStep {
   const orphans = offer(store, store.objectsOf(app.stored.uid, limit), now);
   if (orphans.length > 0 || store.requestsOf(app.stored.uid, 1).length > 0) return { done: false, orphans };
   store.deleteUnitsOf(app.stored.uid);
+  app.forgetUnits();
   setPhase(step, 2);
   return { done: true, orphans: [] };
 }

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+import { systemClock } from '#base/clock.ts';
+import { silentLogger } from '#base/logger.ts';
+import { openEmbeddedQueue } from '#gateway/queue/open.ts';
+import { budgetSuite } from './lease-queue-budgets.suite.ts';
+import { housekeepingSuite } from './lease-queue-housekeeping.suite.ts';
+import { tokenSuite } from './lease-queue-tokens.suite.ts';
+import { unitSuite } from './lease-queue-units.suite.ts';
+import type { QueueDriver } from './lease-queue.harness.ts';
+import { requestSuite } from './lease-queue.suite.ts';
+
+const driver: QueueDriver = {
+  name: 'embedded',
+  fresh: async () => openEmbeddedQueue({ file: ':memory:', clock: systemClock, logger: silentLogger }),
+};
+
+for (const suite of [requestSuite, tokenSuite, budgetSuite, unitSuite, housekeepingSuite]) suite(driver);
