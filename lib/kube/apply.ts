@@ -13,7 +13,9 @@ const MAX_CONFLICTS = 5;
 /**
  * Applies `status` unless the server already holds exactly it: at rest nothing is written, so nothing wakes the watchers.
  * "Exactly" = every field of `status` is owned by `fieldManager` with that value, and it owns no other (managedFields).
- * @param observed the object as last seen (cache); a stale one costs a write that changes nothing, never a wrong status
+ * No resourceVersion goes along: a stale cache would turn every second write into a conflict, and whatever a late write gets
+ * wrong (even on a successor of the same name; the server checks no uid here) the next reconcile of the same key puts right.
+ * @param observed the object as last seen (cache)
  * @returns whether a call was made
  */
 export async function applyStatusIfChanged(
@@ -25,9 +27,8 @@ export async function applyStatusIfChanged(
   options: CallOptions = {},
 ): Promise<boolean> {
   if (ownsExactly(observed, 'status', status as Json, fieldManager)) return false;
-  const { name, namespace, uid } = observed.metadata;
-  // The uid makes the server refuse (409) when the name now belongs to a successor, which must not get this status.
-  const metadata = { name, ...(namespace === undefined ? {} : { namespace }), ...(uid === undefined ? {} : { uid }) };
+  const { name, namespace } = observed.metadata;
+  const metadata = { name, ...(namespace === undefined ? {} : { namespace }) };
   const body = { metadata, status } as KubeObject;
   await client.applyStatus(resource, body, { ...options, fieldManager });
   return true;

@@ -42,7 +42,7 @@ test('no list yet is an empty list', () => {
 
 test('a long message is cut within the limit and stays well-formed', () => {
   const message = 'x'.repeat(MAX_CONDITION_MESSAGE - 2) + '😀'.repeat(10);
-  const [made] = setCondition([], { type: 'Ready', status: 'False', reason: 'Held', message }, now);
+  const [made] = setCondition<Condition>([], { type: 'Ready', status: 'False', reason: 'Held', message }, now);
   expect(made?.message).toHaveLength(MAX_CONDITION_MESSAGE);
   expect(made?.message.isWellFormed()).toBe(true);
   expect(made?.message.endsWith('…')).toBe(true);

@@ -118,7 +118,7 @@ class SeriesRecorder implements EventRecorder {
 
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('event recorder stops'));
-    await Promise.all(this.#pending);
+    while (this.#pending.size > 0) await Promise.all(this.#pending);
   }
 
   /** One write per kind at a time; it takes whatever count there is when it goes out. */
@@ -133,18 +133,17 @@ class SeriesRecorder implements EventRecorder {
       return;
     }
     event.writing = true;
-    const writing = this.#writeNow(event, delayMs).finally(() => {
+    const writing = this.#writeNow(event, delayMs).then((attempted) => {
       event.writing = false;
       this.#pending.delete(writing);
-      // Repeats that came in while the write was under way.
-      if (event.count > event.writtenCount && event.writtenCount > 0 && !this.#stopping.signal.aborted) {
-        this.#write(event, SERIES_WRITE_MS);
-      }
+      // Repeats that came in while the write was under way. One that failed is not tried again by itself.
+      if (event.count > attempted) this.#write(event, SERIES_WRITE_MS);
     });
     this.#pending.add(writing);
   }
 
-  async #writeNow(event: Remembered, delayMs: number): Promise<void> {
+  /** Answers the count that it tried to write. Never rejects. */
+  async #writeNow(event: Remembered, delayMs: number): Promise<number> {
     const { clock, metrics, logger } = this.#options;
     // Stopping cuts the wait short, not the write.
     if (delayMs > 0) await clock.sleep(delayMs, this.#stopping.signal).catch(() => {});
@@ -161,6 +160,7 @@ class SeriesRecorder implements EventRecorder {
         'event could not be written',
       );
     }
+    return count;
   }
 
   async #update(event: Remembered, count: number): Promise<void> {

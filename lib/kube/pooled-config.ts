@@ -12,7 +12,11 @@ export const CALL_CONNECTIONS = 16;
 const KEEP_ALIVE_PROBE_MS = 30_000;
 /** An idle connection is dropped by us before the API server (90 s) does it while a call is on its way. */
 const IDLE_CONNECTION_MS = 60_000;
-const CONNECT_TIMEOUT_MS = 10_000;
+/**
+ * TCP and TLS together. Short, because undici hands later calls to a connection that is still being made: a lost SYN must not
+ * hold them, above all a lease renewal (deadline 10 s), for longer than this.
+ */
+const CONNECT_TIMEOUT_MS = 3_000;
 /** Largest answer to one call: a page of 500 objects stays far below; protects the heap from a mad proxy. */
 const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
 
