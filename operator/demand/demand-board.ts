@@ -11,6 +11,8 @@ import type { GatewayClient } from './gateway-client.ts';
 const BUSY_POLL_MS = 2_000;
 /** Between two looks at rest; the wake-up stream reports the first request, this only heals a lost message. */
 const IDLE_POLL_MS = 15_000;
+/** Wake-ups come for all work that becomes ready; under load they are worth one look in this time. The first is looked at at once. */
+const WAKE_SPACING_MS = 250;
 /** A demand this old is not acted on any more: the gateway counts as unknown. Bridges the restart of one replica. */
 const STALE_MS = 10_000;
 /** After a failed call the next one waits this long, so that a hundred reconciles do not each wait for a dead gateway. */
@@ -60,8 +62,6 @@ class Board implements DemandBoard {
   #failure = 'the gateway has not been asked yet';
   #wasKnown = false;
   #inFlight: Promise<void> | undefined;
-  /** Apps that the next answer is handed on for even if it is the same as before (a lost unit's work). */
-  readonly #woken = new Set<string>();
   #nudge = new AbortController();
 
   constructor(options: DemandBoardOptions) {
@@ -121,10 +121,8 @@ class Board implements DemandBoard {
       onChange(undefined);
       return;
     }
-    const woken = new Set(this.#woken);
-    this.#woken.clear();
     for (const uid of new Set([...before.keys(), ...this.#apps.keys()])) {
-      if (woken.has(uid) || essence(before.get(uid)) !== essence(this.#apps.get(uid))) onChange(uid);
+      if (essence(before.get(uid)) !== essence(this.#apps.get(uid))) onChange(uid);
     }
   }
 
@@ -132,6 +130,8 @@ class Board implements DemandBoard {
     while (!signal.aborted) {
       this.#nudge = new AbortController();
       const { signal: nudged } = this.#nudge;
+      const spacing = this.#asOf + WAKE_SPACING_MS - this.#options.clock.monotonic();
+      if (spacing > 0) await this.#options.clock.sleep(spacing, signal).catch(() => {});
       // An answer that was asked for before the nudge does not count.
       await this.#inFlight;
       await this.#refresh();
@@ -145,14 +145,17 @@ class Board implements DemandBoard {
   }
 
   async #listen(signal: AbortSignal): Promise<void> {
-    const { client, clock, random, logger } = this.#options;
+    const { client, clock, random, logger, onWake } = this.#options;
     let failures = 0;
     while (!signal.aborted) {
       const since = clock.monotonic();
       try {
         // Whatever happened while nobody listened is in the answer that the opening asks for.
         await client.wakeUps(
-          (uid) => this.#wake(uid),
+          () => {
+            onWake?.();
+            this.#poke();
+          },
           () => this.#poke(),
           signal,
         );
@@ -162,12 +165,6 @@ class Board implements DemandBoard {
       if (clock.monotonic() - since > STREAM_HEALTHY_MS) failures = 0;
       await clock.sleep(backoffDelay(STREAM_BACKOFF, failures++, random), signal).catch(() => {});
     }
-  }
-
-  #wake(uid: string): void {
-    this.#options.onWake?.();
-    this.#woken.add(uid);
-    this.#poke();
   }
 
   #poke(): void {
