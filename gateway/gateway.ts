@@ -18,6 +18,7 @@ import type { Durability } from './queue/lease-queue.ts';
 import { createReadiness } from './readiness.ts';
 import { startExpirySweep } from './sweeps.ts';
 import type { Sweep } from './sweeps.ts';
+import { createSweeper } from './store/sweeper.ts';
 import { createTickets } from './tickets/ticket.ts';
 
 export type { Gateway, GatewayDeps, GatewayOptions, GatewayPorts } from './options.ts';
@@ -28,6 +29,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   const { waits, waiters, streams, readiness, metrics } = parts;
   const clientServer = createHttpServer(parts.clientHandler, options.timeouts);
   const internalServer = createHttpServer(parts.internalHandler, options.timeouts);
+  const sweeper = createSweeper(deps);
   const sweeps: Sweep[] = [];
   let durability: Durability | undefined;
 
@@ -38,7 +40,8 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     const level = durability === 'fsync' ? 'info' : 'warn';
     deps.logger[level]({ durability }, DURABILITY_TEXT[durability]);
     await readiness.start();
-    sweeps.push(startExpirySweep({ ...deps, metrics }));
+    sweeps.push(startExpirySweep({ ...deps, metrics }), sweeper);
+    sweeper.start();
     const clientPort = await listen(clientServer, options.clientHost, options.clientPort);
     const internalPort = await listen(internalServer, options.internalHost, options.internalPort);
     deps.logger.info({ clientPort, internalPort }, 'gateway is serving');

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+import { parseArgs } from 'node:util';
+import { pino } from 'pino';
+import { systemClock } from '#base/clock.ts';
+import { ConfigError } from '#base/config.ts';
+import { createLogger } from '#base/logger.ts';
+import { startOpsServer } from '#base/ops-server.ts';
+import { createRegistry } from '#base/metrics.ts';
+import { createShutdown, stopOnSignals } from '#base/shutdown.ts';
+import type { Shutdown } from '#base/shutdown.ts';
+import { loadGatewayConfig } from './config.ts';
+import type { GatewayConfig } from './config.ts';
+import { createGateway } from './gateway.ts';
+import { openParts } from './parts.ts';
+
+/** Buffered: an access line is worth less than the write(2) that it would cost each answer. */
+const ACCESS_LOG_BUFFER = 16 * 1024;
+const ACCESS_LOG_FLUSH_MS = 1_000;
+const VERSION = process.env['PENSTOCK_VERSION'] ?? '0.1.0-dev';
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({ options: { config: { type: 'string' } } });
+  const config = loadGatewayConfig({ file: values.config ?? process.env['PENSTOCK_CONFIG'], env: process.env });
+  const logger = createLogger('gateway', config.logLevel);
+  const shutdown = createShutdown(logger);
+  stopOnSignals(shutdown);
+  try {
+    await run(config, shutdown, logger);
+  } catch (err) {
+    logger.error({ err }, 'the gateway cannot start');
+    shutdown.begin('start failed');
+    await shutdown.done;
+    return 1;
+  }
+  await shutdown.done;
+  return 0;
+}
+
+async function run(config: GatewayConfig, shutdown: Shutdown, logger: ReturnType<typeof createLogger>): Promise<void> {
+  const registry = createRegistry('gateway');
+  const parts = await openParts(config, { logger, registry, shutdown });
+  const gateway = await createGateway(
+    { ...parts, clock: systemClock, logger, accessLog: accessLogger(config, shutdown), registry },
+    {
+      clientHost: config.clientHost,
+      clientPort: config.clientPort,
+      internalHost: config.internalHost,
+      internalPort: config.internalPort,
+      leaseSeconds: config.leaseSeconds,
+      lameDuckMs: config.lameDuckSeconds * 1000,
+      version: VERSION,
+    },
+  );
+  if (config.durability === 'required') await requireDurability(parts.queue.durability());
+  // The ops port comes first and goes last: a probe must hear "not ready" while the rest starts and stops.
+  const ops = await startOpsServer({
+    host: config.opsHost,
+    port: config.opsPort,
+    registry,
+    notReady: () => gateway.notReady(),
+  });
+  shutdown.onStop('ops port', () => ops.close());
+  shutdown.onStop('gateway', () => gateway.stop());
+  await gateway.start();
+}
+
+async function requireDurability(promise: Promise<string>): Promise<void> {
+  const durability = await promise;
+  if (durability === 'fsync') return;
+  throw new ConfigError(
+    'durability',
+    `required, and the queue promises only ${durability}: set appendonly yes and appendfsync always in Redis, or durability: reported`,
+  );
+}
+
+function accessLogger(config: GatewayConfig, shutdown: Shutdown) {
+  const destination = pino.destination({ dest: 2, sync: false, minLength: ACCESS_LOG_BUFFER });
+  const timer = setInterval(() => destination.flush(), ACCESS_LOG_FLUSH_MS).unref();
+  shutdown.onStop('access log', () => {
+    clearInterval(timer);
+    destination.flushSync();
+  });
+  return createLogger('access', config.accessLog ? 'info' : 'silent', destination);
+}
+
+process.exitCode = await main();
