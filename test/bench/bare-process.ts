@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The floor of the gateway's rate: node:http, the same client of Redis and the same script, and nothing else: settings {redisUrl}.
+import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { systemClock } from '#base/clock.ts';
+import { listen } from '#base/ops-server.ts';
+import { silentLogger } from '#base/logger.ts';
+import { systemRandom } from '#base/random.ts';
+import { uuid7 } from '#base/uuid7.ts';
+import { enqueueArgs } from '#gateway/queue/redis/codec.ts';
+import { connect } from '#gateway/queue/redis/connection.ts';
+import { runScript } from '#gateway/queue/redis/runner.ts';
+import { scripts } from '#gateway/queue/redis/scripts.ts';
+import { newRequest } from './request.ts';
+import { announce, childSettings } from './child.ts';
+
+export interface BareSettings {
+  readonly redisUrl: string;
+}
+
+const { redisUrl } = childSettings() as BareSettings;
+const redis = connect(redisUrl, 'bench-bare', silentLogger);
+await redis.connect();
+const APP = 'bare';
+const KEY = `penstock:{${APP}}:m`;
+
+async function accept(body: Buffer, res: ServerResponse): Promise<void> {
+  const id = uuid7(systemClock, systemRandom);
+  const request = newRequest(APP, id, body);
+  await runScript(redis, scripts.enqueue, KEY, ['penstock:events', APP, '', ...enqueueArgs(request)]);
+  const answer = Buffer.from(JSON.stringify({ ticket: `req_${id}` }));
+  res.writeHead(202, { 'content-type': 'application/json', 'content-length': answer.length }).end(answer);
+}
+
+function serve(req: IncomingMessage, res: ServerResponse): void {
+  const chunks: Buffer[] = [];
+  req.on('data', (chunk: Buffer) => chunks.push(chunk));
+  req.on('end', () => {
+    accept(Buffer.concat(chunks), res).catch((err: unknown) => {
+      res.writeHead(500).end(String(err));
+    });
+  });
+}
+
+announce({ port: await listen(createServer(serve), '127.0.0.1', 0) });

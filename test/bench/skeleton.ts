@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startRedis } from '#test/servers/redis.ts';
+import { measureAcceptRates } from './accept-rate.ts';
+import { measureIdleLatency } from './idle-latency.ts';
+import { measureCycles } from './queue-cycles.ts';
+import type { Report } from './report.ts';
+
+/** What the first issue promises of speed: the floor or the peer runs beside it, on the same machine and the same kind of Redis. */
+export async function benchSkeleton(report: Report): Promise<void> {
+  await withRedis(async (url) => {
+    const { ours, single, bullmq, ratio, singleRatio } = await measureCycles(url);
+    report.note(`queue: ${rate(ours)} in units of 8 slots, ${rate(single)} one by one; BullMQ: ${rate(bullmq)}`);
+    report.note(`queue one by one is ${singleRatio.toFixed(2)} of BullMQ`);
+    report.ratio('queue-cycles-vs-bullmq', ratio, '>=', 1.2);
+  });
+  await withRedis(async (url, folder) => {
+    const { gateway, bare, ratio } = await measureAcceptRates(url, folder);
+    report.note(`accepted: gateway ${rate(gateway)}, bare node:http with the same script ${rate(bare)}`);
+    report.ratio('accepted-vs-bare-http', ratio, '>=', 0.6);
+  });
+  await withRedis(async (url, folder) => {
+    const { p50, p90, samples } = await measureIdleLatency(url, folder);
+    report.note(`submit to result, idle: p50 ${p50.toFixed(2)} ms, p90 ${p90.toFixed(2)} ms of ${samples}`);
+    report.ratio('submit-to-result-p50-ms', p50, '<=', 10);
+  });
+}
+
+function rate(perSecond: number): string {
+  return `${Math.round(perSecond)}/s`;
+}
+
+/** A fresh one for each measurement, durable as deployed: what one leaves behind does not slow the next. */
+async function withRedis(measure: (url: string, folder: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'penstock-bench-'));
+  const redis = await startRedis({ appendonly: true, fsync: 'always' });
+  try {
+    await measure(redis.url, folder);
+  } finally {
+    await redis.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
