@@ -11,7 +11,7 @@ import { createWakeStreams } from './control/wake-streams.ts';
 import { createHttpServer } from './http/server.ts';
 import type { ServeContext } from './http/serve.ts';
 import { createInternalHandler } from './internal-handler.ts';
-import { STOP_LIMIT_MS } from './limits.ts';
+import { CLOSE_IDLE_MS, STOP_LIMIT_MS } from './limits.ts';
 import { createGatewayMetrics } from './metrics.ts';
 import type { Gateway, GatewayDeps, GatewayOptions, GatewayPorts } from './options.ts';
 import type { Durability } from './queue/lease-queue.ts';
@@ -129,9 +129,12 @@ export function isLoopback(host: string): boolean {
 async function closeWithin(server: Server, ms: number): Promise<void> {
   if (!server.listening) return;
   const timer = setTimeout(() => server.closeAllConnections(), ms);
+  // Node keeps a connection whose last answer goes out after close() until its keep-alive is over.
+  const idle = setInterval(() => server.closeIdleConnections(), CLOSE_IDLE_MS);
   try {
     await closeServer(server);
   } finally {
     clearTimeout(timer);
+    clearInterval(idle);
   }
 }

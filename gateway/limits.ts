@@ -55,5 +55,7 @@ export const PURGE_STEP = 500;
 
 /** How often queue and store are asked whether they are there, for /readyz. */
 export const PING_INTERVAL_MS = 5_000;
+/** How often connections that have just become idle are closed while the gateway stops. */
+export const CLOSE_IDLE_MS = 20;
 /** In-flight answers get this long when the gateway stops. */
 export const STOP_LIMIT_MS = 10_000;
