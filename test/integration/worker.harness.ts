@@ -85,7 +85,9 @@ export async function startWorkerStack(
     attempts: async (ticket) => {
       const list = (await record(stack, ticket))['attempts'];
       return Array.isArray(list)
-        ? list.map((one: unknown) => (isObject(one) ? String(one['outcome'] ?? 'running') : ''))
+        ? list.map((one: unknown) =>
+            isObject(one) ? (typeof one['outcome'] === 'string' ? one['outcome'] : 'running') : '',
+          )
         : [];
     },
     state: async (ticket) => String((await record(stack, ticket))['state']),

@@ -2,9 +2,9 @@
 // The Sidecar adapter with HTTP servers that know nothing of Penstock: one on node:http, one on Python's http.server.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { expect, it, onTestFinished } from 'vitest';
@@ -19,7 +19,7 @@ const MIB = 1024 * 1024;
 async function modelServer(serve: (body: Buffer, q: IncomingMessage, s: ServerResponse) => void): Promise<number> {
   const listener: RequestListener = (request, response) => {
     if (request.url === '/healthz') return void response.end('ok');
-    void buffer(request).then((body) => serve(body, request, response));
+    return void buffer(request).then((body) => serve(body, request, response));
   };
   const server = createServer(listener);
   onTestFinished(async () => {
@@ -171,7 +171,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 
 interface Launched {
   readonly settings: Parameters<WorkerStack['worker']>[0];
-  pids(): readonly number[];
+  readonly pids: () => readonly number[];
 }
 
 async function pythonServer(stack: WorkerStack): Promise<Launched> {
@@ -202,6 +202,7 @@ it('kill -9 of the unit ends the model server that it started, with everything t
   const unit = await stack.worker(settings);
   await until(() => pids().length === 2, { what: 'the model server' });
   const started = pids();
+  expect(started.map(isAlive)).toEqual([true, true]);
   process.kill(unit.pid, 'SIGKILL');
   await until(() => !started.some(isAlive), { what: 'the model server to end' });
 });

@@ -23,6 +23,8 @@ export interface SidecarDeps {
 const WATCH_EVERY_MS = 5_000;
 /** Two looks in a row, a moment apart: a server may close its listening socket for an instant while it re-executes itself. */
 const GONE_CONFIRM_MS = 250;
+/** How long a server that broke a connection is watched for signs of death. */
+const SETTLE_MS = 1_000;
 /** A launched server's time to end by itself. */
 const STOP_GRACE_MS = 3_000;
 /**
@@ -106,7 +108,8 @@ export class SidecarExecutor implements Executor {
       return outcomeOf(answer, Math.max(1, Math.round((clock.monotonic() - begun) * 1000)));
     } catch (err) {
       if (err === timeout) return timedOut(item);
-      if (err instanceof ConnectionFailed) return await this.#disconnected(item, err, company);
+      if (err instanceof ConnectionFailed)
+        return await this.#disconnected(item, err, Math.max(company, this.#company.size));
       return { kind: 'returned', reason: describe(err) };
     } finally {
       timer.abort(new Error('done'));
@@ -123,12 +126,22 @@ export class SidecarExecutor implements Executor {
     return { kind: 'failed', failure: { kind: 'handler', message } };
   }
 
+  /**
+   * A dying process closes its connections one by one: the port may still take one for a moment after another broke. So only a 2xx, or
+   * time, says that the server lives, and only being refused twice, a moment apart, that it does not.
+   */
   async #isGone(): Promise<boolean> {
     const { clock, server } = this.#deps;
-    if (this.#dead !== undefined) return true;
-    if ((await server.health()) !== 'gone') return false;
-    await clock.sleep(GONE_CONFIRM_MS, this.#closing.signal).catch(() => undefined);
-    return (await server.health()) === 'gone';
+    const until = clock.monotonic() + SETTLE_MS;
+    for (let refused = 0; ;) {
+      if (this.#dead !== undefined) return true;
+      const health = await server.health();
+      if (health === 'well') return false;
+      refused = health === 'gone' ? refused + 1 : 0;
+      if (refused >= 2) return true;
+      if (this.#closing.signal.aborted || (refused === 0 && clock.monotonic() >= until)) return false;
+      await clock.sleep(GONE_CONFIRM_MS, this.#closing.signal).catch(() => undefined);
+    }
   }
 
   /** While requests run, their own reports come first (`run` then resolves `broken`). */
