@@ -26,7 +26,7 @@ export interface FileSourceOptions {
   /** Namespace of manifests that name none; default `default`. */
   readonly namespace?: string;
   /** What whoever runs the apps demands beyond the schema. */
-  readonly check?: (app: InferenceApp) => readonly FieldError[];
+  readonly check?: (app: InferenceApp, file: string) => readonly FieldError[];
 }
 
 /** A manifest as the API server would hold it: uid, generation, timestamps; and the file that it lies in. */

@@ -27,7 +27,7 @@ export interface ManifestOptions {
   /** The manifest in force until now, for rules about changes. */
   readonly previous: (namespace: string, name: string) => InferenceApp | undefined;
   /** What whoever runs the apps demands beyond the schema. */
-  readonly check: (app: InferenceApp) => readonly FieldError[];
+  readonly check: (app: InferenceApp, file: string) => readonly FieldError[];
 }
 
 /** Every InferenceApp in a file, or in the *.yaml, *.yml and *.json files of a folder. Placements are let pass: nobody places here. */
@@ -48,7 +48,7 @@ export function readManifests(path: string, options: ManifestOptions): Manifests
     }
     for (const { value, line } of parsed.documents) {
       if (kindOf(value) === RESOURCES.placement.kind) continue;
-      const { app, errors } = readApp(value, options);
+      const { app, errors } = readApp(value, file, options);
       for (const error of errors) refuse(line, error);
       if (app === undefined) continue;
       const name = `${app.metadata.namespace ?? ''}/${app.metadata.name}`;
@@ -75,6 +75,7 @@ function kindOf(value: unknown): unknown {
 
 function readApp(
   value: unknown,
+  file: string,
   { namespace, previous, check }: ManifestOptions,
 ): { readonly app?: InferenceApp; readonly errors: readonly FieldError[] } {
   const created = validateInferenceApp(value);
@@ -84,6 +85,6 @@ function readApp(
   const verdict = old === undefined ? created : validateInferenceApp(value, old);
   if (!verdict.ok) return verdict;
   const app = { ...verdict.value, metadata: { ...verdict.value.metadata, namespace: home } };
-  const errors = check(app);
+  const errors = check(app, file);
   return errors.length > 0 ? { errors } : { app, errors };
 }

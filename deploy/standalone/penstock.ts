@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: `penstock standalone -f apps/`, `penstock version`, `penstock help`.
+import { readFileSync } from 'node:fs';
+import { ConfigError } from '#base/config.ts';
+import { createLogger } from '#base/logger.ts';
+import { createShutdown, stopOnSignals } from '#base/shutdown.ts';
+import { loadStandaloneConfig } from './config.ts';
+import { UsageError } from './errors.ts';
+import { startStandalone } from './standalone.ts';
+
+const HELP = `penstock: scarce GPUs as a service
+
+  penstock standalone -f PATH   serve the apps of a manifest (or a folder of manifests) on this machine, until stopped
+      --data DIR                queue, objects and keys (.data)
+      --host ADDR --port N      client API (127.0.0.1, 8080); 0 = any free port
+      --ops-port N              /healthz, /readyz, /metrics on loopback (any free port)
+      --tenants FILE            API keys; required beyond loopback
+      --lease-seconds N         how soon the work of a dead unit is given to another one (30)
+      --log-level LEVEL         debug, info, warn, error or silent (info)
+      --config FILE             the same settings as YAML; PENSTOCK_* and flags win
+  penstock version
+  penstock help
+`;
+
+/** Wrong usage: as `getopt` programs do. */
+const EXIT_USAGE = 2;
+
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+async function standalone(argv: readonly string[]): Promise<number> {
+  const config = loadStandaloneConfig(argv, process.env);
+  const logger = createLogger('standalone', config.logLevel);
+  const shutdown = createShutdown(logger);
+  stopOnSignals(shutdown);
+  const running = await startStandalone(config, { logger, version: version() });
+  shutdown.onStop('standalone', () => running.stop());
+  process.stdout.write(`penstock: serving ${running.url} (ops ${running.opsUrl})\n`);
+  await shutdown.done;
+  return 0;
+}
+
+async function main([command = 'help', ...rest]: readonly string[]): Promise<number> {
+  if (command === 'standalone') return await standalone(rest);
+  if (command === 'version') {
+    process.stdout.write(`penstock ${version()}\n`);
+    return 0;
+  }
+  if (command === 'help' || command === '--help' || command === '-h') {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  process.stderr.write(`penstock: unknown command ${JSON.stringify(command)}; try penstock help\n`);
+  return EXIT_USAGE;
+}
+
+try {
+  process.exit(await main(process.argv.slice(2)));
+} catch (err) {
+  if (!(err instanceof ConfigError || err instanceof UsageError)) throw err;
+  process.stderr.write(`${err.message}\n`);
+  process.exit(EXIT_USAGE);
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { systemClock as clock } from '#base/clock.ts';
+import { createSigner, generateIssuerKey, publicJwks } from '#base/issuer.ts';
+import type { Signer } from '#base/issuer.ts';
+import { silentLogger } from '#base/logger.ts';
+import type { Logger } from '#base/logger.ts';
+import { createRegistry } from '#base/metrics.ts';
+import type { Registry } from '#base/metrics.ts';
+import { startOpsServer } from '#base/ops-server.ts';
+import { systemRandom as random } from '#base/random.ts';
+import { openFileSource } from '#gateway/apps/file-source.ts';
+import type { FileAppSource } from '#gateway/apps/file-source.ts';
+import { openTenants } from '#gateway/auth/tenants.ts';
+import { watchTenantsFile } from '#gateway/auth/tenants-file.ts';
+import { createGateway, isLoopback } from '#gateway/gateway.ts';
+import { deriveKey, deriveKeys } from '#gateway/keys.ts';
+import { openEmbeddedQueue } from '#gateway/queue/open.ts';
+import { readOrMakeSecret } from '#gateway/secret.ts';
+import { createLocalStoreHandler, openLocalStore } from '#gateway/store/open.ts';
+import { createGatewayClient } from '#operator/demand/gateway-client.ts';
+import { createOperatorToken } from '#operator/demand/operator-token.ts';
+import type { StandaloneConfig } from './config.ts';
+import { UsageError } from './errors.ts';
+import { freeLoopbackPort } from './free-port.ts';
+import { createProcessDriver } from './process-driver.ts';
+import type { ProcessDriver } from './process-driver.ts';
+import { localErrors } from './local-rules.ts';
+import { createSupervisor } from './supervisor.ts';
+
+export interface Standalone {
+  /** Base URL of the client API. */
+  readonly url: string;
+  readonly opsUrl: string;
+  /** Units that run now. */
+  unitCount(): number;
+  /** Answers who waits, ends the units, closes the files. What was accepted is in --data. */
+  stop(): Promise<void>;
+}
+
+export interface StandaloneDeps {
+  readonly logger: Logger;
+  readonly version: string;
+}
+
+/**
+ * The whole product in one process, for one machine: gateway, embedded queue, local objects, and the operator's decisions carried
+ * out as local processes. @throws UsageError when manifests or --data cannot be used
+ */
+export async function startStandalone(
+  config: StandaloneConfig,
+  { logger, version }: StandaloneDeps,
+): Promise<Standalone> {
+  const closers: (() => Promise<void> | void)[] = [];
+  const close = async (): Promise<void> => {
+    for (const step of closers.splice(0).toReversed()) await step();
+  };
+  try {
+    const running = await compose(config, { logger, version }, (step) => void closers.push(step));
+    return { ...running, stop: close };
+  } catch (err) {
+    await close();
+    throw err;
+  }
+}
+
+type OnStop = (step: () => Promise<void> | void) => void;
+
+async function compose(config: StandaloneConfig, deps: StandaloneDeps, onStop: OnStop) {
+  const { logger, version } = deps;
+  const data = openData(config.data);
+  // First of all: the queue's file is what locks --data against a second process.
+  const queue = openEmbeddedQueue({ file: join(data, 'queue.db'), clock, logger });
+  onStop(() => queue.close());
+  const master = readOrMakeSecret(join(data, 'master.key'), random);
+  const apps = openApps(config, data, logger);
+  onStop(() => apps.close());
+  const clientPort = config.port === 0 ? await freeLoopbackPort() : config.port;
+  const internalPort = config.internalPort === 0 ? await freeLoopbackPort() : config.internalPort;
+  const url = `http://${config.host}:${clientPort}`;
+  const internalUrl = `http://127.0.0.1:${internalPort}`;
+  const registry = createRegistry('standalone');
+  const urls = { clientUrl: `${url}/objects`, workerUrl: `${internalUrl}/objects` };
+  const signingKey = deriveKey(master, 'objects');
+  const store = await openLocalStore({ root: join(data, 'objects'), signingKey, ...urls, clock, random });
+  onStop(() => store.close());
+  const operatorKey = await generateIssuerKey();
+  const gateway = await createGateway(
+    {
+      queue,
+      store,
+      apps,
+      tenants: openTenantSource(config, logger, onStop),
+      clock,
+      random,
+      logger,
+      // One line per call of every worker would bury the few lines that a person at a terminal looks for.
+      accessLog: config.logLevel === 'debug' ? logger : silentLogger,
+      registry,
+      keys: await deriveKeys(master),
+      operatorJwks: () => publicJwks([operatorKey]),
+      objects: createLocalStoreHandler(store, { logger, mount: '/objects' }),
+    },
+    {
+      clientHost: config.host,
+      clientPort,
+      internalHost: '127.0.0.1',
+      internalPort,
+      leaseSeconds: config.leaseSeconds,
+      version,
+    },
+  );
+  await gateway.start();
+  onStop(() => gateway.stop());
+  const signer = await createSigner(operatorKey, clock);
+  const driver = operate({ config, data, apps, signer, internalUrl, logger, registry }, onStop);
+  const notReady = (): string | undefined => gateway.notReady();
+  const ops = await startOpsServer({ host: '127.0.0.1', port: config.opsPort, registry, notReady });
+  onStop(() => ops.close());
+  return { url, opsUrl: `http://127.0.0.1:${ops.port}`, unitCount: () => driver.count() };
+}
+
+interface Operating {
+  readonly config: StandaloneConfig;
+  readonly data: string;
+  readonly apps: FileAppSource;
+  readonly signer: Signer;
+  readonly internalUrl: string;
+  readonly logger: Logger;
+  readonly registry: Registry;
+}
+
+/** The operator's half: it speaks to the gateway over the same wire as in a cluster. */
+function operate(
+  { config, data, apps, signer, internalUrl, logger, registry }: Operating,
+  onStop: OnStop,
+): ProcessDriver {
+  const token = createOperatorToken(() => Promise.resolve(signer), clock);
+  const client = createGatewayClient({ url: internalUrl, token });
+  onStop(() => client.close());
+  const driver = createProcessDriver({
+    dir: join(data, 'units'),
+    brokerUrl: internalUrl,
+    folderOf: (uid) => folderOf(apps, uid),
+    signer,
+    clock,
+    logger,
+    logLevel: config.logLevel,
+  });
+  onStop(() => driver.stop());
+  const supervisor = createSupervisor({ apps, driver, client, clock, random, logger, registry });
+  supervisor.start();
+  onStop(() => supervisor.stop());
+  return driver;
+}
+
+function folderOf(apps: FileAppSource, uid: string): string | undefined {
+  const file = apps.manifests().find(({ app }) => app.metadata.uid === uid)?.file;
+  return file === undefined ? undefined : dirname(file);
+}
+
+function openData(folder: string): string {
+  const data = resolve(folder);
+  mkdirSync(data, { recursive: true, mode: 0o700 });
+  return data;
+}
+
+function openApps(config: StandaloneConfig, data: string, logger: Logger): FileAppSource {
+  const path = resolve(config.apps);
+  if (!existsSync(path)) throw new UsageError(`${config.apps}: there is no such file or folder`);
+  const apps = openFileSource({ path, data, clock, random, logger, check: localErrors });
+  const problems = apps.problems();
+  if (problems.length === 0) return apps;
+  void apps.close();
+  throw new UsageError(problems.join('\n'));
+}
+
+function openTenantSource({ tenants, host }: StandaloneConfig, logger: Logger, onStop: OnStop) {
+  if (tenants === '') return openTenants();
+  const source = watchTenantsFile({ file: resolve(tenants), logger, requireKeys: !isLoopback(host) });
+  onStop(() => source.close());
+  return source;
+}
