@@ -13,8 +13,8 @@ import type { GatewayConfig } from './config.ts';
 import { createGateway } from './gateway.ts';
 import { openParts } from './parts.ts';
 
-/** Buffered: an access line is worth less than the write(2) that it would cost each answer. */
-const ACCESS_LOG_BUFFER = 16 * 1024;
+/** Buffered: an access line is worth less than the write(2) that it would cost each answer. Must be below the 16 KiB of one write. */
+const ACCESS_LOG_BUFFER = 8 * 1024;
 const ACCESS_LOG_FLUSH_MS = 1_000;
 const VERSION = process.env['PENSTOCK_VERSION'] ?? '0.1.0-dev';
 
