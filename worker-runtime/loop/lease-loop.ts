@@ -121,6 +121,7 @@ export class LeaseLoop {
     let answeredAt = clock.monotonic();
     while (this.#end === undefined) {
       const room = this.#room();
+      if (this.#end !== undefined) break;
       if (room <= 0) {
         await this.#changed.wait(undefined);
         continue;

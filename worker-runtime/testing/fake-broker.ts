@@ -139,6 +139,7 @@ export class FakeBroker {
 
   async #answer(call: string, body: Record<string, unknown>, request: IncomingMessage): Promise<unknown> {
     const held = list(body['leases']);
+    this.#expire();
     if (call === 'token') return { token: `session-${++this.#session}`, expires_at: Date.now() + 600_000 };
     if (call === 'lease') return this.#lease(Number(body['max']), Number(body['wait_seconds']) * 1000, request);
     if (call === 'extend') return { leases: held.map((one) => this.#extend(one)) };

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lease loop over the broker's wire, with an executor that the test holds in its hand. No process, no thread.
+import { gzipSync } from 'node:zlib';
+import { expect, it, onTestFinished } from 'vitest';
+import { systemClock } from '#base/clock.ts';
+import { silentLogger } from '#base/logger.ts';
+import { createRegistry } from '#base/metrics.ts';
+import { systemRandom } from '#base/random.ts';
+import { createBroker } from '../broker/broker-client.ts';
+import { createPayloads } from '../broker/payloads.ts';
+import { createSession } from '../broker/session.ts';
+import { createTransport } from '../broker/transport.ts';
+import { HostDied } from '../errors.ts';
+import type { Executor, Outcome, Report, WorkItem } from '../executor.ts';
+import { createUnitMetrics } from '../metrics.ts';
+import { FakeBroker } from '../testing/fake-broker.ts';
+import type { FakeOptions } from '../testing/fake-broker.ts';
+import { LeaseLoop } from './lease-loop.ts';
+import type { LoopOptions, UnitEnd } from './lease-loop.ts';
+
+interface Running {
+  readonly items: readonly WorkItem[];
+  /** Reports the same outcome for each, or what a function says, and ends the run. */
+  finish(outcome?: Outcome | ((item: WorkItem) => Outcome)): void;
+}
+
+function success(text = 'done', contentType = 'text/plain'): Outcome {
+  return { kind: 'succeeded', body: Buffer.from(text), contentType, serviceMicros: 1000 };
+}
+
+class HandExecutor implements Executor {
+  readonly running: Running[] = [];
+  /** Every run that began, as the numbers of its items. */
+  readonly begun: number[] = [];
+  readonly slots: number;
+  readonly batchSize: number;
+  readonly #broken = Promise.withResolvers<HostDied>();
+  closed = false;
+
+  constructor(slots: number, batchSize: number) {
+    this.slots = slots;
+    this.batchSize = batchSize;
+  }
+
+  get broken(): Promise<HostDied> {
+    return this.#broken.promise;
+  }
+
+  breakDown(): void {
+    this.#broken.resolve(new HostDied('out of memory'));
+  }
+
+  async start(): Promise<void> {}
+
+  run(_slot: number, items: readonly WorkItem[], report: Report): Promise<void> {
+    this.begun.push(items.length);
+    return new Promise((resolve) => {
+      const running: Running = {
+        items,
+        finish: (outcome = success()) => {
+          this.running.splice(this.running.indexOf(running), 1);
+          for (const item of items) report(item, typeof outcome === 'function' ? outcome(item) : outcome);
+          resolve();
+        },
+      };
+      this.running.push(running);
+    });
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+  }
+}
+
+interface Setup extends FakeOptions, Partial<LoopOptions> {
+  readonly slots?: number;
+  readonly batchSize?: number;
+}
+
+async function startLoop(setup: Setup = {}) {
+  const broker = new FakeBroker(setup);
+  await broker.start();
+  const transport = createTransport(broker.origin);
+  const session = createSession({ transport, readUnitToken: () => Promise.resolve('unit'), clock: systemClock });
+  const deps = { clock: systemClock, random: systemRandom };
+  const client = createBroker({ transport, session, ...deps });
+  const executor = new HandExecutor(setup.slots ?? 1, setup.batchSize ?? 1);
+  const options = { concurrency: 1, maxJobs: 0, leaseWaitSeconds: 1, graceMs: 5_000, brokerLostMs: 60_000, ...setup };
+  const loop = new LeaseLoop({
+    ...deps,
+    options,
+    broker: client,
+    payloads: createPayloads({ broker: client, ...deps }),
+    executor,
+    logger: silentLogger,
+    metrics: createUnitMetrics(createRegistry('unit', false)),
+  });
+  onTestFinished(async () => {
+    loop.stop('the test is over');
+    for (const run of executor.running.slice()) run.finish();
+    await transport.close();
+    await broker.stop();
+  });
+  return { broker, executor, loop };
+}
+
+async function until(what: string, look: () => boolean): Promise<void> {
+  const end = performance.now() + 5_000;
+  while (!look()) {
+    if (performance.now() > end) throw new Error(`timed out waiting for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+const states = (broker: FakeBroker): string[] => [...broker.requests.values()].map(({ state }) => state);
+
+it('holds what concurrency allows and refills on each completion', async () => {
+  const { broker, executor, loop } = await startLoop({ concurrency: 3, slots: 3 });
+  for (let i = 0; i < 5; i++) broker.add('x');
+  void loop.run();
+  await until('three', () => executor.running.length === 3);
+  executor.running[1]?.finish();
+  await until('the refill', () => executor.running.length === 3);
+  expect(states(broker)).toEqual(['leased', 'succeeded', 'leased', 'leased', 'queued']);
+});
+
+it('makes one batch of what came in one reply, and one call of its results', async () => {
+  const { broker, executor, loop } = await startLoop({ concurrency: 8, batchSize: 8 });
+  for (let i = 0; i < 8; i++) broker.add(`${i}`);
+  void loop.run();
+  await until('the batch', () => executor.running.length === 1);
+  executor.running[0]?.finish(({ body }) => success(`result of ${Buffer.from(body).toString()}`));
+  await until('the results', () => states(broker).every((state) => state === 'succeeded'));
+  expect([executor.begun, broker.callsOf('complete')]).toEqual([[8], 1]);
+  expect([...broker.requests.values()].map(({ result }) => result?.body.toString())).toEqual(
+    Array.from({ length: 8 }, (_, i) => `result of ${i}`),
+  );
+});
+
+it('runs a request that was tried before alone', async () => {
+  const { broker, executor, loop } = await startLoop({ concurrency: 4, batchSize: 4 });
+  for (let i = 0; i < 4; i++) broker.add('x').attempt = i === 1 ? 1 : 0;
+  void loop.run();
+  await until('the first batch', () => executor.running.length === 1);
+  executor.running[0]?.finish();
+  await until('the second', () => executor.running.length === 1);
+  expect(executor.begun).toEqual([3, 1]);
+});
+
+it('keeps leases alive for as long as the work takes', async () => {
+  const { broker, executor, loop } = await startLoop({ leaseSeconds: 0.3, concurrency: 2, slots: 2 });
+  const [a, b] = [broker.add('a'), broker.add('b')];
+  void loop.run();
+  await until('nine heartbeats', () => broker.callsOf('extend') >= 9);
+  for (const run of executor.running.slice()) run.finish();
+  await until('the results', () => a.state === 'succeeded' && b.state === 'succeeded');
+  expect([a.attempt, b.attempt, a.losses, b.losses]).toEqual([1, 1, 0, 0]);
+});
+
+it('goes on with the attempt under way when its lease ran out without a gateway and comes back to it', async () => {
+  const { broker, executor, loop } = await startLoop({ leaseSeconds: 0.4, concurrency: 2 });
+  const request = broker.add('x');
+  void loop.run();
+  await until('the run', () => executor.running.length === 1);
+  await broker.stop();
+  await until('the end of the lease', () => request.expiresAt < Date.now());
+  await broker.start();
+  // Leased again, and the loop knows: its heartbeat carries the newer token.
+  const heartbeat = (): boolean =>
+    broker.calls.some(({ call, body }) => call === 'extend' && /"lease_token":"[^1]/.test(JSON.stringify(body)));
+  await until('the second lease', heartbeat);
+  executor.running[0]?.finish();
+  await until('the result', () => request.state === 'succeeded');
+  expect(executor.begun).toEqual([1]);
+});
+
+it('delivers a result that was made while the gateway was away', async () => {
+  const { broker, executor, loop } = await startLoop();
+  const request = broker.add('x');
+  void loop.run();
+  await until('the run', () => executor.running.length === 1);
+  await broker.stop();
+  executor.running[0]?.finish();
+  await until('an attempt to deliver', () => executor.running.length === 0);
+  expect(request.state).toBe('leased');
+  await broker.start();
+  await until('the result', () => request.state === 'succeeded');
+});
+
+it('never starts a request whose lease went to somebody else while it waited', async () => {
+  const { broker, executor, loop } = await startLoop({ leaseSeconds: 0.3, concurrency: 2 });
+  const [running, waiting] = [broker.add('a'), broker.add('b')];
+  void loop.run();
+  await until('both leases', () => states(broker).join() === 'leased,leased');
+  waiting.attempt = 7;
+  const heartbeats = broker.callsOf('extend');
+  await until('a heartbeat', () => broker.callsOf('extend') > heartbeats + 1);
+  executor.running[0]?.finish();
+  await until('the result', () => running.state === 'succeeded');
+  expect(executor.begun).toEqual([1]);
+});
+
+it('gives a cancelled request back at once, told by its signal when it runs', async () => {
+  const { broker, executor, loop } = await startLoop({ leaseSeconds: 0.3, concurrency: 2 });
+  const [running, waiting] = [broker.add('a'), broker.add('b')];
+  void loop.run();
+  await until('both leases', () => states(broker).join() === 'leased,leased');
+  running.cancelRequested = true;
+  waiting.cancelRequested = true;
+  await until('both ends', () => states(broker).join() === 'cancelled,cancelled');
+  await until('the signal', () => executor.running[0]?.items[0]?.signal.aborted === true);
+  executor.running[0]?.finish();
+  expect([executor.begun, broker.callsOf('complete')]).toEqual([[1], 0]);
+});
+
+it('renews a session that is no longer valid, once, and goes on', async () => {
+  const { broker, executor, loop } = await startLoop();
+  const request = broker.add('x');
+  void loop.run();
+  await until('the run', () => executor.running.length === 1);
+  broker.expireSessions();
+  executor.running[0]?.finish();
+  await until('the result', () => request.state === 'succeeded');
+  expect(broker.callsOf('token')).toBe(2);
+});
+
+it.each<[string, Setup, (f: Awaited<ReturnType<typeof startLoop>>) => void, Partial<UnitEnd>]>([
+  ['told to leave', { lingerMs: 0 }, () => {}, { code: 0, reason: 'left' }],
+  ['asked to stop', {}, ({ loop }) => loop.stop('SIGTERM'), { code: 0, reason: 'stopped' }],
+  ['broken', {}, ({ executor }) => executor.breakDown(), { code: 1, reason: 'crashed', detail: 'out of memory' }],
+  [
+    'refused',
+    { leaseWaitSeconds: 0 },
+    ({ broker }) => {
+      broker.refusesTokens = true;
+      broker.expireSessions();
+    },
+    { code: 0, reason: 'refused' },
+  ],
+  [
+    'without a gateway for too long',
+    { brokerLostMs: 300 },
+    ({ broker }) => void broker.stop(),
+    { code: 1, reason: 'broker-lost' },
+  ],
+])('ends when it is %s', async (_name, setup, act, end) => {
+  const f = await startLoop(setup);
+  const run = f.loop.run();
+  await until('a lease call', () => f.broker.callsOf('lease') > 0);
+  act(f);
+  expect(await run).toMatchObject(end);
+  expect(f.executor.closed).toBe(true);
+});
+
+it('gives back everything that it has not finished when it breaks down', async () => {
+  const { broker, executor, loop } = await startLoop({ concurrency: 3, slots: 2 });
+  for (let i = 0; i < 3; i++) broker.add('x');
+  const run = loop.run();
+  await until('two', () => executor.running.length === 2);
+  executor.running[0]?.finish({ kind: 'failed', failure: { kind: 'handler', message: 'died' } });
+  executor.breakDown();
+  expect((await run).code).toBe(1);
+  expect(states(broker)).toEqual(['queued', 'queued', 'queued']);
+  expect([...broker.requests.values()].map(({ releases }) => releases)).toEqual([0, 1, 1]);
+});
+
+it('leases no more than maxJobs, and ends when they are done', async () => {
+  const { broker, executor, loop } = await startLoop({ concurrency: 4, slots: 4, maxJobs: 3 });
+  for (let i = 0; i < 5; i++) broker.add('x');
+  const run = loop.run();
+  await until('three', () => executor.running.length === 3);
+  for (const running of executor.running.slice()) running.finish();
+  expect(await run).toMatchObject({ code: 0, reason: 'max-jobs' });
+  expect(states(broker)).toEqual(['succeeded', 'succeeded', 'succeeded', 'queued', 'queued']);
+});
+
+it('inflates bodies, and fails one that is broken gzip as bad input without running it', async () => {
+  const { broker, executor, loop } = await startLoop({ concurrency: 3, slots: 3 });
+  const good = broker.add(gzipSync('{"a":1}'), 'application/json', 'gzip');
+  const bad = broker.add('no gzip', 'application/json', 'gzip');
+  const badLarge = broker.add(Buffer.alloc(100_000), 'application/json', 'gzip');
+  void loop.run();
+  await until('the good one', () => executor.running.length === 1);
+  executor.running[0]?.finish(({ body }) => success(Buffer.from(body).toString()));
+  await until('the ends', () => states(broker).join() === 'succeeded,failed,failed');
+  expect(good.result?.body.toString()).toBe('{"a":1}');
+  expect([bad.cause?.kind, badLarge.cause?.kind]).toEqual(['input', 'input']);
+  expect(executor.begun).toEqual([1]);
+});
+
+it('carries large bodies and results by signed URLs, unchanged', async () => {
+  const { broker, executor, loop } = await startLoop();
+  const body = Buffer.from(Uint8Array.from({ length: 1_000_000 }, (_, i) => (i * 7) % 251));
+  const request = broker.add(body, 'application/x-large');
+  void loop.run();
+  await until('the run', () => executor.running.length === 1);
+  const echo = (item: WorkItem): Outcome => ({
+    kind: 'succeeded',
+    body: item.body,
+    contentType: item.contentType,
+    serviceMicros: 1,
+  });
+  executor.running[0]?.finish(echo);
+  await until('the result', () => request.state === 'succeeded');
+  expect([request.result?.contentType, request.result?.body.equals(body)]).toEqual(['application/x-large', true]);
+});
+
+it('fails a request whose result has a content type that cannot be one', async () => {
+  const { broker, executor, loop } = await startLoop({ maxAttempts: 1 });
+  const request = broker.add('x');
+  void loop.run();
+  await until('the run', () => executor.running.length === 1);
+  executor.running[0]?.finish(success('x', 'text\r\nset-cookie: a=b'));
+  await until('the end', () => request.state === 'failed');
+  expect(request.cause?.kind).toBe('handler');
+});
