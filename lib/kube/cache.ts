@@ -2,6 +2,7 @@
 import type { Logger } from '#base/logger.ts';
 import { deepFreeze } from './freeze.ts';
 import type { KubeMetrics } from './kube-metrics.ts';
+import { orAbort } from './or-abort.ts';
 import { keyOf } from './types.ts';
 import type { KubeObject } from './types.ts';
 
@@ -73,16 +74,8 @@ export class ObjectCache<T extends KubeObject> implements Cache<T>, CacheSink<T>
     return this.#synced;
   }
 
-  async synced(signal?: AbortSignal): Promise<void> {
-    if (this.#synced) return;
-    if (!signal) return this.#ready.promise;
-    signal.throwIfAborted();
-    const aborted = Promise.withResolvers<never>();
-    const onAbort = (): void => aborted.reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    await Promise.race([this.#ready.promise, aborted.promise]).finally(() =>
-      signal.removeEventListener('abort', onAbort),
-    );
+  synced(signal?: AbortSignal): Promise<void> {
+    return signal ? orAbort(this.#ready.promise, signal) : this.#ready.promise;
   }
 
   onChange(listener: CacheListener<T>): () => void {

@@ -49,11 +49,18 @@ export class PooledKubeConfig extends KubeConfig {
   #pools: (Pools & { readonly fingerprint: string; readonly all: readonly Dispatcher[] }) | undefined;
   #closed = false;
 
-  /** From `KUBECONFIG`, ~/.kube/config or the pod's service account, in that order; or from one given file. */
+  /**
+   * From `KUBECONFIG`, ~/.kube/config or the pod's service account, in that order; or from one given file.
+   * @throws Error when there is none of them
+   */
   static load(file?: string): PooledKubeConfig {
     const config = new PooledKubeConfig();
     if (file === undefined) config.loadFromDefault();
     else config.loadFromFile(file);
+    // What client-node falls back to; nobody serves an API without TLS there, and the errors would mislead.
+    if (config.getCurrentCluster()?.server === 'http://localhost:8080') {
+      throw new Error('no cluster configured: set KUBECONFIG, or run in a pod with a service account token');
+    }
     return config;
   }
 

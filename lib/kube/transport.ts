@@ -3,6 +3,7 @@ import { request } from 'undici';
 import type { Dispatcher } from 'undici';
 import type { PooledKubeConfig } from './pooled-config.ts';
 import { KubeError, NO_ANSWER, errorFromAnswer } from './errors.ts';
+import { orAbort } from './or-abort.ts';
 
 /** Default time for one call, connection included. The API server's own limit is 60 s; ours is lower so that a worker is freed. */
 export const CALL_DEADLINE_MS = 30_000;
@@ -42,8 +43,8 @@ export function createTransport(config: PooledKubeConfig, userAgent = 'penstock'
   const base = server.replace(/\/+$/, '');
 
   const open = async (call: Call, signal: AbortSignal, pool: 'calls' | 'streams'): Promise<Dispatcher.ResponseData> => {
-    const { headers, pools } = await config.security();
-    signal.throwIfAborted();
+    // An exec plugin or token file may hang; the deadline holds for that, too.
+    const { headers, pools } = await orAbort(config.security(), signal);
     return request(base + call.path + queryString(call.query), {
       method: call.method,
       dispatcher: pools[pool],
@@ -72,6 +73,8 @@ export function createTransport(config: PooledKubeConfig, userAgent = 'penstock'
     stream: async (call, signal) => {
       try {
         const answer = await open(call, signal, 'streams');
+        // Aborted before anybody reads, it fails with nobody listening, which would end the process.
+        answer.body.on('error', () => {});
         if (answer.statusCode === 200) return answer.body as AsyncIterable<Buffer>;
         throw errorFromAnswer(nameOf(call), answer.statusCode, await excerpt(answer), headerOf(answer, 'retry-after'));
       } catch (err) {

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { ObjectMeta, OwnerReference } from '#crds/object-meta.ts';
-
-export type { ObjectMeta, OwnerReference };
+import type { ObjectMeta } from '#crds/object-meta.ts';
 
 /** Whatever has a name in a Kubernetes API. The rest of an object is raw JSON: times are strings, unknown fields are kept. */
 export interface KubeObject {
