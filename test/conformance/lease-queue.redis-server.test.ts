@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { systemClock } from '#base/clock.ts';
+import { silentLogger } from '#base/logger.ts';
+import type { LeaseQueue } from '#gateway/queue/lease-queue.ts';
+import { RETIRED_MEMORY_MS } from '#gateway/queue/limits.ts';
+import { openRedisQueue } from '#gateway/queue/open.ts';
+import { startRedis } from '#test/servers/redis.ts';
+import { until } from '#test/until.ts';
+import { LEASE_MS, Scenario } from './lease-queue.harness.ts';
+
+describe('redis: the server', () => {
+  const prefix = `test-${randomBytes(6).toString('hex')}`;
+  let redis: Redis;
+  let queue: LeaseQueue;
+  const open = (changes: { prefix?: string; url?: string } = {}): Promise<LeaseQueue> =>
+    openRedisQueue({ url: inject('servers').redis.url, clock: systemClock, logger: silentLogger, prefix, ...changes });
+  beforeAll(async () => {
+    redis = new Redis(inject('servers').redis.url);
+    queue = await open();
+  });
+  afterAll(async () => {
+    await queue.close();
+    redis.disconnect();
+  });
+
+  it('scripts survive SCRIPT FLUSH, many calls in flight', async () => {
+    const s = new Scenario(queue);
+    await s.add();
+    await redis.script('FLUSH', 'SYNC');
+    await Promise.all(Array.from({ length: 20 }, () => s.add()));
+    await redis.script('FLUSH', 'SYNC');
+    expect(await s.drain('u1', { max: 8 })).toHaveLength(21);
+  });
+
+  it('an unknown layout refuses to start and stays as it is', async () => {
+    const other = `${prefix}-layout`;
+    await redis.set(`${other}:layout`, 'penstock-queue/99');
+    await expect(open({ prefix: other })).rejects.toMatchObject({
+      code: 'layout',
+      message: expect.stringContaining('99') as unknown,
+    });
+    expect(await redis.get(`${other}:layout`)).toBe('penstock-queue/99');
+  });
+
+  it('a server that is not there is unavailable, at the start and later', async () => {
+    await expect(open({ url: 'redis://127.0.0.1:1' })).rejects.toMatchObject({ code: 'unavailable' });
+  });
+
+  it('work that one gateway accepts wakes the other; so does its end', async () => {
+    const second = await open();
+    const [here, there] = [new Scenario(queue), new Scenario(second)];
+    Object.assign(there, { app: here.app });
+    const heard = there.listen();
+    const which = await until(
+      async () => {
+        const made = await here.add();
+        return heard.events.some((one) => one.type === 'ready') && made;
+      },
+      { what: 'a wake-up at the other gateway' },
+    );
+    const { leases } = await there.ask('u1', { max: 100 });
+    const mine = here.listen();
+    await until(
+      async () => {
+        const lease = leases.find((one) => one.id === which)!;
+        await there.complete(lease);
+        await here.add();
+        return mine.events.length > 0;
+      },
+      { what: 'the first gateway to listen' },
+    );
+    mine.events.length = 0;
+    const [lease] = (await there.ask('u1')).leases;
+    await there.complete(lease!);
+    await until(() => mine.events.some((one) => one.type === 'done' && one.id === lease!.id), {
+      what: 'done at the first gateway',
+    });
+    await second.close();
+  });
+
+  it('uses its own clock when the caller names none', async () => {
+    const s = new Scenario(queue);
+    const before = Date.now();
+    const which = s.request().id;
+    await queue.enqueue([s.request({ id: which })]);
+    const { createdAt } = await s.record(which);
+    expect(createdAt).toBeGreaterThanOrEqual(before - 1_000);
+    expect(createdAt).toBeLessThanOrEqual(Date.now() + 1_000);
+  });
+
+  it('every key of an app carries its hash tag; once all is swept and forgotten only bookkeeping of fixed size is left', async () => {
+    const s = new Scenario(queue);
+    const body = (key: string) => ({ contentType: 'a/b', bytes: 99_999, key });
+    for (let i = 0; i < 5; i++)
+      await s.add({ tenant: `t${i}`, lane: i % 2 ? 'online' : 'batch', body: body(`b${i}`), deadline: s.now + 1e6 });
+    await s.queue.cancel(s.app, await s.add(), s.now);
+    for (const lease of (await s.ask('u1', { max: 4 })).leases) await s.complete(lease, 'u1', body(`r-${lease.id}`));
+    const lost = await s.take();
+    await s.queue.noteObject(s.app, lost.id, lost.token, 'upload', s.now);
+    s.now += LEASE_MS;
+    await s.expire();
+    await s.queue.cancel(s.app, lost.id, s.now);
+    s.now += RETIRED_MEMORY_MS;
+    await s.expire();
+    for (let keys = await queue.sweep(100, s.now); keys.length > 0; keys = await queue.sweep(100, s.now))
+      await queue.forget(keys);
+    expect((await redis.keys(`*${s.app}*`)).sort()).toEqual(['m', 'revs'].map((key) => `${prefix}:{${s.app}}:${key}`));
+  });
+
+  it('a purged app leaves a tombstone that ends by itself, and its name is forgotten', async () => {
+    const s = new Scenario(queue);
+    await s.add();
+    await s.ask('u1', { max: 0 });
+    await s.queue.retire(s.app, 'u2', s.now);
+    while (!(await s.queue.purge(s.app, 100, s.now)).done);
+    await s.ask('u1');
+    const tombstone = `${prefix}:{${s.app}}:m`;
+    expect(await redis.keys(`*${s.app}*`)).toEqual([tombstone]);
+    expect(await redis.pttl(tombstone)).toBeGreaterThan(0);
+    await s.expire();
+    expect(await redis.sismember(`${prefix}:apps`, s.app)).toBe(0);
+  });
+
+  it('an app is found by another process from its first request on', async () => {
+    const s = new Scenario(queue);
+    await s.add({ deadline: s.now + 5 });
+    const second = await open();
+    expect((await second.expire(new Map(), s.now + 5)).expired).toBeGreaterThanOrEqual(1);
+    expect(await s.drain()).toEqual([]);
+    await second.close();
+  });
+});
+
+describe('redis: durability is read, not assumed', () => {
+  it('answers what the server is configured to, now', async () => {
+    const server = await startRedis({ appendonly: true, fsync: 'always' });
+    const admin = new Redis(server.url);
+    try {
+      const queue = await openRedisQueue({ url: server.url, clock: systemClock, logger: silentLogger });
+      const said: string[] = [await queue.durability()];
+      for (const [name, value] of [
+        ['appendfsync', 'everysec'],
+        ['appendfsync', 'no'],
+        ['appendfsync', 'always'],
+        ['maxmemory-policy', 'allkeys-lru'],
+        ['maxmemory-policy', 'noeviction'],
+        ['appendonly', 'no'],
+      ] as const) {
+        await admin.config('SET', name, value);
+        said.push(await queue.durability());
+      }
+      expect(said).toEqual(['fsync', 'everysec', 'none', 'fsync', 'none', 'fsync', 'none']);
+      await admin.acl('SETUSER', 'default', '-config');
+      await admin.config('GET', 'appendonly').catch(() => undefined);
+      expect(await queue.durability()).toBe('none');
+      await queue.close();
+    } finally {
+      admin.disconnect();
+      await server.stop();
+    }
+  });
+});
