@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import { randomBytes } from 'node:crypto';
-import { startChild } from './child.ts';
-import type { GatewayReady, GatewaySettings } from './gateway-process.ts';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { freePort } from '#test/servers/free-port.ts';
+import { startProgram } from './child.ts';
+import { startGateway } from './gateway-server.ts';
 import { measureRate } from './load.ts';
 import { median } from './statistics.ts';
 
@@ -19,31 +21,31 @@ export interface AcceptRates {
 
 /** Accepted requests a second of the gateway and of the bare server, in alternating rounds on one Redis. */
 export async function measureAcceptRates(redisUrl: string, folder: string): Promise<AcceptRates> {
-  const apiKey = randomBytes(16).toString('hex');
-  const settings: GatewaySettings = { redisUrl, folder, apiKey };
-  const gateway = await startChild<GatewayReady>('./gateway-process.ts', settings);
-  const bare = await startChild<{ port: number }>('./bare-process.ts', { redisUrl });
-  const round = randomBytes(4).toString('hex');
+  const gateway = await startGateway(redisUrl, folder);
+  const barePort = await freePort();
+  const bare = await startProgram({
+    main: 'test/bench/bare-server.ts',
+    cwd: folder,
+    env: { BARE_PORT: String(barePort), BARE_REDIS: redisUrl },
+    ready: () => accepts(barePort),
+  });
   let numbered = 0;
   const load = (port: number, seconds: number): Promise<number> =>
     measureRate({
       port,
-      path: '/v1/noop/infer',
-      headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+      path: gateway.inferPath,
+      headers: gateway.headers,
       connections: CONNECTIONS,
       seconds,
       // Every body is another one: a repeat would join the first instead of being accepted.
-      body: () => JSON.stringify({ prompt: `${round}-${numbered++}`.padEnd(180, 'x'), max_tokens: 64 }),
+      body: () => JSON.stringify({ prompt: String(numbered++).padEnd(180, 'x'), max_tokens: 64 }),
       status: 202,
     });
   try {
     const rates: AcceptRates[] = [];
     for (let i = 0; i <= ROUNDS; i++) {
       const seconds = i === 0 ? WARM_UP_SECONDS : SECONDS_PER_ROUND;
-      const pair = {
-        gateway: await load(gateway.ready.clientPort, seconds),
-        bare: await load(bare.ready.port, seconds),
-      };
+      const pair = { gateway: await load(gateway.clientPort, seconds), bare: await load(barePort, seconds) };
       if (i > 0) rates.push({ ...pair, ratio: pair.gateway / pair.bare });
     }
     const of = (name: keyof AcceptRates): number => median(rates.map((pair) => pair[name]));
@@ -51,4 +53,11 @@ export async function measureAcceptRates(redisUrl: string, folder: string): Prom
   } finally {
     await Promise.all([gateway.stop(), bare.stop()]);
   }
+}
+
+async function accepts(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1');
+  await once(socket, 'connect');
+  socket.destroy();
+  return true;
 }

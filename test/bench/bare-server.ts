@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The floor of the gateway's rate: node:http, the same client of Redis and the same script, and nothing else: settings {redisUrl}.
+// The floor of the gateway's rate: node:http, the same client of Redis and the same script, and nothing else. BARE_PORT, BARE_REDIS.
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { systemClock } from '#base/clock.ts';
@@ -12,17 +12,11 @@ import { connect } from '#gateway/queue/redis/connection.ts';
 import { runScript } from '#gateway/queue/redis/runner.ts';
 import { scripts } from '#gateway/queue/redis/scripts.ts';
 import { newRequest } from './request.ts';
-import { announce, childSettings } from './child.ts';
 
-export interface BareSettings {
-  readonly redisUrl: string;
-}
-
-const { redisUrl } = childSettings() as BareSettings;
-const redis = connect(redisUrl, 'bench-bare', silentLogger);
-await redis.connect();
 const APP = 'bare';
 const KEY = `penstock:{${APP}}:m`;
+const redis = connect(process.env['BARE_REDIS'] ?? '', 'bench-bare', silentLogger);
+await redis.connect();
 
 async function accept(body: Buffer, res: ServerResponse): Promise<void> {
   const id = uuid7(systemClock, systemRandom);
@@ -42,4 +36,4 @@ function serve(req: IncomingMessage, res: ServerResponse): void {
   });
 }
 
-announce({ port: await listen(createServer(serve), '127.0.0.1', 0) });
+await listen(createServer(serve), '127.0.0.1', Number(process.env['BARE_PORT']));
