@@ -3,8 +3,8 @@
  * The process of a unit, in a pod or started by the local process driver.
  *
  * CONTRACT WITH WHOEVER STARTS IT (names and numbers: `#base/wire/unit-env.ts`, meaning and limits: `config.ts`)
- * - Start: `node worker-runtime/main.ts`, or the bundle `main.js` with `thread-entry.js` (a second esbuild entry point) and
- *   `python/penstock_worker.py` beside it. Working directory = where `handler` is relative to. No arguments are needed.
+ * - Start: `node worker-runtime/main.ts`, or the bundle that hack/bundle.ts makes of it: `worker-runtime.main.js` with the
+ *   thread's entry and the Python host beside it. Working directory = where `handler` is relative to. No arguments are needed.
  * - Environment: UNIT_ENV; required are brokerUrl, unitTokenFile, archetype, and handler (Handler) or serverPort (Sidecar).
  *   The app's own env goes beside it; what starts with PENSTOCK_ is hidden from handlers and model servers.
  * - Files: reads `unitTokenFile` (again on each renewal), writes `readyFile` (in a pod an emptyDir on UNIT_RUN_DIR) when it begins
@@ -47,7 +47,7 @@ const ops = await startOpsServer({
   notReady: () => (ready ? undefined : 'the model is not loaded'),
 });
 const assets = {
-  thread: new URL(import.meta.url.endsWith('.ts') ? './thread-entry.ts' : './thread-entry.js', import.meta.url),
+  thread: new URL('./thread-entry.ts', import.meta.url), // hack/bundle.ts follows such references
   python: new URL('./python/penstock_worker.py', import.meta.url),
 };
 try {
