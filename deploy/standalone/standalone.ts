@@ -12,7 +12,7 @@ import { startOpsServer } from '#base/ops-server.ts';
 import { systemRandom as random } from '#base/random.ts';
 import { openFileSource } from '#gateway/apps/file-source.ts';
 import type { FileAppSource } from '#gateway/apps/file-source.ts';
-import { openTenants } from '#gateway/auth/tenants.ts';
+import { DEFAULT_TENANT, openTenants } from '#gateway/auth/tenants.ts';
 import { watchTenantsFile } from '#gateway/auth/tenants-file.ts';
 import { createGateway, isLoopback } from '#gateway/gateway.ts';
 import { deriveKey, deriveKeys } from '#gateway/keys.ts';
@@ -35,6 +35,8 @@ export interface Standalone {
   readonly opsUrl: string;
   /** Units that run now. */
   unitCount(): number;
+  /** How deep the queue of an app in namespace default is. */
+  depth(app: string): Promise<{ readonly queued: number; readonly leased: number }>;
   /** Answers who waits, ends the units, closes the files. What was accepted is in --data. */
   stop(): Promise<void>;
 }
@@ -118,7 +120,11 @@ async function compose(config: StandaloneConfig, deps: StandaloneDeps, onStop: O
   const notReady = (): string | undefined => gateway.notReady();
   const ops = await startOpsServer({ host: '127.0.0.1', port: config.opsPort, registry, notReady });
   onStop(() => ops.close());
-  return { url, opsUrl: `http://127.0.0.1:${ops.port}`, unitCount: () => driver.count() };
+  const depth = async (app: string) => {
+    const { queued, leased } = await queue.demand(apps.get(DEFAULT_TENANT.namespace, app)?.uid ?? '');
+    return { queued, leased };
+  };
+  return { url, opsUrl: `http://127.0.0.1:${ops.port}`, unitCount: () => driver.count(), depth };
 }
 
 interface Operating {
