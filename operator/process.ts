@@ -2,7 +2,7 @@
 // The only file that knows @dot-i/k8s-operator. It gives the shape of the process (start, init, watchResource, stop), the event types
 // and the finalizer's logic. Watching, writing and retrying are lib/kube's: version 1.3.9 exits the process when a watch is quiet for
 // 30 s or a connection is reset, and builds no valid URL with client-node 2 (docs/adr).
-import dotI from '@dot-i/k8s-operator';
+import dotI, { ResourceEventType, ResourceMetaImpl } from '@dot-i/k8s-operator';
 import type { OperatorLogger, ResourceEvent, ResourceMeta } from '@dot-i/k8s-operator';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { FIELD_MANAGER } from '#crds/names.ts';
@@ -28,8 +28,11 @@ export interface OperatorProcessOptions {
   readonly watched: readonly WatchedResource[];
 }
 
+/** Node gives a CommonJS package's `exports` as its default export; tools with the older interop (vitest) give `exports.default`. */
+const Operator = (dotI as Partial<typeof dotI>).default ?? (dotI as unknown as typeof dotI.default);
+
 /** The operator as a `@dot-i/k8s-operator` process: its resources are watched from `start` to `stop`. */
-export class OperatorProcess extends dotI.default {
+export class OperatorProcess extends Operator {
   readonly #options: OperatorProcessOptions;
   readonly #byId = new Map<string, WatchedResource>();
   readonly #stops: (() => void)[] = [];
@@ -131,7 +134,6 @@ function idOf(resource: Resource): string {
 
 function toEvent(resource: Resource, change: CacheEvent<KubeObject>): ResourceEvent {
   const object = change.type === 'delete' ? change.previous : change.object;
-  const { ResourceEventType, ResourceMetaImpl } = dotI;
   const types = {
     add: ResourceEventType.Added,
     update: ResourceEventType.Modified,

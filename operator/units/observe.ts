@@ -24,6 +24,8 @@ export function observeUnit(job: Job, pods: readonly Pod[]): UnitObservation {
     ready: isFinished(job) ? 0 : ready,
     retired: metadata.annotations?.[ANNOTATIONS.retired] !== undefined,
     leaving: metadata.deletionTimestamp !== undefined,
+    // The Job may say "ready" before the pod is in our cache; a ready pod has a node.
+    ...(ready > 0 ? { scheduledAt: timeOf(metadata.creationTimestamp) ?? 0 } : {}),
     ...(pod === undefined ? {} : times(pod)),
     ...found(job, pod, phase),
   };
