@@ -49,7 +49,10 @@ export function loadConfig<T>(schema: ConfigSchema<T>, sources: ConfigSources): 
   }
   const validate = new Ajv({ allErrors: true, useDefaults: true, strict: false }).compile(schema);
   if (validate(merged)) return merged;
-  throw toConfigError(validate.errors?.[0], Object.keys(properties));
+  // A misspelt key comes first: it explains why another one is missing.
+  const errors = validate.errors ?? [];
+  const first = errors.find(({ keyword }) => keyword === 'additionalProperties') ?? errors[0];
+  throw toConfigError(first, Object.keys(properties));
 }
 
 function readFile(file: string | undefined): Record<string, unknown> {
