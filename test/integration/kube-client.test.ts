@@ -154,6 +154,20 @@ describe('calls', () => {
   });
 });
 
+describe('a watch', () => {
+  test('gives what happens after its resourceVersion, and ends in order at its time', async () => {
+    const watched = await aNamespace(client, 'watch');
+    const { resourceVersion } = await client.list(CONFIG_MAPS, { namespace: watched });
+    const created = await client.create(CONFIG_MAPS, aConfigMap(watched, 'a'));
+    await client.delete(CONFIG_MAPS, created.metadata);
+    const frames: string[] = [];
+    const options = { namespace: watched, resourceVersion, timeoutSeconds: 1, signal: AbortSignal.timeout(30_000) };
+    for await (const { type, object } of client.watch(CONFIG_MAPS, options))
+      frames.push(`${type} ${object.metadata.name}`);
+    expect(frames).toEqual(['ADDED a', 'DELETED a']);
+  });
+});
+
 describe('2 000 objects', () => {
   test('are listed in pages, by the pager and by a reflector', async () => {
     const many = await aNamespace(client, 'many');

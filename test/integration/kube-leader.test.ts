@@ -27,7 +27,7 @@ interface Lease extends KubeObject {
 }
 
 const program = fileURLToPath(new URL('kube-candidate.ts', import.meta.url));
-const SHORT: LeaseTimes = { leaseMs: 3_000, renewDeadlineMs: 2_000, retryMs: 400 };
+const SHORT: LeaseTimes = { leaseMs: 6_000, renewDeadlineMs: 4_000, retryMs: 800 };
 const kube = sharedKube();
 let fixture: Fixture;
 let folder: string;
@@ -92,6 +92,7 @@ describe('two replicas', () => {
     both.start('b');
     await until(() => both.acts().some(({ identity, what }) => identity === 'b' && what === 'up'), {
       what: 'b to be up',
+      timeoutMs: 20_000,
     });
     // Some renewals, so that b has seen the holder live.
     const { spec } = await both.lease();
@@ -113,7 +114,7 @@ describe('two replicas', () => {
     const first = both.start('a');
     await until(() => both.leader() === 'a', { what: 'a to lead', timeoutMs: 20_000 });
     both.start('b');
-    await until(() => both.acts().some(({ identity }) => identity === 'b'), { what: 'b to be up' });
+    await until(() => both.acts().some(({ identity }) => identity === 'b'), { what: 'b to be up', timeoutMs: 20_000 });
     first.kill('SIGSTOP');
     await until(() => both.leader() === 'b', { what: 'b to lead', timeoutMs: 20_000 });
     first.kill('SIGCONT');
@@ -131,7 +132,7 @@ describe('two replicas', () => {
     const first = both.start('a');
     await until(() => both.leader() === 'a', { what: 'a to lead', timeoutMs: 20_000 });
     both.start('b');
-    await until(() => both.acts().some(({ identity }) => identity === 'b'), { what: 'b to be up' });
+    await until(() => both.acts().some(({ identity }) => identity === 'b'), { what: 'b to be up', timeoutMs: 20_000 });
     const asked = Date.now();
     first.kill('SIGTERM');
     const [code] = (await once(first, 'exit')) as [number | null];
