@@ -31,7 +31,7 @@ test.each([
 test.each([
   ['of an unknown type', '81a16101', 'unknown type 0x81'],
   ['cut short', 'cd01', 'outside buffer bounds'],
-  ['empty', '', 'outside buffer bounds'],
+  ['empty', '', 'out of range'],
 ])('refuses a value that is %s', (_name, hex, why) => {
   expect(() => unpack(Buffer.from(hex, 'hex'))).toThrow(why);
 });
