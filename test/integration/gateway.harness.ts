@@ -246,7 +246,7 @@ export async function unitToken(
   return await operator.sign({ ...claims, namespace: 'default', app: 'echo', placement: 'local' }, 3600);
 }
 
-async function connectUnit(
+export async function connectUnit(
   internal: string,
   operator: Signer,
   name: string,
