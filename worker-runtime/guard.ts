@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
 import type { ChildProcess, IOType } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 
 /**
@@ -72,6 +74,32 @@ export function spawnGuarded({ command, env, cwd, pipes }: GuardOptions): Guarde
       if (!(await within(ended, KILL_SETTLE_MS))) throw new Error(`${command[0]} cannot be ended`);
     },
   };
+}
+
+/** Standard input is the pipe; TERM is for the unit, which then ends in order, and with it the pipe. */
+const OWN_GUARD = `trap '' TERM INT; read -r _; kill -KILL 0`;
+
+/**
+ * Ends everything in this process's group when this process ends, however it does: what handlers in threads have started. Only where
+ * this process leads the group (its parent started it so); else the group is somebody else's too.
+ */
+export function guardOwnGroup(): void {
+  if (!leadsGroup()) return;
+  const guard = spawn('/bin/sh', ['-c', OWN_GUARD], { stdio: ['pipe', 'ignore', 'ignore'], env: {} });
+  guard.on('error', () => undefined);
+  guard.unref();
+  if (guard.stdin instanceof Socket) guard.stdin.unref();
+}
+
+/** proc(5): pid, (name), state, parent, group. The name may hold anything, so the fields count from its last parenthesis. */
+function leadsGroup(): boolean {
+  try {
+    const stat = readFileSync('/proc/self/stat', 'utf8');
+    const [, , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return Number(group) === process.pid;
+  } catch {
+    return false;
+  }
 }
 
 function describeExit(code: number | null, signal: NodeJS.Signals | null): string {

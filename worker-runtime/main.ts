@@ -15,7 +15,8 @@
  * - End: SIGTERM = lease no more, finish within graceSeconds, give back the rest; the pod's grace must be graceSeconds + 10.
  *   Exit codes: UNIT_EXIT. 0 is the only good end; nothing restarts a unit (restartPolicy Never).
  * - Without a kubelet: `command` makes it start the model server itself, and `parentPipe` makes it end (killing what it started)
- *   when its standard input ends, so that a driver that was killed leaves nothing behind.
+ *   when its standard input ends, so that a driver that was killed leaves nothing behind. A driver that also makes it the leader of a
+ *   process group (`detached`) gets even what handlers start ended with the unit, however that ends.
  */
 import { ConfigError } from '#base/config.ts';
 import { systemClock } from '#base/clock.ts';
@@ -27,6 +28,7 @@ import { UNIT_EXIT } from '#base/wire/unit-env.ts';
 import { loadUnitConfig } from './config.ts';
 import type { UnitConfig } from './config.ts';
 import { createExecutor } from './executors.ts';
+import { guardOwnGroup } from './guard.ts';
 import { runUnit } from './unit.ts';
 
 const config = readConfig();
@@ -35,8 +37,10 @@ const registry = createRegistry('unit');
 const stop = new AbortController();
 for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop.abort(new Error(name)));
 if (config.parentPipe) {
-  // No grace: whoever would collect the results is gone, and their leases run out by themselves.
-  process.stdin.on('end', () => process.exit(UNIT_EXIT.orphaned)).resume();
+  guardOwnGroup();
+  // No grace: whoever would collect the results is gone, and their leases run out by themselves. SIGKILL, because exit() would wait
+  // for a thread that hangs in native code.
+  process.stdin.on('end', () => process.kill(process.pid, 'SIGKILL')).resume();
 }
 
 let ready = false;

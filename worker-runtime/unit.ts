@@ -48,7 +48,7 @@ export async function runUnit(deps: UnitDeps): Promise<number> {
   try {
     // A retired unit must not load a model just to hear that it may go.
     await firstToken(session, deps);
-    await executor.start(stop);
+    await Promise.race([executor.start(stop), aborted(stop)]);
     await setReady(config.readyFile, true);
     deps.onReady(true);
     const broker = createBroker({ transport, session, clock, random });
@@ -79,6 +79,15 @@ export async function runUnit(deps: UnitDeps): Promise<number> {
     // Rejects when a thread hangs in native code, in which case only a signal ends the process.
     await executor.close();
   }
+}
+
+/** Rejects when the unit is asked to stop: loading may take minutes and can't be asked to end. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const abort = (): void => reject(signal.reason instanceof Error ? signal.reason : new Error('stopped'));
+    signal.addEventListener('abort', abort, { once: true });
+    if (signal.aborted) abort();
+  });
 }
 
 function exitOf(err: unknown, stop: AbortSignal, logger: Logger): number {

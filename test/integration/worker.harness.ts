@@ -5,7 +5,7 @@ import { onTestFinished } from 'vitest';
 import { isObject } from '#base/json.ts';
 import { UNIT_ENV } from '#base/wire/unit-env.ts';
 import { scratchDir, startUnit } from '#worker/testing/unit-process.ts';
-import type { UnitProcess } from '#worker/testing/unit-process.ts';
+import type { UnitOptions, UnitProcess } from '#worker/testing/unit-process.ts';
 import { startStack, testApp, unitToken } from './gateway.harness.ts';
 import type { AppPatch, Stack, StackOptions } from './gateway.harness.ts';
 
@@ -16,6 +16,7 @@ export interface WorkerStack extends Stack {
   worker(
     settings: Partial<Record<keyof typeof UNIT_ENV, string | number | boolean>>,
     name?: string,
+    options?: UnitOptions,
   ): Promise<UnitProcess>;
   post(body: unknown, headers?: Record<string, string>): Promise<string>;
   /** Waits for the end of a request. */
@@ -49,11 +50,16 @@ export async function startWorkerStack(
   return {
     ...stack,
     handlers,
-    worker: async (settings, name = 'echo-1') => {
+    worker: async (settings, name = 'echo-1', options = {}) => {
       const env = Object.entries(settings).map(([key, value]) => [UNIT_ENV[key as keyof typeof UNIT_ENV], value]);
       const defaults = { [UNIT_ENV.brokerUrl]: stack.internal, [UNIT_ENV.archetype]: 'Handler' };
       const token = await unitToken(stack.operator, name);
-      const unit = startUnit(handlers, { ...defaults, ...(Object.fromEntries(env) as Record<string, string>) }, token);
+      const unit = startUnit(
+        handlers,
+        { ...defaults, ...(Object.fromEntries(env) as Record<string, string>) },
+        token,
+        options,
+      );
       onTestFinished(async () => {
         unit.child.kill('SIGKILL');
         await unit.exit;

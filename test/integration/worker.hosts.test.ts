@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Handler hosts, TypeScript and Python, held to one behaviour by one suite.
-import { readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { HandlerExecutor } from '#worker/hosts/handler-executor.ts';
@@ -143,6 +143,17 @@ describe.each(HOST_KINDS)('a handler host: $name', (kind) => {
   it('says why load failed', async () => {
     withEnv('LOAD', 'throw');
     await expect(started()).rejects.toThrow(/the handler did not load: .*no weights/);
+  });
+
+  it('is not ready when it is not healthy after its load', async () => {
+    withEnv('UNWELL', '1');
+    await expect(started()).rejects.toThrow(/^not healthy: .*lost the GPU$/);
+  });
+
+  it('goes down when an idle instance says that it must not go on', async () => {
+    const executor = await started({ healthEveryMs: 50 });
+    writeFileSync(join(dir, 'unwell'), '');
+    expect((await executor.broken).message).toContain('lost the GPU');
   });
 
   it('gives up on a load that takes longer than readyTimeoutSeconds', async () => {

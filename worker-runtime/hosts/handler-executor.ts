@@ -17,18 +17,21 @@ export interface HandlerExecutorDeps {
   /** 0 = what the handler declares, else 1. */
   readonly batchSize: number;
   readonly readyTimeoutMs: number;
+  /** How often an idle instance is asked whether it is well; default 30 s. */
+  readonly healthEveryMs?: number;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
-/** How often an idle instance is asked whether it is well, and how long it may take to say so. */
 const HEALTH_EVERY_MS = 30_000;
+/** An idle handler has nothing else to do than to answer. */
 const HEALTH_TIMEOUT_MS = 10_000;
 
 type Attempt = { readonly took: number } & (
   | { readonly kind: 'answered'; readonly answers: Extract<Predicted, { ok: true }>['answers'] }
   | { readonly kind: 'threw'; readonly failure: Failure }
-  | { readonly kind: 'timeout' }
+  /** `stuck`: and the host could not be ended. */
+  | { readonly kind: 'timeout'; readonly stuck?: HostDied }
   | { readonly kind: 'died'; readonly err: HostDied }
 );
 
@@ -90,12 +93,14 @@ export class HandlerExecutor implements Executor {
     if (attempt.kind === 'answered') return this.#reportAnswers(items, attempt, report);
     if (attempt.kind === 'died') return this.#reportDeath(items, attempt.err, report);
     const [only, ...others] = items;
-    if (only !== undefined && others.length === 0) {
-      report(only, { kind: 'failed', failure: failureOf(attempt, only) });
-      if (attempt.kind === 'timeout') await this.#startInstance(slot);
-      return;
+    const alone = others.length === 0 ? only : undefined;
+    if (alone !== undefined) report(alone, { kind: 'failed', failure: failureOf(attempt, alone) });
+    if (attempt.kind === 'timeout') {
+      if (attempt.stuck !== undefined)
+        return this.#reportDeath(others.length === 0 ? [] : items, attempt.stuck, report);
+      await this.#startInstance(slot);
     }
-    if (attempt.kind === 'timeout') await this.#startInstance(slot);
+    if (alone !== undefined) return;
     for (const item of items) {
       await this.#runIsolated(slot, [item], report);
       if (this.#closing.signal.aborted || this.#instances[slot] === undefined) return;
@@ -113,8 +118,11 @@ export class HandlerExecutor implements Executor {
     try {
       const predicted = await this.#within(limitMs, instance.predict(items));
       if (predicted === undefined) {
-        await instance.kill();
-        return { kind: 'timeout', took: took() };
+        const stuck = await instance.kill().then(
+          () => undefined,
+          (err: unknown) => new HostDied(describe(err), { cause: err }),
+        );
+        return { kind: 'timeout', took: took(), ...(stuck === undefined ? {} : { stuck }) };
       }
       if (predicted.ok) return { kind: 'answered', answers: predicted.answers, took: took() };
       return { kind: 'threw', failure: { ...predicted.error, message: clip(predicted.error.message) }, took: took() };
@@ -155,11 +163,11 @@ export class HandlerExecutor implements Executor {
     if (this.#closing.signal.aborted) return;
     const instance = new Instance(openChannel(slot));
     this.#instances[slot] = instance;
-    const loading = instance.load({ handler, instance: slot, unit, app });
-    const loaded = await this.#within(
-      readyTimeoutMs,
-      loading.then((batchSize) => ({ batchSize })),
-    );
+    const loading = instance.load({ handler, instance: slot, unit, app }).then(async (batchSize) => {
+      await instance.health();
+      return { batchSize };
+    });
+    const loaded = await this.#within(readyTimeoutMs, loading);
     if (this.#closing.signal.aborted) return;
     if (loaded === undefined) {
       await instance.kill();
@@ -193,7 +201,7 @@ export class HandlerExecutor implements Executor {
     const { clock } = this.#deps;
     const { signal } = this.#closing;
     while (!signal.aborted) {
-      await clock.sleep(HEALTH_EVERY_MS, signal).catch(() => undefined);
+      await clock.sleep(this.#deps.healthEveryMs ?? HEALTH_EVERY_MS, signal).catch(() => undefined);
       for (const [slot, instance] of this.#instances.entries()) {
         if (signal.aborted || this.#busy.has(slot)) continue;
         const trouble = await this.#checkHealth(instance);
@@ -212,7 +220,7 @@ export class HandlerExecutor implements Executor {
       if (well === true || this.#busy.has(this.#instances.indexOf(instance))) return undefined;
       return new HostDied(`health did not answer within ${HEALTH_TIMEOUT_MS / 1000} s`);
     } catch (err) {
-      return err instanceof HostDied ? new HostDied(`not healthy: ${err.message}`) : new HostDied(describe(err));
+      return new HostDied(err instanceof Error ? err.message : describe(err), { cause: err });
     }
   }
 }

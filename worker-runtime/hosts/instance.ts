@@ -72,9 +72,13 @@ export class Instance {
     };
   }
 
-  /** @throws HostDied when the handler says that it must not go on */
+  /** @throws NotReady when the handler says that it must not go on */
   async health(): Promise<void> {
-    await this.#ask({ op: 'health' }, []);
+    try {
+      await this.#ask({ op: 'health' }, []);
+    } catch (err) {
+      throw new NotReady(`not healthy: ${err instanceof Error ? err.message : String(err)}`, { cause: err });
+    }
   }
 
   abort(item: string): void {

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads';
 import type { Channel, Message } from './protocol.ts';
 
 /** A thread that does not end within this time hangs in native code: only the end of the process ends it. */
-const TERMINATE_LIMIT_MS = 10_000;
+const TERMINATE_LIMIT_MS = 5_000;
 
 /**
  * A handler host in a thread of this process. `entry` is `thread-entry.ts` (or its bundle). Spinning JavaScript is interrupted by
@@ -18,6 +18,7 @@ export function openThread(entry: URL): Channel {
     reason = err instanceof Error ? `${err.name}: ${err.message}` : String(err);
   });
   const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+  let killed: Promise<void> | undefined;
   return {
     // Own copies, transferred: a view on a pooled or larger buffer would drag all of that buffer along.
     send: ({ head, parts }) => {
@@ -30,18 +31,18 @@ export function openThread(entry: URL): Channel {
     onMessage: (listener) => void worker.on('message', (message: Message) => listener(message)),
     onClose: (listener) =>
       void worker.on('exit', (code) => listener(reason ?? `the handler's thread ended with code ${code}`)),
-    kill: async () => {
-      void worker.terminate();
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<never>((_, reject) => {
-        timer = setTimeout(
-          () => reject(new Error('the thread cannot be ended: it hangs in native code')),
-          TERMINATE_LIMIT_MS,
-        );
-      });
-      await Promise.race([exited, late]).finally(() => clearTimeout(timer));
-    },
+    kill: () => (killed ??= terminate(worker, exited)),
   };
+}
+
+async function terminate(worker: Worker, exited: Promise<void>): Promise<void> {
+  void worker.terminate();
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const stuck = (): void => reject(new Error('the thread cannot be ended: it hangs in native code'));
+    timer = setTimeout(stuck, TERMINATE_LIMIT_MS);
+  });
+  await Promise.race([exited, late]).finally(() => clearTimeout(timer));
 }
 
 /** The environment that user code sees: without the settings of the unit (among them the way to its token). */

@@ -18,7 +18,7 @@ export interface HostKind {
 }
 
 const TYPESCRIPT = `
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, existsSync } from 'node:fs';
 export const batchSize = 8;
 const log = new URL('./calls.log', import.meta.url);
 export async function load(context) {
@@ -52,7 +52,9 @@ export async function predict(batch) {
   for (const request of batch) results.push(await one(request));
   return batch.length === 1 && batch[0].json().do === 'short' ? [] : results;
 }
-export function health() { if (process.env.UNWELL) throw new Error('lost the GPU'); }
+export function health() {
+  if (process.env.UNWELL || existsSync(new URL('./unwell', import.meta.url))) throw new Error('lost the GPU');
+}
 `;
 
 const PYTHON = `
@@ -111,7 +113,7 @@ class Model:
         return [] if len(batch) == 1 and batch[0].json()["do"] == "short" else results
 
     def health(self):
-        if os.environ.get("UNWELL"):
+        if os.environ.get("UNWELL") or os.path.exists(os.path.join(os.path.dirname(__file__), "unwell")):
             raise RuntimeError("lost the GPU")
 `;
 
@@ -140,6 +142,7 @@ export const HOST_KINDS: readonly HostKind[] = [
 export interface HostOptions {
   readonly instances?: number;
   readonly readyTimeoutMs?: number;
+  readonly healthEveryMs?: number;
 }
 
 export function executorOf(kind: HostKind, dir: string, options: HostOptions = {}): HandlerExecutor {
@@ -151,6 +154,7 @@ export function executorOf(kind: HostKind, dir: string, options: HostOptions = {
     instances: options.instances ?? 1,
     batchSize: 0,
     readyTimeoutMs: options.readyTimeoutMs ?? 20_000,
+    healthEveryMs: options.healthEveryMs ?? 30_000,
     clock: systemClock,
     logger: silentLogger,
   });

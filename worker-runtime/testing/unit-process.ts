@@ -29,16 +29,22 @@ export function unsignedToken(unit: string): string {
   return `${part({ alg: 'none' })}.${part({ sub: unit, namespace: 'default', app: 'demo' })}.`;
 }
 
+export interface UnitOptions {
+  /** As the leader of a process group of its own. */
+  readonly detached?: boolean;
+}
+
 export function startUnit(
   dir: string,
   settings: Readonly<Record<string, string | number | boolean>>,
   token = unsignedToken('demo-1'),
+  { detached = false }: UnitOptions = {},
 ): UnitProcess {
   const tokenFile = join(dir, 'token');
   writeFileSync(tokenFile, token, { mode: 0o600 });
   const env = { ...process.env, PENSTOCK_UNIT_TOKEN_FILE: tokenFile, PENSTOCK_LOG_LEVEL: 'debug' };
   for (const name of Object.keys(settings)) Object.assign(env, { [name]: String(settings[name]) });
-  const child = spawn(process.execPath, [MAIN], { cwd: dir, env, stdio: ['pipe', 'inherit', 'pipe'] });
+  const child = spawn(process.execPath, [MAIN], { cwd: dir, env, detached, stdio: ['pipe', 'inherit', 'pipe'] });
   let log = '';
   child.stderr?.on('data', (chunk: Buffer) => {
     log += chunk.toString('utf8');

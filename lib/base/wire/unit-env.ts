@@ -41,8 +41,6 @@ export const UNIT_EXIT = {
   misconfigured: 2,
   /** The handler did not load, or the model server was not ready in time. */
   notReady: 3,
-  /** The process that started it is gone (parentPipe). */
-  orphaned: 4,
 } as const;
 
 /** Folder of the unit's own files in a pod (an emptyDir; the root file system is read-only). */
