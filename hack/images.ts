@@ -14,6 +14,8 @@ import type { TarEntry } from './tar.ts';
 interface ImageRecipe {
   readonly what: string;
   readonly entrypoint: readonly string[];
+  /** Working directory; default /tmp. */
+  readonly workdir?: string;
   readonly layers: () => Promise<TarEntry[][]>;
 }
 
@@ -23,11 +25,11 @@ const node = '/usr/local/bin/node';
 const caFile = 'etc/ssl/certs/ca-certificates.crt';
 
 /** One of our own programs: its bundle in /app on top of Node. */
-function program(what: string, main: string, more: () => TarEntry[] = () => []): ImageRecipe {
+function program(what: string, main: string): ImageRecipe {
   return {
     what,
     entrypoint: [node, `/app/${flatName(main)}`],
-    layers: async () => [base(), nodeLayer(), [...(await bundle(root, main, 'app')), ...more()]],
+    layers: async () => [base(), nodeLayer(), await bundle(root, main, 'app')],
   };
 }
 
@@ -39,15 +41,24 @@ function system(what: string, entrypoint: string, programs: () => TarEntry[]): I
 const images: Readonly<Record<string, ImageRecipe>> = {
   operator: program('controllers for InferenceApp and Placement', 'operator/main.ts'),
   gateway: program('client API, worker broker and queue', 'gateway/main.ts'),
-  worker: program(
-    'the unit: lease loop and handler hosts; the handlers of the samples in /handlers',
-    'worker-runtime/main.ts',
-    () => folder('config/samples/handlers', 'handlers'),
-  ),
-  'echo-server': {
+  worker: program('the unit: lease loop, handler hosts, adapter of model servers', 'worker-runtime/main.ts'),
+  'sample-handler': {
+    ...program('the handlers of the samples on top of the unit, as a user would build it', 'worker-runtime/main.ts'),
+    layers: async () => [
+      base(),
+      nodeLayer(),
+      await bundle(root, 'worker-runtime/main.ts', 'app'),
+      [
+        ...folder('config/samples/handlers', 'srv/handlers'),
+        { kind: 'file', path: 'srv/package.json', source: Buffer.from('{ "type": "module" }\n') },
+      ],
+    ],
+    workdir: '/srv',
+  },
+  'sample-sidecar': {
     what: 'a plain HTTP server that knows nothing of Penstock, for the Sidecar sample',
     entrypoint: [node, '/app/server.js'],
-    layers: async () => [base(), nodeLayer(), folder('config/samples/images/echo-server', 'app')],
+    layers: async () => [base(), nodeLayer(), folder('config/samples/images/sample-sidecar', 'app')],
   },
   redis: system('Redis of this machine, for the local overlay', '/usr/bin/redis-server', () =>
     merge(closure(tool('redis-server'), 'usr/bin/redis-server'), closure(tool('redis-cli'), 'usr/bin/redis-cli')),
@@ -116,7 +127,7 @@ async function buildImage(name: string): Promise<void> {
       layers: await recipe.layers(),
       entrypoint: recipe.entrypoint,
       env,
-      workdir: '/tmp',
+      workdir: recipe.workdir ?? '/tmp',
     },
     file,
   );

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runCluster, type Cluster } from '#test/servers/cluster-run.ts';
 import { until } from '#test/until.ts';
 
-const image = fileURLToPath(new URL('../../dist/images/echo-server.tar', import.meta.url));
+const image = fileURLToPath(new URL('../../dist/images/sample-sidecar.tar', import.meta.url));
 
 let cluster: Cluster;
 let cgroupsBefore: string[];
@@ -37,7 +37,7 @@ const pod = (args: object): object => ({
   containers: [
     {
       name: 'main',
-      image: 'penstock/echo-server:dev',
+      image: 'penstock/sample-sidecar:dev',
       imagePullPolicy: 'Never',
       securityContext: {
         readOnlyRootFilesystem: true,
@@ -84,10 +84,10 @@ test('a Service is reached by its name from a pod and by its address from the ho
   const address = (
     await cluster.kube('-n', 'strict', 'get', 'service', 'echo', '-o', 'jsonpath={.spec.clusterIP}')
   ).trim();
-  const answer = await until(() => fetch(`http://${address}/echo`, { method: 'POST', body: 'from the host' }), {
+  const answer = await until(() => fetch(`http://${address}/predict`, { method: 'POST', body: 'from the host' }), {
     what: 'the Service to answer',
   });
-  expect(await answer.text()).toBe('from the host');
+  expect(await answer.text()).toBe('FROM THE HOST');
   const script =
     'fetch("http://echo.strict.svc.cluster.local/healthz").then(async (r) => console.log(r.status, await r.text()))';
   const inside = await cluster.kube('-n', 'strict', 'exec', 'echo', '--', 'node', '-e', script);

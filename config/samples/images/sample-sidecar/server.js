@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A plain HTTP server, as anybody's model server might be: it knows nothing of Penstock. It answers POST /echo with the
-// very bytes and content type it was sent, after --delay milliseconds (default 0); GET /healthz when it is up.
+// A plain HTTP server, as anybody's model server might be: it knows nothing of Penstock. POST /predict answers the text it
+// was sent in upper case, in the same content type, after --delay milliseconds (default 0); GET /healthz when it is up.
 const { createServer } = require('node:http');
 const { setTimeout: sleep } = require('node:timers/promises');
 const { parseArgs } = require('node:util');
@@ -16,8 +16,8 @@ const server = createServer((request, response) => {
 
 async function answer(request, response) {
   if (request.method === 'GET' && request.url === '/healthz') return response.end('ok\n');
-  if (request.method !== 'POST' || request.url !== '/echo')
-    return response.writeHead(404).end('POST /echo or GET /healthz\n');
+  if (request.method !== 'POST' || request.url !== '/predict')
+    return response.writeHead(404).end('POST /predict or GET /healthz\n');
   const parts = [];
   let size = 0;
   for await (const part of request) {
@@ -26,11 +26,9 @@ async function answer(request, response) {
     parts.push(part);
   }
   await sleep(Number(values.delay));
-  response.writeHead(200, {
-    'content-type': request.headers['content-type'] ?? 'application/octet-stream',
-    'content-length': size,
-  });
-  return response.end(Buffer.concat(parts));
+  const type = request.headers['content-type'] ?? 'text/plain; charset=utf-8';
+  response.writeHead(200, { 'content-type': type });
+  return response.end(Buffer.concat(parts).toString().toUpperCase());
 }
 
 server.listen(Number(values.port), () => console.log(`listening on ${values.port}`));
