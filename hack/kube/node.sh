@@ -171,7 +171,7 @@ remove_node() {
 }
 
 strays() { # paths fixed inside the kubelet, runc and ip, whatever their settings say
-  printf '%s\n' /run/netns /run/containerd /var/lib/kubelet /var/lib/cni /var/log/containers
+  printf '%s\n' /run/netns /run/containerd /var/lib/kubelet /var/lib/cni /var/log/containers /var/tmp/penstock-local
   local controller
   for controller in /sys/fs/cgroup /sys/fs/cgroup/*/; do [ ! -e "$controller/cgroup.procs" ] || echo "${controller%/}/kubepods"; done
 }
