@@ -30,8 +30,8 @@ test.each([
 
 test.each([
   ['of an unknown type', '81a16101', 'unknown type 0x81'],
-  ['cut short', 'cd01', 'outside buffer bounds'],
-  ['empty', '', 'out of range'],
+  ['cut short', 'cd01', 'out of range'],
+  ['empty', '', 'outside buffer bounds'],
 ])('refuses a value that is %s', (_name, hex, why) => {
   expect(() => unpack(Buffer.from(hex, 'hex'))).toThrow(why);
 });

@@ -21,20 +21,29 @@ if shut == '2' or (u and u[U_RETIRED] == 1) then
 end
 
 local answer = { 'stay', '', ends }
-local function answer_with(id, s)
-  answer[#answer + 1] = id
-  answer[#answer + 1] = s
-  answer[#answer + 1] = call('HGET', base .. 'rq', id)
-  answer[#answer + 1] = call('HGET', base .. 'at', id) or ''
+-- Ids and their states side by side. All are read in one call: of a batch each redis.call costs more than what it fetches.
+local function answer_with(ids, states, again)
+  if #ids == 0 then return end
+  local fixed = call('HMGET', base .. 'rq', unpack(ids))
+  -- A first attempt has none before it.
+  local ended = again and call('HMGET', base .. 'at', unpack(ids)) or {}
+  for i, id in ipairs(ids) do
+    local n = #answer
+    answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4] = id, states[i], fixed[i], ended[i] or ''
+  end
 end
 
 -- The client library sends a call again when the connection broke before its answer: what it was given then is still its own.
 if u and max > 0 and u[U_NONCE] == ARGV[FIRST_NONCE] then
+  local ids, states = {}, {}
   for i = 1, #u[U_GIVEN] / 16 do
     local id = string.sub(u[U_GIVEN], i * 16 - 15, i * 16)
     local r = load(id)
-    if r and r[STATE] == LEASED and r[UNIT] == unit and r[NONCE] == ARGV[FIRST_NONCE + i - 1] then answer_with(id, pack(r)) end
+    if r and r[STATE] == LEASED and r[UNIT] == unit and r[NONCE] == ARGV[FIRST_NONCE + i - 1] then
+      ids[#ids + 1], states[#states + 1] = id, pack(r)
+    end
   end
+  answer_with(ids, states, true)
   tell()
   return answer
 end
@@ -59,39 +68,53 @@ local function next_tenant()
     if tenant then return lane, tenant end
   end
 end
-local function take_next()
+-- As many as may go without a look at another tenant between them: one, or more when no other has work in this lane.
+local function take_some(most)
   local lane, tenant = next_tenant()
-  if not lane then return end
-  local popped = call('ZPOPMIN', base .. 'q:' .. lane .. ':' .. rev .. ':' .. tenant)[1]
+  if not lane then return {} end
+  if most > 1 and call('ZCARD', base .. 'act:' .. lane .. ':' .. rev) > 1 then most = 1 end
+  local popped = call('ZPOPMIN', base .. 'q:' .. lane .. ':' .. rev .. ':' .. tenant, most)
   settle(lane, rev, tenant)
-  local id = string.sub(popped, 7)
-  local r = load(id)
-  call('ZREM', base .. 'arr:' .. rev, id)
-  if r[DEADLINE] > 0 then call('ZREM', base .. 'dl', id) end
-  return id, r
+  local ids = {}
+  for i = 1, #popped, 2 do ids[#ids + 1] = string.sub(popped[i], 7) end
+  call('ZREM', base .. 'arr:' .. rev, unpack(ids))
+  return ids
 end
 
-local given, budget = {}, ${LEASE_EXPIRY_BUDGET}
+local given, states, budget, again = {}, {}, ${LEASE_EXPIRY_BUDGET}, false
 local wanted = (shut or desired == 'Paused') and 0 or max
 while #given < wanted do
-  local id, r = take_next()
-  if not id then break end
-  if r[DEADLINE] == 0 or r[DEADLINE] > now then
-    given[#given + 1] = id
-    r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, r[EPOCH] + 1, ARGV[FIRST_NONCE + #given - 1], unit, now
-    local s = pack(r)
-    call('HSET', k_st, id, s)
-    call('ZADD', k_lease, ends, id)
-    answer_with(id, s)
-  else
-    finish(id, r, EXPIRED)
-    budget = budget - 1
-    if budget == 0 then
-      -- Enough for one call; the event brings the unit back for the rest.
-      ready = true
-      break
+  local ids = take_some(math.min(wanted - #given, budget))
+  if #ids == 0 then break end
+  local packed = call('HMGET', k_st, unpack(ids))
+  for i, id in ipairs(ids) do
+    local r = unpack_(packed[i])
+    if r[DEADLINE] > 0 then call('ZREM', base .. 'dl', id) end
+    if r[DEADLINE] == 0 or r[DEADLINE] > now then
+      again = again or r[EPOCH] > 0
+      given[#given + 1] = id
+      r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, r[EPOCH] + 1, ARGV[FIRST_NONCE + #given - 1], unit, now
+      states[#given] = pack(r)
+    else
+      finish(id, r, EXPIRED)
+      budget = budget - 1
     end
   end
+  if budget == 0 then
+    -- Enough for one call; the event brings the unit back for the rest.
+    ready = true
+    break
+  end
+end
+if #given > 0 then
+  local to_state, to_lease = {}, {}
+  for i, id in ipairs(given) do
+    to_state[i * 2 - 1], to_state[i * 2] = id, states[i]
+    to_lease[i * 2 - 1], to_lease[i * 2] = ends, id
+  end
+  call('HSET', k_st, unpack(to_state))
+  call('ZADD', k_lease, unpack(to_lease))
+  answer_with(given, states, again)
 end
 
 local held
