@@ -46,6 +46,8 @@ export function startUnitProcess(options: UnitProcessOptions): UnitProcess {
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', options.runtime], {
     cwd: options.cwd,
     env: options.env({ tokenFile, readyFile }),
+    // Leads a group of its own: the unit then sees to it that nothing that its handlers start outlives it.
+    detached: true,
     stdio: ['pipe', 'ignore', 'pipe'],
   });
   const { promise: ended, resolve } = Promise.withResolvers<void>();
