@@ -170,7 +170,7 @@ function send(port: number, bytes: Buffer): Promise<RawAnswer> {
       resolve(answer);
     };
     socket.setTimeout(20_000, () => socket.destroy(new Error('no answer within 20 s')));
-    socket.on('data', (chunk) => {
+    socket.on('data', (chunk: Buffer) => {
       seen = Buffer.concat([seen, chunk]);
       look();
     });
@@ -213,18 +213,21 @@ async function ask(c: Case, port: 'client' | 'internal'): Promise<Record<string,
   };
 }
 
+const TEXT: unknown = expect.any(String);
+const BEARER: unknown = expect.stringMatching(/^Bearer/);
+
 function wanted({ expect: { status, code, field } }: Case): Record<string, unknown> {
   return {
     status,
     stated: status,
     contentType: 'application/problem+json',
     type: `urn:penstock:problem:${code}`,
-    field: field ?? expect.any(String),
-    fix: expect.any(String),
-    title: expect.any(String),
-    detail: expect.any(String),
-    allow: status === 405 ? expect.any(String) : undefined,
-    challenge: status === 401 ? expect.stringMatching(/^Bearer/) : undefined,
+    field: field ?? TEXT,
+    fix: TEXT,
+    title: TEXT,
+    detail: TEXT,
+    allow: status === 405 ? TEXT : undefined,
+    challenge: status === 401 ? BEARER : undefined,
     alive: 200,
   };
 }
