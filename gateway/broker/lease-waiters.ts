@@ -14,7 +14,12 @@ export interface Seat {
 }
 
 export interface LeaseWaiters {
-  enter(appUid: string, revision: string, lanes: readonly string[]): Seat;
+  enter(appUid: string, unit: string, revision: string, lanes: readonly string[]): Seat;
+  /**
+   * This unit has given up a lease: its own waiting call asks again. While the unit held one, the queue had no verdict for it; with
+   * none left its linger begins, and the queue can say when it ends.
+   */
+  settled(appUid: string, unit: string): void;
   /** Units that wait now. */
   readonly count: () => number;
   /** Answers everyone who waits; later calls do not wait. */
@@ -30,6 +35,12 @@ interface Group {
   readonly parked: Set<() => void>;
 }
 
+/** What only this one call is woken for. */
+interface Call {
+  generation: number;
+  wake: () => void;
+}
+
 /**
  * Blocked lease calls. A `ready` event wakes one waiter per group, however many wait: of a hundred idle units only one asks the
  * queue for the one request that came. Work for more spreads by `passOn`.
@@ -39,6 +50,7 @@ export function createLeaseWaiters(
   apps: Pick<AppSource, 'onChange'>,
 ): LeaseWaiters {
   const byApp = new Map<string, Map<string, Group>>();
+  const byUnit = new Map<string, Set<Call>>();
   let stopped = false;
 
   const signal = (appUid: string, wake: (group: Group) => void): void => {
@@ -72,20 +84,34 @@ export function createLeaseWaiters(
   };
 
   return {
-    enter: (appUid, revision, lanes) => {
+    enter: (appUid, unit, revision, lanes) => {
       const name = `${revision} ${lanes.join()}`;
       const group = join(appUid, name);
+      const call: Call = { generation: 0, wake: () => {} };
+      const calls = byUnit.get(unitKey(appUid, unit)) ?? new Set();
+      byUnit.set(unitKey(appUid, unit), calls.add(call));
       return {
-        generation: () => group.generation,
+        // Both only grow: the sum is another one after either kind of wake-up.
+        generation: () => group.generation + call.generation,
         park: async (ms, gone) => {
-          if (!stopped && !gone.aborted) await park(group, ms, gone);
+          if (!stopped && !gone.aborted) await park(group, call, ms, gone);
         },
         passOn: () => {
           wakeOne(group);
           wakeOne(group);
         },
-        leave: () => leave(appUid, name, group),
+        leave: () => {
+          leave(appUid, name, group);
+          calls.delete(call);
+          if (calls.size === 0) byUnit.delete(unitKey(appUid, unit));
+        },
       };
+    },
+    settled: (appUid, unit) => {
+      for (const call of byUnit.get(unitKey(appUid, unit)) ?? []) {
+        call.generation += 1;
+        call.wake();
+      }
     },
     count: () =>
       [...byApp.values()].flatMap((groups) => [...groups.values()]).reduce((n, { parked }) => n + parked.size, 0),
@@ -99,17 +125,23 @@ export function createLeaseWaiters(
   };
 }
 
-function park({ parked }: Group, ms: number, gone: AbortSignal): Promise<void> {
+function unitKey(appUid: string, unit: string): string {
+  return `${appUid} ${unit}`;
+}
+
+function park({ parked }: Group, call: Call, ms: number, gone: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const wake = (): void => {
       clearTimeout(timer);
       gone.removeEventListener('abort', wake);
       parked.delete(wake);
+      call.wake = () => {};
       resolve();
     };
     const timer = setTimeout(wake, ms);
     gone.addEventListener('abort', wake, { once: true });
     parked.add(wake);
+    call.wake = wake;
   });
 }
 

@@ -27,7 +27,7 @@ export async function lease(
   call: LeaseCall,
   x: Exchange,
 ): Promise<LeaseReply | undefined> {
-  const seat = context.waiters.enter(unit.appUid, unit.revision, call.lanes ?? DEFAULT_LANES);
+  const seat = context.waiters.enter(unit.appUid, unit.unit, unit.revision, call.lanes ?? DEFAULT_LANES);
   const gone = new AbortController();
   const off = onGone(x, () => gone.abort());
   try {

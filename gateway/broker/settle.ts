@@ -36,7 +36,7 @@ export async function extend(
  * @throws ProblemError 400, 422 naming the result
  */
 export async function complete(context: BrokerContext, unit: UnitIdentity, call: CompleteCall): Promise<CompleteReply> {
-  const { queue, metrics } = context;
+  const { queue, metrics, waiters } = context;
   const done = await Promise.all(
     call.results.map(async (entry, i): Promise<Completion> => {
       const held = heldOf(entry);
@@ -45,6 +45,7 @@ export async function complete(context: BrokerContext, unit: UnitIdentity, call:
     }),
   );
   const outcomes = await queue.complete(unit.appUid, unit.unit, done);
+  waiters.settled(unit.appUid, unit.unit);
   return {
     results: done.map(({ id }, i) => {
       const outcome = outcomes[i] ?? 'lost';
@@ -55,8 +56,13 @@ export async function complete(context: BrokerContext, unit: UnitIdentity, call:
 }
 
 /** POST fail. @throws ProblemError 409 when the lease is no longer held */
-export async function fail({ queue, metrics }: BrokerContext, unit: UnitIdentity, call: FailCall): Promise<FailReply> {
+export async function fail(
+  { queue, metrics, waiters }: BrokerContext,
+  unit: UnitIdentity,
+  call: FailCall,
+): Promise<FailReply> {
   const outcome = await queue.fail(unit.appUid, unit.unit, heldOf(call), call.cause);
+  waiters.settled(unit.appUid, unit.unit);
   metrics.settled('fail', outcome, 1);
   if (outcome === 'lost') throw leaseLost();
   return { outcome };
@@ -64,11 +70,12 @@ export async function fail({ queue, metrics }: BrokerContext, unit: UnitIdentity
 
 /** POST release: back in the queue, where they were. */
 export async function release(
-  { queue, metrics }: BrokerContext,
+  { queue, metrics, waiters }: BrokerContext,
   unit: UnitIdentity,
   call: ReleaseCall,
 ): Promise<ReleaseReply> {
   const outcomes = await queue.release(unit.appUid, unit.unit, call.leases.map(heldOf));
+  waiters.settled(unit.appUid, unit.unit);
   return {
     leases: call.leases.map(({ id }, i) => {
       const outcome = outcomes[i] ?? 'lost';

@@ -73,6 +73,29 @@ describe('units', () => {
     expect(bodies.toSorted()).toEqual(['r0', 'r1', 'r2', 'r3', 'r4']);
   });
 
+  test.each(['complete', 'fail', 'release'] as const)(
+    'that end their last request by %s linger from then on, although they asked for more before',
+    async (how) => {
+      const s = await start({ apps: [testApp({ lingerSeconds: 1, maxAttempts: 1 })] });
+      await submit(s, 'last');
+      const worker = await s.unit('echo-1');
+      const lease = await worker.one();
+      const waiting = worker.lease(1, 30);
+      await untilWaiting(s, 'units', 1);
+      if (how === 'release') {
+        // Paused: what is given back must not come again at once.
+        s.apps.set(testApp({ lingerSeconds: 1, desiredState: 'Paused' }));
+        await untilWaiting(s, 'units', 1);
+        await worker.release(lease);
+      } else if (how === 'fail') await worker.fail(lease, 'handler', 'broken');
+      else await worker.complete(lease, 'done');
+      const settledAt = performance.now();
+      expect(await waiting).toEqual({ leases: [], verdict: 'leave' });
+      // Well below the 5 s after which every waiting call asks again anyway.
+      expect(performance.now() - settledAt).toBeLessThan(3000);
+    },
+  );
+
   test('that hang up while they wait take nothing with them', async () => {
     const s = await start();
     const gone = await s.unit('echo-gone');
