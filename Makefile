@@ -18,8 +18,8 @@ $(STAMP): package-lock.json package.json
 demo: $(STAMP) ## the main job on this machine: pages to text through the queue, from zero units (no cluster, no Redis)
 	@hack/node deploy/standalone/demo/main.ts
 
-standalone: $(STAMP) ## serve APPS=folder-of-manifests on this machine until stopped (ARGS="--port 8080 --data .data")
-	@deploy/standalone/penstock standalone -f "$(or $(APPS),config/samples/standalone)" $(ARGS)
+standalone: $(STAMP) ## serve APPS=manifest-or-folder on this machine until stopped (ARGS="--port 8080 --data .data")
+	@deploy/standalone/penstock standalone -f "$(or $(APPS),config/samples/handler-app.yaml)" $(ARGS)
 
 test: $(STAMP) ## unit, conformance and integration tests, against a real kube-apiserver, Redis and S3 server (root only where a Debian package is missing)
 	@hack/ensure test
