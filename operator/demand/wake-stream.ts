@@ -34,7 +34,9 @@ export async function readWakeUps(
       else if (line.startsWith('data:') && event === 'wake') wake(line.slice('data:'.length), onWake);
       else if (line === '') event = '';
     }
-    if (body.errored !== null && !signal.aborted) throw body.errored;
+    if (body.errored !== null) throw body.errored;
+  } catch (err) {
+    if (!signal.aborted) throw err;
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', abort);

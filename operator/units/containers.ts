@@ -121,9 +121,10 @@ function appEnv(plan: UnitPlan): EnvVar[] {
   const { worker } = plan.app.spec;
   const byName = new Map<string, InferenceAppEnv>();
   for (const entry of [...(worker.env ?? []), ...(overridesOf(plan).env ?? [])]) byName.set(entry.name, entry);
-  return [...byName.values()].map(({ name, value, valueFrom }) =>
-    valueFrom === undefined ? { name, value: literal(value ?? '') } : { name, valueFrom },
-  );
+  return [...byName.values()].map(({ name, value, valueFrom }) => {
+    if (valueFrom !== undefined) return { name, valueFrom };
+    return value === undefined || value === '' ? { name } : { name, value: literal(value) };
+  });
 }
 
 function envFrom(plan: UnitPlan): Pick<Container, 'envFrom'> {
