@@ -2,6 +2,7 @@
 import type { Clock } from '#base/clock.ts';
 import type { Signer } from '#base/issuer.ts';
 import { INTERNAL_AUDIENCE, OPERATOR_ISSUER, OPERATOR_SUBJECT, OPERATOR_TOKEN_SECONDS } from '#base/wire/claims.ts';
+import type { OperatorClaims } from '#base/wire/claims.ts';
 
 /** The operator's own credential at the gateway. */
 export interface OperatorToken {
@@ -14,8 +15,8 @@ export interface OperatorToken {
 export function createOperatorToken(signer: () => Promise<Signer>, clock: Clock): OperatorToken {
   let minted: { readonly token: Promise<string>; readonly at: number } | undefined;
   const mint = async (): Promise<string> => {
-    const claims = { iss: OPERATOR_ISSUER, aud: INTERNAL_AUDIENCE, sub: OPERATOR_SUBJECT };
-    return (await signer()).sign(claims, OPERATOR_TOKEN_SECONDS);
+    const claims: Omit<OperatorClaims, 'exp'> = { iss: OPERATOR_ISSUER, aud: INTERNAL_AUDIENCE, sub: OPERATOR_SUBJECT };
+    return (await signer()).sign({ ...claims }, OPERATOR_TOKEN_SECONDS);
   };
   return {
     current: async () => {

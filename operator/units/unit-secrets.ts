@@ -3,6 +3,7 @@ import { LABELS } from '#crds/names.ts';
 import type { Clock } from '#base/clock.ts';
 import type { Signer } from '#base/issuer.ts';
 import { OPERATOR_ISSUER, UNIT_AUDIENCE, UNIT_TOKEN_SECONDS } from '#base/wire/claims.ts';
+import type { UnitClaims } from '#base/wire/claims.ts';
 import type { KubeClient } from '#kube/client.ts';
 import { isAlreadyExists, isNotFound } from '#kube/errors.ts';
 import { SECRETS } from '#kube/resource.ts';
@@ -63,7 +64,7 @@ export class UnitSecrets {
 
   async #create(job: Job): Promise<void> {
     const signer = await this.#deps.signer();
-    const token = await signer.sign(claimsOf(job), UNIT_TOKEN_SECONDS);
+    const token = await signer.sign({ ...claimsOf(job) }, UNIT_TOKEN_SECONDS);
     try {
       await this.#deps.client.create(SECRETS, unitSecret(job, token));
     } catch (err) {
@@ -72,7 +73,7 @@ export class UnitSecrets {
   }
 }
 
-function claimsOf(job: Job): Record<string, string> {
+function claimsOf(job: Job): Omit<UnitClaims, 'exp'> {
   const { name, namespace = '', labels = {} } = job.metadata;
   return {
     iss: OPERATOR_ISSUER,
