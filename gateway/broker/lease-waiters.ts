@@ -49,47 +49,23 @@ export function createLeaseWaiters(
   queue: Pick<LeaseQueue, 'subscribe'>,
   apps: Pick<AppSource, 'onChange'>,
 ): LeaseWaiters {
-  const byApp = new Map<string, Map<string, Group>>();
-  const byUnit = new Map<string, Set<Call>>();
+  const groups = new Groups();
+  const calls = new UnitCalls();
   let stopped = false;
 
-  const signal = (appUid: string, wake: (group: Group) => void): void => {
-    for (const group of byApp.get(appUid)?.values() ?? []) {
-      group.generation += 1;
-      wake(group);
-    }
-  };
   const unsubscribe = queue.subscribe((event) => {
-    if (event.type === 'ready') signal(event.app, wakeOne);
+    if (event.type === 'ready') groups.signal(event.app, wakeOne);
   });
   // Pausing, draining, another floor or revision: the verdict may be another one for every unit.
   const forget = apps.onChange(() => {
-    for (const appUid of byApp.keys()) signal(appUid, wakeAll);
+    for (const appUid of groups.apps()) groups.signal(appUid, wakeAll);
   });
-
-  const join = (appUid: string, name: string): Group => {
-    const groups = byApp.get(appUid) ?? new Map<string, Group>();
-    byApp.set(appUid, groups);
-    const group = groups.get(name) ?? { generation: 0, members: 0, parked: new Set() };
-    groups.set(name, group);
-    group.members += 1;
-    return group;
-  };
-  const leave = (appUid: string, name: string, group: Group): void => {
-    group.members -= 1;
-    if (group.members > 0) return;
-    const groups = byApp.get(appUid);
-    groups?.delete(name);
-    if (groups?.size === 0) byApp.delete(appUid);
-  };
 
   return {
     enter: (appUid, unit, revision, lanes) => {
       const name = `${revision} ${lanes.join()}`;
-      const group = join(appUid, name);
-      const call: Call = { generation: 0, wake: () => {} };
-      const calls = byUnit.get(unitKey(appUid, unit)) ?? new Set();
-      byUnit.set(unitKey(appUid, unit), calls.add(call));
+      const group = groups.join(appUid, name);
+      const call = calls.enter(appUid, unit);
       return {
         // Both only grow: the sum is another one after either kind of wake-up.
         generation: () => group.generation + call.generation,
@@ -101,32 +77,84 @@ export function createLeaseWaiters(
           wakeOne(group);
         },
         leave: () => {
-          leave(appUid, name, group);
-          calls.delete(call);
-          if (calls.size === 0) byUnit.delete(unitKey(appUid, unit));
+          groups.leave(appUid, name, group);
+          calls.leave(appUid, unit, call);
         },
       };
     },
-    settled: (appUid, unit) => {
-      for (const call of byUnit.get(unitKey(appUid, unit)) ?? []) {
-        call.generation += 1;
-        call.wake();
-      }
-    },
-    count: () =>
-      [...byApp.values()].flatMap((groups) => [...groups.values()]).reduce((n, { parked }) => n + parked.size, 0),
+    settled: (appUid, unit) => calls.wake(appUid, unit),
+    count: () => groups.all().reduce((n, { parked }) => n + parked.size, 0),
     stop: () => {
       stopped = true;
       unsubscribe();
       forget();
-      for (const groups of byApp.values()) for (const group of groups.values()) wakeAll(group);
+      for (const group of groups.all()) wakeAll(group);
     },
     stopped: () => stopped,
   };
 }
 
-function unitKey(appUid: string, unit: string): string {
-  return `${appUid} ${unit}`;
+/** The groups of each app that have members. */
+class Groups {
+  readonly #byApp = new Map<string, Map<string, Group>>();
+
+  join(appUid: string, name: string): Group {
+    const groups = this.#byApp.get(appUid) ?? new Map<string, Group>();
+    this.#byApp.set(appUid, groups);
+    const group = groups.get(name) ?? { generation: 0, members: 0, parked: new Set() };
+    groups.set(name, group);
+    group.members += 1;
+    return group;
+  }
+
+  leave(appUid: string, name: string, group: Group): void {
+    group.members -= 1;
+    if (group.members > 0) return;
+    const groups = this.#byApp.get(appUid);
+    groups?.delete(name);
+    if (groups?.size === 0) this.#byApp.delete(appUid);
+  }
+
+  signal(appUid: string, wake: (group: Group) => void): void {
+    for (const group of this.#byApp.get(appUid)?.values() ?? []) {
+      group.generation += 1;
+      wake(group);
+    }
+  }
+
+  apps(): readonly string[] {
+    return [...this.#byApp.keys()];
+  }
+
+  all(): readonly Group[] {
+    return [...this.#byApp.values()].flatMap((groups) => [...groups.values()]);
+  }
+}
+
+/** The waiting calls of each unit: one as a rule, two for a moment when a unit asks again after a broken connection. */
+class UnitCalls {
+  readonly #byUnit = new Map<string, Set<Call>>();
+
+  enter(appUid: string, unit: string): Call {
+    const key = `${appUid} ${unit}`;
+    const call: Call = { generation: 0, wake: () => {} };
+    this.#byUnit.set(key, (this.#byUnit.get(key) ?? new Set()).add(call));
+    return call;
+  }
+
+  leave(appUid: string, unit: string, call: Call): void {
+    const key = `${appUid} ${unit}`;
+    const calls = this.#byUnit.get(key);
+    calls?.delete(call);
+    if (calls?.size === 0) this.#byUnit.delete(key);
+  }
+
+  wake(appUid: string, unit: string): void {
+    for (const call of this.#byUnit.get(`${appUid} ${unit}`) ?? []) {
+      call.generation += 1;
+      call.wake();
+    }
+  }
 }
 
 function park({ parked }: Group, call: Call, ms: number, gone: AbortSignal): Promise<void> {
