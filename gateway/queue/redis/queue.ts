@@ -26,6 +26,7 @@ import type {
 import { ENQUEUE_CHUNK, MAX_MESSAGE_CHARS, OBJECT_GRACE_MS } from '../limits.ts';
 import { checkApp, checkBatch, checkEnqueue, checkLease, checkLeaseMs, checkPayload, checkUnit } from '../validate.ts';
 import { AppIndex } from './apps.ts';
+import { CompletionBatcher } from './completion-batcher.ts';
 import { decodeLease, decodeRecord, enqueueArgs, newRecord, packId, resultValue, unpackId } from './codec.ts';
 import { checkLayout, connect, readDurability } from './connection.ts';
 import { Housekeeper } from './housekeeper.ts';
@@ -69,6 +70,7 @@ class RedisQueue implements LeaseQueue {
   readonly #apps: AppIndex;
   readonly #wakeUps: WakeUps;
   readonly #housekeeper: Housekeeper;
+  readonly #completions: CompletionBatcher;
 
   constructor(options: RedisQueueOptions, prefix: string, redis: Redis, subscriber: Redis) {
     this.#options = options;
@@ -77,6 +79,7 @@ class RedisQueue implements LeaseQueue {
     this.#redis = redis;
     this.#apps = new AppIndex(redis, prefix, () => options.clock.monotonic());
     this.#wakeUps = new WakeUps(subscriber, this.#channel, options.logger);
+    this.#completions = new CompletionBatcher((app, now, args) => this.#run('complete', app, now, args));
     this.#housekeeper = new Housekeeper({
       redis,
       apps: this.#apps,
@@ -171,12 +174,13 @@ class RedisQueue implements LeaseQueue {
     checkBatch('done', done);
     for (const one of done) checkPayload('result', one.result);
     const args = done.flatMap((one) => [
+      unit,
       ...heldArgs(one),
       one.serviceMicros,
       one.result.key ?? '',
       resultValue(one.result),
     ]);
-    return listOf(await this.#run('complete', app, now, [unit, ...args])).map((word) => textOf(word) as CommitOutcome);
+    return await this.#completions.add(app, args, now);
   }
 
   async fail(app: string, unit: string, held: Held, cause: Cause, now?: number): Promise<FailOutcome> {

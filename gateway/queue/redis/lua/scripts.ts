@@ -52,24 +52,27 @@ tell()
 return answers
 `;
 
+/** Arguments of one completion. */
+export const COMPLETION_ARGS = 7;
+
 /**
- * ARGV from 4: unit, then per completion id, epoch, nonce, service µs, result key, result. What succeeded is written together at the end:
- * of a batch each redis.call costs more than what it writes.
+ * ARGV from 4: per completion unit, id, epoch, nonce, service µs, result key, result; of any number of units. What succeeded is written
+ * together at the end: of a batch each redis.call costs more than what it writes.
  */
 export const COMPLETE = String.raw`${core}${pending}${ending}
-local unit = ARGV[4]
+local PER = ${COMPLETION_ARGS}
 local ids = {}
-for a = 5, #ARGV, 6 do ids[#ids + 1] = ARGV[a] end
+for a = 5, #ARGV, PER do ids[#ids + 1] = ARGV[a] end
 local packed, records = call('HMGET', k_st, unpack(ids)), {}
 for i, id in ipairs(ids) do
   -- One record for an id that is there twice: its second completion sees what the first one did.
   if packed[i] and not records[id] then records[id] = unpack_(packed[i]) end
 end
-local dropped = {}
+local dropped, given_back = {}, {}
 local to_result, to_state, to_fin = {}, {}, {}
 local function complete(id, a)
   local r = records[id]
-  if not r or not matches(r, unit, ARGV[a + 1], ARGV[a + 2]) then return 'lost' end
+  if not r or not matches(r, ARGV[a - 1], ARGV[a + 1], ARGV[a + 2]) then return 'lost' end
   if r[STATE] == SUCCEEDED then return 'committed' end
   if r[STATE] == CANCELLED then return 'cancelled' end
   if r[STATE] > SUCCEEDED then return 'lost' end
@@ -82,6 +85,7 @@ local function complete(id, a)
     return 'cancelled'
   else
     dropped[#dropped + 1] = id
+    given_back[r[UNIT]] = (given_back[r[UNIT]] or 0) + 1
   end
   r[SERVICE], r[RESULT_KEY] = tonumber(ARGV[a + 3]), ARGV[a + 4]
   r[STATE], r[FINISHED], r[CANCEL] = SUCCEEDED, now, 0
@@ -93,10 +97,10 @@ local function complete(id, a)
   return 'committed'
 end
 local answers = {}
-for i, id in ipairs(ids) do answers[i] = complete(id, 5 + (i - 1) * 6) end
+for i, id in ipairs(ids) do answers[i] = complete(id, 5 + (i - 1) * PER) end
 if #dropped > 0 then
   call('ZREM', k_lease, unpack(dropped))
-  call('HINCRBY', base .. 'ul', unit, -#dropped)
+  for unit, count in pairs(given_back) do call('HINCRBY', base .. 'ul', unit, -count) end
 end
 if #to_state > 0 then
   call('HSET', base .. 'rs', unpack(to_result))

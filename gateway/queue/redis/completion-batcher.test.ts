@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+import { describe, expect, it } from 'vitest';
+import { MAX_BATCH } from '../limits.ts';
+import { CompletionBatcher } from './completion-batcher.ts';
+import type { Argument } from './runner.ts';
+
+interface Call {
+  readonly app: string;
+  readonly now: number | undefined;
+  readonly ids: readonly Argument[];
+}
+
+const completion = (unit: string, id: string): Argument[] => [unit, id, '1', 'nonce', 5, '', ''];
+
+/** Answers each completion with its own id, so that a mix-up shows. */
+function setUp(fail?: (call: Call) => boolean) {
+  const calls: Call[] = [];
+  const batcher = new CompletionBatcher(async (app, now, args) => {
+    const call = { app, now, ids: args.filter((_, i) => i % 7 === 1) };
+    calls.push(call);
+    if (fail?.(call)) throw new Error('Redis is away');
+    return call.ids.map((id) => Buffer.from(String(id)));
+  });
+  return { calls, batcher };
+}
+
+describe('completion batcher', () => {
+  it('takes what arrives in one turn in one run, and gives everyone their own outcomes', async () => {
+    const { calls, batcher } = setUp();
+    const outcomes = await Promise.all([
+      batcher.add('app', completion('u1', 'a'), undefined),
+      batcher.add('app', [...completion('u2', 'b'), ...completion('u2', 'c')], undefined),
+      batcher.add('other', completion('u3', 'd'), undefined),
+    ]);
+    expect(outcomes).toEqual([['a'], ['b', 'c'], ['d']]);
+    expect(calls.map(({ app, ids }) => [app, ids])).toEqual([
+      ['app', ['a', 'b', 'c']],
+      ['other', ['d']],
+    ]);
+    expect(await batcher.add('app', completion('u1', 'later'), undefined)).toEqual(['later']);
+    expect(calls).toHaveLength(3);
+  });
+
+  it('never puts more in one run than one full call may bring', async () => {
+    const { calls, batcher } = setUp();
+    const some = (unit: string, n: number): Argument[] =>
+      Array.from({ length: n }, (_, i) => completion(unit, `${unit}-${i}`)).flat();
+    const sizes = [MAX_BATCH, 1, MAX_BATCH - 1, 2];
+    const outcomes = await Promise.all(sizes.map((n, i) => batcher.add('app', some(`u${i}`, n), undefined)));
+    expect(outcomes.map((list) => list.length)).toEqual(sizes);
+    expect(outcomes[3]).toEqual(['u3-0', 'u3-1']);
+    expect(calls.map(({ ids }) => ids.length)).toEqual([MAX_BATCH, MAX_BATCH, 2]);
+  });
+
+  it('a run that fails is heard by its own callers only', async () => {
+    const { batcher } = setUp(({ app }) => app === 'bad');
+    const [good, bad, worse] = await Promise.allSettled([
+      batcher.add('good', completion('u', 'a'), undefined),
+      batcher.add('bad', completion('u', 'b'), undefined),
+      batcher.add('bad', completion('u', 'c'), undefined),
+    ]);
+    expect([good.status, bad.status, worse.status]).toEqual(['fulfilled', 'rejected', 'rejected']);
+  });
+
+  it('a set time is a run of its own', async () => {
+    const { calls, batcher } = setUp();
+    await Promise.all([batcher.add('app', completion('u', 'a'), 1000), batcher.add('app', completion('u', 'b'), 2000)]);
+    expect(calls.map(({ now, ids }) => [now, ids])).toEqual([
+      [1000, ['a']],
+      [2000, ['b']],
+    ]);
+  });
+});
