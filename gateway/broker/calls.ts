@@ -28,7 +28,7 @@ export const BROKER_CALLS: ReadonlyMap<string, Serve> = new Map<string, Serve>([
 
 async function serveToken(context: BrokerContext, x: Exchange): Promise<void> {
   const answer = await token(context, x);
-  checkNothing(await readJson(x.req, INTERNAL_BODY_MAX_BYTES));
+  checkNothing(await readJson(x, INTERNAL_BODY_MAX_BYTES));
   answerJson(x, 200, answer, { 'cache-control': 'no-store' });
 }
 
@@ -43,7 +43,7 @@ function call<C>(schema: object, handle: BrokerCall<C>): Serve {
     const unit = await context.sessions.verifySession(bearer);
     x.unit = unit.unit;
     x.app = unit.appUid;
-    const body = check(await readJson(x.req, INTERNAL_BODY_MAX_BYTES));
+    const body = check(await readJson(x, INTERNAL_BODY_MAX_BYTES));
     const answer = await handle(context, unit, body, x).catch((err: unknown) => {
       throw err instanceof ProblemError ? err : queueUnavailable(err);
     });

@@ -32,12 +32,15 @@ export async function lease(
   const off = onGone(x, () => gone.abort());
   try {
     const answer = await untilWork(context, unit, call, seat, gone.signal);
+    if (call.max > 0 && answer.leases.length === call.max) seat.passOn();
+    const reply = await toReply(context, unit, answer).catch(async (err: unknown) => {
+      await giveBack(context, unit, answer.leases);
+      throw err;
+    });
     if (gone.signal.aborted) {
       await giveBack(context, unit, answer.leases);
       return undefined;
     }
-    if (call.max > 0 && answer.leases.length === call.max) seat.passOn();
-    const reply = await toReply(context, unit, answer);
     // The connection may still end before the answer is out: then the unit never hears of these leases.
     off();
     onGone(x, () => void giveBack(context, unit, answer.leases));
@@ -146,14 +149,20 @@ async function wirePayload(store: ObjectStore, payload: Payload, timeoutSeconds:
   return { ...facts, url };
 }
 
-/** Leases that nobody has heard of: without this they would block until they run out. */
+/** Leases that their unit never hears of: without this they would block until they run out. */
 async function giveBack({ queue, logger }: BrokerContext, unit: UnitIdentity, leases: readonly Lease[]): Promise<void> {
   if (leases.length === 0) return;
   try {
     await queue.release(unit.appUid, unit.unit, leases);
-    logger.info({ unit: unit.unit, leases: leases.length }, 'the unit hung up; its new leases were given back');
+    logger.info(
+      { unit: unit.unit, leases: leases.length },
+      'leases that the unit could not be told of were given back',
+    );
   } catch (err) {
-    logger.warn({ unit: unit.unit, err }, 'leases of a unit that hung up could not be given back; they will run out');
+    logger.warn(
+      { unit: unit.unit, err },
+      'leases that the unit was not told of could not be given back; they will run out',
+    );
   }
 }
 

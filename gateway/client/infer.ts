@@ -48,7 +48,7 @@ export async function infer(x: Exchange, context: ClientContext, appName: string
 
   const ticket = context.tickets.mint({ appUid: app.uid, tenant: tenant.name }, accepted.id);
   const record = await waited(x, context, accepted, preference.waitSeconds);
-  await answerOutcome(x, record, { store: context.store, clock: context.clock, ticket, appName, preference });
+  await answerOutcome(x, record, { store: context.store, ticket, appName, preference });
 }
 
 interface Parts {

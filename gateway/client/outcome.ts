@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { OutgoingHttpHeaders } from 'node:http';
-import type { Clock } from '#base/clock.ts';
 import type { ProblemError } from '#base/problem.ts';
 import { gatewayError } from '../errors.ts';
 import { answerJson } from '../http/answer.ts';
@@ -16,7 +15,6 @@ const RETRY_AFTER_SECONDS = 1;
 /** What an answer about one request needs beside its record. */
 export interface OutcomeContext {
   readonly store: ObjectStore;
-  readonly clock: Clock;
   readonly ticket: string;
   /** As the client wrote it in the path. */
   readonly appName: string;
@@ -28,8 +26,7 @@ export interface OutcomeContext {
  * @throws ProblemError
  */
 export async function answerOutcome(x: Exchange, record: RequestRecord, context: OutcomeContext): Promise<void> {
-  const { clock, store, preference } = context;
-  if (record.finishedAt !== undefined && record.finishedAt + record.retentionMs <= clock.now()) throw resultExpired();
+  const { store, preference } = context;
   const headers: OutgoingHttpHeaders = {
     'penstock-state': record.state,
     'penstock-ticket': context.ticket,

@@ -25,7 +25,7 @@ export async function status(x: Exchange, context: ClientContext, appName: strin
   const claimed = claim(x, context, appName, ticket);
   const preference = parsePrefer(x.req.headers.prefer);
   const record = await find(x, context, claimed, preference.waitSeconds);
-  await answerOutcome(x, record, { store: context.store, clock: context.clock, ticket, appName, preference });
+  await answerOutcome(x, record, { store: context.store, ticket, appName, preference });
 }
 
 /** Credential, app and ticket checked, without a look-up: a ticket of someone else's is as unknown as an invented one. */
@@ -53,10 +53,15 @@ export async function find(
   waitSeconds: number,
 ): Promise<RequestRecord> {
   const record = await lookUp(x, context, claimed, waitSeconds);
-  if (record !== undefined) return record;
+  const now = context.clock.now();
+  if (record !== undefined) {
+    // The sweep may be some seconds behind; the promise is the retention's, not the sweep's.
+    if (record.finishedAt !== undefined && record.finishedAt + record.retentionMs <= now) throw resultExpired();
+    return record;
+  }
   const { app, id } = claimed;
   const retentionMs = app.spec.request.resultRetentionSeconds * 1000;
-  if ((uuid7Time(id) ?? 0) + retentionMs <= context.clock.now()) throw resultExpired();
+  if ((uuid7Time(id) ?? 0) + retentionMs <= now) throw resultExpired();
   context.metrics.lost();
   context.logger.error({ app: app.uid, id }, 'a ticket that was issued has no record');
   throw gatewayError('request-lost', 'the request was accepted and its record is gone', {

@@ -21,7 +21,7 @@ export async function retire(x: Exchange, { queue, logger }: ControlContext, uni
       fix: 'use 1 to 63 of a-z, 0-9 and -',
     });
   }
-  const { app } = check(await readJson(x.req, INTERNAL_BODY_MAX_BYTES));
+  const { app } = check(await readJson(x, INTERNAL_BODY_MAX_BYTES));
   x.app = app;
   x.unit = unit;
   const outcome = await queue.retire(app, unit).catch((err: unknown) => {

@@ -3,16 +3,18 @@ import type { IncomingMessage } from 'node:http';
 import { Ajv } from 'ajv';
 import type { ErrorObject } from 'ajv';
 import { gatewayError } from '../errors.ts';
+import type { Exchange } from './exchange.ts';
 import { jsonFault } from './json-scanner.ts';
 
 /**
  * Reads a JSON body of at most `limit` bytes. An empty body reads as `{}`.
  * @throws ProblemError 413, 415, or 400 with the position of the fault
  */
-export async function readJson(req: IncomingMessage, limit: number): Promise<unknown> {
+export async function readJson({ req, res }: Exchange, limit: number): Promise<unknown> {
   checkMediaType(req);
   const declared = Number(req.headers['content-length'] ?? 0);
   if (declared > limit) throw tooLarge(limit);
+  if (req.headers.expect !== undefined) res.writeContinue();
   const text = (await readBytes(req, limit)).toString('utf8');
   if (text === '') return {};
   try {

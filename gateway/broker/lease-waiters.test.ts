@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+import { expect, test } from 'vitest';
+import type { QueueEvent } from '../queue/lease-queue.ts';
+import { createLeaseWaiters } from './lease-waiters.ts';
+import type { LeaseWaiters } from './lease-waiters.ts';
+
+const never = new AbortController().signal;
+const LONG_MS = 60_000;
+
+function make(): { waiters: LeaseWaiters; ready: (app?: string) => void; change: () => void } {
+  let onEvent: (event: QueueEvent) => void = () => {};
+  let onChange: () => void = () => {};
+  const waiters = createLeaseWaiters(
+    {
+      subscribe: (listener) => {
+        onEvent = listener;
+        return () => {};
+      },
+    },
+    {
+      onChange: (listener) => {
+        onChange = listener;
+        return () => {};
+      },
+    },
+  );
+  return { waiters, ready: (app = 'a') => onEvent({ type: 'ready', app }), change: () => onChange() };
+}
+
+/** Parks, and notes its name when woken. */
+function park(waiters: LeaseWaiters, woken: string[], name: string, revision = 'r1', gone = never): Promise<void> {
+  const seat = waiters.enter('a', revision, ['online']);
+  return seat.park(LONG_MS, gone).then(() => {
+    woken.push(name);
+    seat.leave();
+  });
+}
+
+test('one request wakes the unit that has waited longest, and no other', async () => {
+  const { waiters, ready } = make();
+  const woken: string[] = [];
+  const all = ['first', 'second', 'third'].map((name) => park(waiters, woken, name));
+  ready();
+  await all[0];
+  expect([woken, waiters.count()]).toEqual([['first'], 2]);
+  waiters.stop();
+  await Promise.all(all);
+});
+
+test('one request wakes one unit of each revision, since only one of them may be able to take it', async () => {
+  const { waiters, ready } = make();
+  const woken: string[] = [];
+  const all = [park(waiters, woken, 'old', 'r1'), park(waiters, woken, 'new', 'r2')];
+  ready();
+  await Promise.all(all);
+  expect(woken.toSorted()).toEqual(['new', 'old']);
+});
+
+test('a unit that was filled passes on to two more', async () => {
+  const { waiters } = make();
+  const woken: string[] = [];
+  const all = ['first', 'second', 'third'].map((name) => park(waiters, woken, name));
+  const filled = waiters.enter('a', 'r1', ['online']);
+  filled.passOn();
+  await Promise.all(all.slice(0, 2));
+  expect([woken, waiters.count()]).toEqual([['first', 'second'], 1]);
+  waiters.stop();
+  await Promise.all(all);
+});
+
+test('a wake-up between the question to the queue and the wait is not lost', () => {
+  const { waiters, ready } = make();
+  const seat = waiters.enter('a', 'r1', ['online']);
+  const before = seat.generation();
+  ready();
+  expect(seat.generation()).not.toBe(before);
+});
+
+test('a unit that hangs up is not woken for a request; the next one is', async () => {
+  const { waiters, ready } = make();
+  const woken: string[] = [];
+  const gone = new AbortController();
+  const first = park(waiters, woken, 'gone', 'r1', gone.signal);
+  const second = park(waiters, woken, 'there');
+  gone.abort();
+  await first;
+  ready();
+  await second;
+  expect(woken).toEqual(['gone', 'there']);
+});
+
+test('a change of apps wakes everyone, and another app wakes nobody', async () => {
+  const { waiters, ready, change } = make();
+  const woken: string[] = [];
+  const all = ['first', 'second'].map((name) => park(waiters, woken, name));
+  ready('b');
+  expect(waiters.count()).toBe(2);
+  change();
+  await Promise.all(all);
+  expect(waiters.count()).toBe(0);
+});
