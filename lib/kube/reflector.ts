@@ -19,8 +19,11 @@ const BACKOFF: BackoffPolicy = { firstMs: 800, maxMs: 30_000, factor: 2 };
 const HEALTHY_MS = 120_000;
 /** Random, so that the watches of all replicas do not end in the same second. */
 const WATCH_SECONDS = { least: 300, most: 600 };
-/** Bookmarks come once a minute; two missing ones mean that nobody is at the other end any more. */
-export const SILENCE_LIMIT_MS = 120_000;
+/**
+ * Bookmarks come once a minute; a freshly started API server skips the first (measured: 121 s until one came). Two missing ones
+ * mean that nobody is at the other end any more.
+ */
+export const SILENCE_LIMIT_MS = 150_000;
 /** A full list from time to time, against whatever a watch may have lost unnoticed (an etcd restored from a backup). */
 const RELIST_AFTER_MS = 30 * 60_000;
 /** One page on a slow server. */
@@ -38,7 +41,7 @@ export interface ReflectorOptions<T extends KubeObject> {
   readonly random: Random;
   readonly logger: Logger;
   readonly metrics: KubeMetrics;
-  /** Silence after which a watch is given up as dead (default 120 s). */
+  /** Silence after which a watch is given up as dead (default 150 s). */
   readonly silenceLimitMs?: number;
   readonly pageLimit?: number;
   readonly backoff?: BackoffPolicy;

@@ -37,7 +37,7 @@ interface Watched {
 }
 
 /** An informer on the ConfigMaps of one namespace, behind a proxy. */
-async function watched(namespace: string, silenceLimitMs = 120_000): Promise<Watched> {
+async function watched(namespace: string, silenceLimitMs = 150_000): Promise<Watched> {
   const proxy = await startTcpProxy(Number(new URL(server.server).port));
   closing.push(() => proxy.close());
   const fixture = aFixture(server.kubeconfig, `https://127.0.0.1:${proxy.port}`);
