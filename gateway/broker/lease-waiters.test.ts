@@ -29,7 +29,7 @@ function make(): { waiters: LeaseWaiters; ready: (app?: string) => void; change:
 
 /** Parks, and notes its name when woken. */
 function park(waiters: LeaseWaiters, woken: string[], name: string, revision = 'r1', gone = never): Promise<void> {
-  const seat = waiters.enter('a', revision, ['online']);
+  const seat = waiters.enter('a', name, revision, ['online']);
   return seat.park(LONG_MS, gone).then(() => {
     woken.push(name);
     seat.leave();
@@ -60,7 +60,7 @@ test('a unit that was filled passes on to two more', async () => {
   const { waiters } = make();
   const woken: string[] = [];
   const all = ['first', 'second', 'third'].map((name) => park(waiters, woken, name));
-  const filled = waiters.enter('a', 'r1', ['online']);
+  const filled = waiters.enter('a', 'unit', 'r1', ['online']);
   filled.passOn();
   await Promise.all(all.slice(0, 2));
   expect([woken, waiters.count()]).toEqual([['first', 'second'], 1]);
@@ -70,7 +70,7 @@ test('a unit that was filled passes on to two more', async () => {
 
 test('a wake-up between the question to the queue and the wait is not lost', () => {
   const { waiters, ready } = make();
-  const seat = waiters.enter('a', 'r1', ['online']);
+  const seat = waiters.enter('a', 'unit', 'r1', ['online']);
   const before = seat.generation();
   ready();
   expect(seat.generation()).not.toBe(before);
@@ -98,4 +98,15 @@ test('a change of apps wakes everyone, and another app wakes nobody', async () =
   change();
   await Promise.all(all);
   expect(waiters.count()).toBe(0);
+});
+
+test('a unit that has settled a lease asks again itself, and nobody else does', async () => {
+  const { waiters } = make();
+  const woken: string[] = [];
+  const all = ['first', 'second'].map((name) => park(waiters, woken, name));
+  waiters.settled('a', 'second');
+  await all[1];
+  expect([woken, waiters.count()]).toEqual([['second'], 1]);
+  waiters.stop();
+  await Promise.all(all);
 });

@@ -35,6 +35,12 @@ interface Group {
   readonly parked: Set<() => void>;
 }
 
+/** What only this one call is woken for. */
+interface Call {
+  generation: number;
+  wake: () => void;
+}
+
 /**
  * Blocked lease calls. A `ready` event wakes one waiter per group, however many wait: of a hundred idle units only one asks the
  * queue for the one request that came. Work for more spreads by `passOn`.
@@ -44,61 +50,53 @@ export function createLeaseWaiters(
   apps: Pick<AppSource, 'onChange'>,
 ): LeaseWaiters {
   const groups = new Groups();
+  const calls = new UnitCalls();
   let stopped = false;
 
-  const signal = (appUid: string, wake: (group: Group) => void): void => {
-    for (const group of groups.of(appUid)) {
-      group.generation += 1;
-      wake(group);
-    }
-  };
   const unsubscribe = queue.subscribe((event) => {
-    if (event.type === 'ready') signal(event.app, wakeOne);
+    if (event.type === 'ready') groups.signal(event.app, wakeOne);
   });
   // Pausing, draining, another floor or revision: the verdict may be another one for every unit.
   const forget = apps.onChange(() => {
-    for (const appUid of groups.apps()) signal(appUid, wakeAll);
+    for (const appUid of groups.apps()) groups.signal(appUid, wakeAll);
   });
 
   return {
-    enter: (appUid, revision, lanes) => {
+    enter: (appUid, unit, revision, lanes) => {
       const name = `${revision} ${lanes.join()}`;
       const group = groups.join(appUid, name);
+      const call = calls.enter(appUid, unit);
       return {
-        generation: () => group.generation,
+        // Both only grow: the sum is another one after either kind of wake-up.
+        generation: () => group.generation + call.generation,
         park: async (ms, gone) => {
-          if (!stopped && !gone.aborted) await park(group, ms, gone);
+          if (!stopped && !gone.aborted) await park(group, call, ms, gone);
         },
         passOn: () => {
           wakeOne(group);
           wakeOne(group);
         },
-        leave: () => groups.leave(appUid, name),
+        leave: () => {
+          groups.leave(appUid, name, group);
+          calls.leave(appUid, unit, call);
+        },
       };
     },
-    count: () =>
-      groups.apps().reduce((sum, app) => sum + groups.of(app).reduce((n, { parked }) => n + parked.size, 0), 0),
+    settled: (appUid, unit) => calls.wake(appUid, unit),
+    count: () => groups.all().reduce((n, { parked }) => n + parked.size, 0),
     stop: () => {
       stopped = true;
       unsubscribe();
       forget();
-      for (const appUid of groups.apps()) signal(appUid, wakeAll);
+      for (const group of groups.all()) wakeAll(group);
     },
     stopped: () => stopped,
   };
 }
 
-/** Groups by app and name, each as long as someone is in it. */
+/** The groups of each app that have members. */
 class Groups {
   readonly #byApp = new Map<string, Map<string, Group>>();
-
-  apps(): readonly string[] {
-    return [...this.#byApp.keys()];
-  }
-
-  of(appUid: string): readonly Group[] {
-    return [...(this.#byApp.get(appUid)?.values() ?? [])];
-  }
 
   join(appUid: string, name: string): Group {
     const groups = this.#byApp.get(appUid) ?? new Map<string, Group>();
@@ -109,13 +107,53 @@ class Groups {
     return group;
   }
 
-  leave(appUid: string, name: string): void {
-    const groups = this.#byApp.get(appUid);
-    const group = groups?.get(name);
-    if (groups === undefined || group === undefined) return;
+  leave(appUid: string, name: string, group: Group): void {
     group.members -= 1;
-    if (group.members === 0) groups.delete(name);
-    if (groups.size === 0) this.#byApp.delete(appUid);
+    if (group.members > 0) return;
+    const groups = this.#byApp.get(appUid);
+    groups?.delete(name);
+    if (groups?.size === 0) this.#byApp.delete(appUid);
+  }
+
+  signal(appUid: string, wake: (group: Group) => void): void {
+    for (const group of this.#byApp.get(appUid)?.values() ?? []) {
+      group.generation += 1;
+      wake(group);
+    }
+  }
+
+  apps(): readonly string[] {
+    return [...this.#byApp.keys()];
+  }
+
+  all(): readonly Group[] {
+    return [...this.#byApp.values()].flatMap((groups) => [...groups.values()]);
+  }
+}
+
+/** The waiting calls of each unit: one as a rule, two for a moment when a unit asks again after a broken connection. */
+class UnitCalls {
+  readonly #byUnit = new Map<string, Set<Call>>();
+
+  enter(appUid: string, unit: string): Call {
+    const key = `${appUid} ${unit}`;
+    const call: Call = { generation: 0, wake: () => {} };
+    this.#byUnit.set(key, (this.#byUnit.get(key) ?? new Set()).add(call));
+    return call;
+  }
+
+  leave(appUid: string, unit: string, call: Call): void {
+    const key = `${appUid} ${unit}`;
+    const calls = this.#byUnit.get(key);
+    calls?.delete(call);
+    if (calls?.size === 0) this.#byUnit.delete(key);
+  }
+
+  wake(appUid: string, unit: string): void {
+    for (const call of this.#byUnit.get(`${appUid} ${unit}`) ?? []) {
+      call.generation += 1;
+      call.wake();
+    }
   }
 }
 
