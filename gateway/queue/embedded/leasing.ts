@@ -14,14 +14,12 @@ const SEEN_WRITE_MS = 5_000;
 
 export function lease(step: Step, request: LeaseRequest): LeaseAnswer {
   const { units, stored } = step.app;
-  endOverdue(step, OVERDUE_STEP);
   if (stored.phase === 2 || units.get(request.unit)?.retired === true) return { leases: [], verdict: 'refused' };
   const repeated = repeat(step, request);
   if (repeated !== undefined) return { leases: repeated, verdict: 'stay' };
   const { unit, changed } = announce(step, request);
-  rekey(step, request.currentRevision, REKEY_STEP);
   const lanes = LANES.filter((lane) => request.lanes.includes(lane));
-  const leases = request.desiredState === 'Paused' || step.app.closed ? [] : take(step, request, unit, lanes);
+  const leases = take(step, request, unit, lanes);
   const idled = markIdle(unit, leases.length, step.now);
   const verdict = stayOrLeave(request, {
     holds: unit.leases,
@@ -71,26 +69,43 @@ function markIdle(unit: Unit, given: number, now: number): boolean {
   return unit.idleSince !== before;
 }
 
+interface Taking {
+  readonly leases: Lease[];
+  readonly wanted: number;
+  /** Requests past their deadline that this call still clears away. */
+  budget: number;
+}
+
 function take(step: Step, request: LeaseRequest, unit: Unit, lanes: readonly Lane[]): Lease[] {
-  const leases: Lease[] = [];
-  let budget = LEASE_EXPIRY_BUDGET;
-  while (leases.length < request.max) {
+  const wanted = request.desiredState === 'Paused' || step.app.closed ? 0 : request.max;
+  const taking: Taking = { leases: [], wanted, budget: LEASE_EXPIRY_BUDGET };
+  takeMore(taking, step, request, unit, lanes);
+  if (taking.leases.length < request.max || request.max === 0) {
+    // Not enough: what ran out, and what no other unit will ever take, may be had too.
+    endOverdue(step, OVERDUE_STEP);
+    rekey(step, request.currentRevision, REKEY_STEP);
+    takeMore(taking, step, request, unit, lanes);
+  }
+  const { leases } = taking;
+  if (leases.length > 0) Object.assign(unit, { lastNonce: request.nonces[0], lastGiven: leases.map((one) => one.id) });
+  return leases;
+}
+
+function takeMore(taking: Taking, step: Step, request: LeaseRequest, unit: Unit, lanes: readonly Lane[]): void {
+  const { leases } = taking;
+  while (leases.length < taking.wanted && taking.budget > 0) {
     const next = nextOf(step, request.revision, lanes);
-    if (next === undefined) break;
+    if (next === undefined) return;
     step.app.unqueue(next);
     if (next.deadline === 0 || next.deadline > step.now) {
       leases.push(give(step, request, unit, next, request.nonces[leases.length] ?? ''));
       continue;
     }
     finish(step, next, 'expired');
-    if (--budget === 0) {
-      // Enough for one call; the event brings the unit back for the rest.
-      step.emit({ type: 'ready', app: request.app });
-      break;
-    }
+    taking.budget--;
+    // Enough for one call; the event brings the unit back for the rest.
+    if (taking.budget === 0) step.emit({ type: 'ready', app: request.app });
   }
-  if (leases.length > 0) Object.assign(unit, { lastNonce: request.nonces[0], lastGiven: leases.map((one) => one.id) });
-  return leases;
 }
 
 /** Lanes in order: online work goes before batch work. */

@@ -13,7 +13,7 @@ import { CANCELLED_MESSAGE, LOST_MESSAGE, MAX_ATTEMPTS_KEPT } from '../../limits
  *   revs  set: revisions with queued work                       arr:<rev> zset: queued id by creation
  *   act:<lane>:<rev> zset: tenant with work by its turn         q:<lane>:<rev>:<tenant> zset: arrival and id by order score
  *   u     hash: unit → msgpack array by UNIT_FIELDS             ul  hash: unit → leases it holds
- *   uf    zset: unit by when it is forgotten                    ur:<rev> set: units of the revision that are not retired
+ *   uf    zset: unit by when it is forgotten at the earliest                    ur:<rev> set: units of the revision that are not retired
  *   obj   zset: object keys by when they are looked at: '+' epoch id key = noted, '-' key = to be deleted
  * Ids are 16 raw bytes. ARGV: channel, app uid, now (empty: Redis' own time), then the script's own.
  */

@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import { OBJECT_GRACE_MS, OVERDUE_STEP, REOFFER_MS, TOMBSTONE_MS, UNIT_RECHECK_MS } from '../../limits.ts';
+import {
+  OBJECT_GRACE_MS,
+  OVERDUE_STEP,
+  REOFFER_MS,
+  TOMBSTONE_MS,
+  UNIT_RECHECK_MS,
+  UNIT_SILENT_MS,
+} from '../../limits.ts';
 import { core, ending, pending, rekeying, units } from './core.ts';
 
 /** ARGV from 4: step, current revision (or ''). Answers how many leases and deadlines ended, when the next call is due (or ''), and the app's phase. */
@@ -13,11 +20,14 @@ for _, id in ipairs(late) do
   finish(id, r, EXPIRED)
 end
 for _, name in ipairs(call('ZRANGEBYSCORE', base .. 'uf', '-inf', now, 'LIMIT', 0, step)) do
-  if holds(name) > 0 then
+  local u = unit_of(name)
+  if u and u[U_RETIRED] == 0 and u[U_SEEN] + ${UNIT_SILENT_MS} > now then
+    -- Seen since: the hot calls leave its place here alone.
+    call('ZADD', base .. 'uf', u[U_SEEN] + ${UNIT_SILENT_MS}, name)
+  elseif holds(name) > 0 then
     -- Its leases run out by themselves; only then it may go.
     call('ZADD', base .. 'uf', now + ${UNIT_RECHECK_MS}, name)
   else
-    local u = unit_of(name)
     if u then call('SREM', base .. 'ur:' .. u[U_REV], name) end
     call('HDEL', base .. 'u', name)
     call('HDEL', base .. 'ul', name)

@@ -12,13 +12,9 @@ local max, ends = tonumber(ARGV[7]), now + tonumber(ARGV[8])
 local floor, linger, desired, lanes = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11], ARGV[12]
 local FIRST_NONCE = 13
 
-end_overdue(${OVERDUE_STEP})
 local shut = closed()
 local u = unit_of(unit)
-if shut == '2' or (u and u[U_RETIRED] == 1) then
-  tell()
-  return { 'refused', '', ends }
-end
+if shut == '2' or (u and u[U_RETIRED] == 1) then return { 'refused', '', ends } end
 
 local answer = { 'stay', '', ends }
 -- Ids and their states side by side. All are read in one call: of a batch each redis.call costs more than what it fetches.
@@ -44,22 +40,19 @@ if u and max > 0 and u[U_NONCE] == ARGV[FIRST_NONCE] then
     end
   end
   answer_with(ids, states, true)
-  tell()
   return answer
 end
 
-local changed = false
 if not u or u[U_REV] ~= rev then
   if u then call('SREM', base .. 'ur:' .. u[U_REV], unit) end
   u = u or { rev, 0, 0, 0, '', '' }
   u[U_REV] = rev
   call('SADD', base .. 'ur:' .. rev, unit)
-  changed = true
+  call('ZADD', base .. 'uf', now + ${UNIT_SILENT_MS}, unit)
   -- With one more in the house another one may leave.
   if floor > 0 then ready = true end
 end
-call('ZADD', base .. 'uf', now + ${UNIT_SILENT_MS}, unit)
-rekey(current, ${REKEY_STEP})
+u[U_SEEN] = now
 
 -- Lanes in order: online work goes before batch work.
 local function next_tenant()
@@ -83,28 +76,34 @@ end
 
 local given, states, budget, again = {}, {}, ${LEASE_EXPIRY_BUDGET}, false
 local wanted = (shut or desired == 'Paused') and 0 or max
-while #given < wanted do
-  local ids = take_some(math.min(wanted - #given, budget))
-  if #ids == 0 then break end
-  local packed = call('HMGET', k_st, unpack(ids))
-  for i, id in ipairs(ids) do
-    local r = unpack_(packed[i])
-    if r[DEADLINE] > 0 then call('ZREM', base .. 'dl', id) end
-    if r[DEADLINE] == 0 or r[DEADLINE] > now then
-      again = again or r[EPOCH] > 0
-      given[#given + 1] = id
-      r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, r[EPOCH] + 1, ARGV[FIRST_NONCE + #given - 1], unit, now
-      states[#given] = pack(r)
-    else
-      finish(id, r, EXPIRED)
-      budget = budget - 1
+local function take()
+  while #given < wanted and budget > 0 do
+    local ids = take_some(math.min(wanted - #given, budget))
+    if #ids == 0 then return end
+    local packed = call('HMGET', k_st, unpack(ids))
+    for i, id in ipairs(ids) do
+      local r = unpack_(packed[i])
+      if r[DEADLINE] > 0 then call('ZREM', base .. 'dl', id) end
+      if r[DEADLINE] == 0 or r[DEADLINE] > now then
+        again = again or r[EPOCH] > 0
+        given[#given + 1] = id
+        r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, r[EPOCH] + 1, ARGV[FIRST_NONCE + #given - 1], unit, now
+        states[#given] = pack(r)
+      else
+        finish(id, r, EXPIRED)
+        budget = budget - 1
+        -- Enough for one call; the event brings the unit back for the rest.
+        if budget == 0 then ready = true end
+      end
     end
   end
-  if budget == 0 then
-    -- Enough for one call; the event brings the unit back for the rest.
-    ready = true
-    break
-  end
+end
+take()
+if #given < max or max == 0 then
+  -- Not enough: what ran out, and what no other unit will ever take, may be had too.
+  end_overdue(${OVERDUE_STEP})
+  rekey(current, ${REKEY_STEP})
+  take()
 end
 if #given > 0 then
   local to_state, to_lease = {}, {}
@@ -121,14 +120,10 @@ local held
 if #given > 0 then
   held = call('HINCRBY', base .. 'ul', unit, #given)
   u[U_IDLE], u[U_NONCE], u[U_GIVEN] = 0, ARGV[FIRST_NONCE], table.concat(given)
-  changed = true
 else
   held = holds(unit)
   -- Idle time starts when a unit asks in vain for the first time after its last lease, not when it was given that one.
-  if held == 0 and u[U_IDLE] == 0 then
-    u[U_IDLE] = now
-    changed = true
-  end
+  if held == 0 and u[U_IDLE] == 0 then u[U_IDLE] = now end
 end
 
 -- The table of verdict.ts.
@@ -145,13 +140,12 @@ if held == 0 then
   end
 end
 if leave then
-  u[U_RETIRED], u[U_SEEN] = 1, now
+  u[U_RETIRED], answer[1] = 1, 'leave'
   call('SREM', base .. 'ur:' .. rev, unit)
   call('ZADD', base .. 'uf', now + ${RETIRED_MEMORY_MS}, unit)
-  answer[1], changed = 'leave', true
 end
 answer[2] = recheck
-if changed then save_unit(unit, u) end
+save_unit(unit, u)
 tell()
 return answer
 `;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { OVERDUE_STEP, RETIRED_MEMORY_MS, UNIT_SILENT_MS } from '../../limits.ts';
+import { OVERDUE_STEP, RETIRED_MEMORY_MS } from '../../limits.ts';
 import { core, ending, pending, units } from './core.ts';
 
 /** ARGV from 4: per request id, digest, fingerprint, score, lane, tenant, revision, deadline, budgets (2), retention, body key, fixed part. */
@@ -116,7 +116,10 @@ export const EXTEND = String.raw`${core}${units}
 local unit, ends = ARGV[4], now + tonumber(ARGV[5])
 local u = unit_of(unit)
 local alive = u and u[U_RETIRED] == 0
-if alive then call('ZADD', base .. 'uf', now + ${UNIT_SILENT_MS}, unit) end
+if alive then
+  u[U_SEEN] = now
+  save_unit(unit, u)
+end
 local answers = { now }
 for a = 6, #ARGV, 3 do
   local r = alive and load(ARGV[a])
@@ -188,8 +191,6 @@ if holds(unit) > 0 then
 elseif closed() ~= '2' then
   local u = unit_of(unit) or { '', 0, 0, now, '', '' }
   if u[U_RETIRED] == 0 then
-    local forget_at = call('ZSCORE', base .. 'uf', unit)
-    u[U_SEEN] = forget_at and forget_at - ${UNIT_SILENT_MS} or now
     u[U_RETIRED] = 1
     save_unit(unit, u)
     call('SREM', base .. 'ur:' .. u[U_REV], unit)
@@ -210,7 +211,7 @@ call('ZADD', base .. 'obj', now + tonumber(ARGV[8]), '+' .. struct.pack('>I4', r
 return 1
 `;
 
-/** Answers leased, oldest (or ''), pairs of revision and queued, and of each unit: name, state, leases, forgotten at. */
+/** Answers leased, oldest (or ''), pairs of revision and queued, and of each unit: name, revision, leases, last seen, retired. */
 export const DEMAND = String.raw`${core}${units}
 local queued, oldest = {}, nil
 for _, rev in ipairs(call('SMEMBERS', base .. 'revs')) do
@@ -222,14 +223,10 @@ for _, rev in ipairs(call('SMEMBERS', base .. 'revs')) do
   end
 end
 local all = {}
-local forgotten = call('ZRANGE', base .. 'uf', 0, -1, 'WITHSCORES')
-for i = 1, #forgotten, 2 do
-  local name = forgotten[i]
-  local u = unit_of(name)
-  if u then
-    local seen = u[U_RETIRED] == 1 and u[U_SEEN] or forgotten[i + 1] - ${UNIT_SILENT_MS}
-    all[#all + 1] = { name, u[U_REV], holds(name), seen, u[U_RETIRED] }
-  end
+local known = call('HGETALL', base .. 'u')
+for i = 1, #known, 2 do
+  local name, u = known[i], unpack_(known[i + 1])
+  all[#all + 1] = { name, u[U_REV], holds(name), u[U_SEEN], u[U_RETIRED] }
 end
 return { call('ZCARD', k_lease), oldest or '', queued, all }
 `;
