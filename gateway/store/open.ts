@@ -16,6 +16,6 @@ export async function openLocalStore(options: LocalStoreOptions): Promise<LocalS
 }
 
 export { createLocalStoreHandler } from './local/handler.ts';
-export type { LocalStoreHandler, LocalStoreHandlerOptions } from './local/handler.ts';
+export type { LocalStoreHandler } from './local/handler.ts';
 export type { LocalStore, LocalStoreOptions } from './local/store.ts';
 export type { S3StoreOptions } from './s3/options.ts';

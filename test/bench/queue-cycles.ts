@@ -15,9 +15,11 @@ import { median } from './statistics.ts';
 /** Items in flight at any time, the same for both. Ours are held by units, each with as many slots as one GPU worker may have. */
 const CONCURRENCY = 64;
 const SLOTS_PER_UNIT = 8;
-const CYCLES_PER_ROUND = 4000;
-/** Odd, so that the median is a round that happened. */
-const ROUNDS = 5;
+const CYCLES_PER_ROUND = 2000;
+const ROUNDS = 9;
+/** On a slow or busy machine fewer rounds will do. */
+const MIN_ROUNDS = 3;
+const TIME_LIMIT_MS = 12_000;
 const FILL_CHUNK = 500;
 const LEASE_MS = 30_000;
 /** What both carry: a small JSON body in, a small result out. */
@@ -49,9 +51,10 @@ export async function measureCycles(redisUrl: string): Promise<CycleRates> {
   const contenders = [contender(queue, SLOTS_PER_UNIT), await openBullMq(redisUrl), contender(queue, 1)] as const;
   const [ours, bullmq, single] = contenders;
   const rounds: CycleRates[] = [];
+  const end = performance.now() + TIME_LIMIT_MS;
   try {
     // The first round warms the compilers up and is not counted.
-    for (let round = 0; round <= ROUNDS; round++) {
+    for (let round = 0; round <= ROUNDS && (round <= MIN_ROUNDS || performance.now() < end); round++) {
       const rates = { ours: await rate(ours), bullmq: await rate(bullmq), single: await rate(single) };
       const ratios = { ratio: rates.ours / rates.bullmq, singleRatio: rates.single / rates.bullmq };
       if (round > 0) rounds.push({ ...rates, ...ratios });
