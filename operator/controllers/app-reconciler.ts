@@ -11,7 +11,7 @@ import { decideUnits } from '../decide/decide.ts';
 import { choosePlacement } from '../decide/placement.ts';
 import { EMPTY_MEMORY } from '../decide/types.ts';
 import type { AppMemory, DecideInput } from '../decide/types.ts';
-import type { DemandBoard } from '../demand/demand-board.ts';
+import type { DemandBoard, DemandView } from '../demand/demand-board.ts';
 import type { OperatorMetrics } from '../metrics.ts';
 import { executeActions, rememberResults, throwFailed } from '../units/cycle.ts';
 import type { ActionDeps } from '../units/cycle.ts';
@@ -75,8 +75,11 @@ export function createAppReconciler(deps: AppReconcilerDeps): Reconcile {
     const known = remembered.get(key);
     // A re-created app of the same name is another app: it inherits nothing, not even a backoff.
     const memory = known !== undefined && known.uid === app.metadata.uid ? known.memory : EMPTY_MEMORY;
-    const input = await observe(deps, checked.app, checked.problem, memory);
-    return act(deps, key, input, (after) => remembered.set(key, { uid: app.metadata.uid ?? '', memory: after }));
+    const view = await deps.board.look(app.metadata.uid ?? '', DEMAND_MAX_AGE_MS);
+    const input = await observe(deps, checked.app, checked.problem, view, memory);
+    const remember = (after: AppMemory): void =>
+      void remembered.set(key, { uid: app.metadata.uid ?? '', memory: after });
+    return soonest(await act(deps, key, input, remember), view.retryAfterMs);
   };
 }
 
@@ -84,10 +87,10 @@ async function observe(
   deps: AppReconcilerDeps,
   app: InferenceApp,
   specProblem: DecideInput['specProblem'],
+  view: DemandView,
   memory: AppMemory,
 ): Promise<DecideInput> {
   const { uid = '', namespace = '' } = app.metadata;
-  const view = await deps.board.look(uid, DEMAND_MAX_AGE_MS);
   // After the demand: a unit that ended in between is then seen as ended with the demand that it left behind.
   const units = await deps.driver.observe(uid, namespace);
   const placements = new Map(deps.placements.list().map((placement) => [placement.metadata.name, placement]));
@@ -123,6 +126,10 @@ async function act(
   const deferredMs = await deps.status.write(app, decision.status);
   throwFailed(results);
   const busyMs = results.some((result) => result.outcome === 'busy') ? BUSY_RETRY_MS : undefined;
-  const waits = [decision.requeueAfterMs, deferredMs, busyMs].filter((ms) => ms !== undefined);
+  return soonest({ requeueAfterMs: decision.requeueAfterMs }, deferredMs, busyMs);
+}
+
+function soonest(result: ReconcileResult, ...others: readonly (number | undefined)[]): ReconcileResult {
+  const waits = [result.requeueAfterMs, ...others].filter((ms) => ms !== undefined);
   return waits.length === 0 ? {} : { requeueAfterMs: Math.min(...waits) };
 }

@@ -82,7 +82,10 @@ describe('the demand board', () => {
 
   it('says of an app that the gateway does not list that it is not known yet', async () => {
     const { board } = aBoard();
-    expect(await board.look('uid-1', 200)).toEqual({ problem: 'the gateway does not know this app yet' });
+    expect(await board.look('uid-1', 200)).toEqual({
+      problem: 'the gateway does not know this app yet',
+      retryAfterMs: 500,
+    });
   });
 
   it('does not let every look wait for a gateway that has just failed', async () => {

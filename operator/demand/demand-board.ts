@@ -17,6 +17,8 @@ const WAKE_SPACING_MS = 250;
 const STALE_MS = 10_000;
 /** After a failed call the next one waits this long, so that a hundred reconciles do not each wait for a dead gateway. */
 const RETRY_MS = 1_000;
+/** A new app reaches the gateway by a watch of its own, a moment later or earlier than us. */
+const UNKNOWN_APP_RETRY_MS = 500;
 const STREAM_BACKOFF = { firstMs: 200, maxMs: 10_000, factor: 2 };
 /** A stream that lived this long was healthy: its end starts the backoff anew. */
 const STREAM_HEALTHY_MS = 30_000;
@@ -26,6 +28,8 @@ export interface DemandView {
   /** undefined = not known; `problem` says why. */
   readonly demand?: AppDemandWire;
   readonly problem?: string;
+  /** Worth another look after this time although nothing may happen until then. */
+  readonly retryAfterMs?: number;
 }
 
 export interface DemandBoardOptions {
@@ -75,7 +79,8 @@ class Board implements DemandBoard {
     const problem = this.problem();
     if (problem !== undefined) return { problem };
     const demand = this.#apps.get(appUid);
-    return demand === undefined ? { problem: 'the gateway does not know this app yet' } : { demand };
+    if (demand !== undefined) return { demand };
+    return { problem: 'the gateway does not know this app yet', retryAfterMs: UNKNOWN_APP_RETRY_MS };
   }
 
   problem(): string | undefined {

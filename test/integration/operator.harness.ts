@@ -31,7 +31,6 @@ import { startFakeGateway } from './operator.fake-gateway.ts';
 import type { FakeGateway } from './operator.fake-gateway.ts';
 
 const rbac = fileURLToPath(new URL('../../config/rbac', import.meta.url));
-const OPERATOR_ACCOUNT = `system:serviceaccount:${OBJECTS.systemNamespace}:penstock-operator`;
 
 /** Short terms: a test that kills a leader waits for one of them. */
 const TEST_LEASE: LeaseTimes = { leaseMs: 3_000, renewDeadlineMs: 2_000, retryMs: 300 };
@@ -40,13 +39,19 @@ export interface RunningOperator extends Operator {
   readonly registry: Registry;
 }
 
+export interface OperatorPatch {
+  readonly logger?: Logger;
+  /** Another gateway than the fake one. */
+  readonly gatewayUrl?: string;
+}
+
 export interface Cluster {
   readonly api: ApiServer;
   /** As administrator. */
   readonly client: KubeClient;
   readonly gateway: FakeGateway;
   /** Starts an operator that acts as its own service account, so that every call is also a test of its permissions. */
-  startOperator(patch?: { logger?: Logger; gatewayUrl?: string }): Promise<RunningOperator>;
+  startOperator(patch?: OperatorPatch): Promise<RunningOperator>;
   close(): Promise<void>;
 }
 
@@ -61,7 +66,7 @@ export async function startCluster(): Promise<Cluster> {
     api,
     client,
     gateway,
-    startOperator: (patch = {}) => startOperator(api, patch.gatewayUrl ?? gateway.url, patch.logger ?? silentLogger),
+    startOperator: (patch = {}) => startOperator(api, { gatewayUrl: gateway.url, ...patch }),
     close: async () => {
       await gateway.close();
       await client.close();
@@ -76,9 +81,19 @@ async function publishedKeys(client: KubeClient): Promise<JSONWebKeySet> {
   return JSON.parse(published?.data?.[ISSUER_KEY] ?? '{"keys":[]}') as JSONWebKeySet;
 }
 
-async function startOperator(api: ApiServer, gatewayUrl: string, logger: Logger): Promise<RunningOperator> {
+/** The API server as one of Penstock's own accounts sees it. */
+export function asAccount(api: ApiServer, account: 'operator' | 'gateway'): PooledKubeConfig {
   const kubeConfig = PooledKubeConfig.load(api.kubeconfig);
-  kubeConfig.users = kubeConfig.users.map((user) => ({ ...user, impersonateUser: OPERATOR_ACCOUNT }));
+  const impersonateUser = `system:serviceaccount:${OBJECTS.systemNamespace}:penstock-${account}`;
+  kubeConfig.users = kubeConfig.users.map((user) => ({ ...user, impersonateUser }));
+  return kubeConfig;
+}
+
+async function startOperator(
+  api: ApiServer,
+  patch: OperatorPatch & { readonly gatewayUrl: string },
+): Promise<RunningOperator> {
+  const kubeConfig = asAccount(api, 'operator');
   const registry = createRegistry('test', false);
   const operator = createOperator({
     kubeConfig,
@@ -86,8 +101,8 @@ async function startOperator(api: ApiServer, gatewayUrl: string, logger: Logger)
     registry,
     config: {
       namespace: OBJECTS.systemNamespace,
-      gatewayUrl,
-      brokerUrl: 'http://broker.example:8081',
+      gatewayUrl: patch.gatewayUrl,
+      brokerUrl: '',
       workerImage: 'example/worker:1',
       imagePullPolicy: 'IfNotPresent',
       workers: 4,
@@ -95,7 +110,7 @@ async function startOperator(api: ApiServer, gatewayUrl: string, logger: Logger)
     identity: `test-${randomBytes(4).toString('hex')}`,
     clock: systemClock,
     random: systemRandom,
-    logger,
+    logger: patch.logger ?? silentLogger,
     onLost: () => {},
     leaseTimes: TEST_LEASE,
   });
@@ -130,8 +145,8 @@ export class AppFixture {
     this.placement = namespace;
   }
 
-  static async make(cluster: Cluster, name: string, spec: Spec = {}): Promise<AppFixture> {
-    const made = new AppFixture(cluster, await aNamespace(cluster.client, 'operator'), name);
+  static async make(cluster: Cluster, name: string, spec: Spec = {}, namespace?: string): Promise<AppFixture> {
+    const made = new AppFixture(cluster, namespace ?? (await aNamespace(cluster.client, 'operator')), name);
     if (spec.placements === undefined) await made.makePlacement();
     await made.create(spec);
     return made;
