@@ -41,8 +41,19 @@ export async function runScript(
 /** Strings of the answer stay buffers: bodies are bytes. */
 function send(redis: Redis, name: 'eval' | 'evalsha', args: readonly Argument[]): Promise<unknown> {
   const command = new Command(name, [...args], { replyEncoding: null });
+  gather(redis);
   redis.sendCommand(command);
   return command.promise;
+}
+
+/**
+ * All calls of one turn leave in one write: fewer system calls here, and Redis runs and syncs them as one batch (one fsync of its log).
+ * The next tick comes after the microtasks that send the other calls.
+ */
+function gather({ stream }: Redis): void {
+  if (stream === undefined || stream.writableCorked > 0) return;
+  stream.cork();
+  process.nextTick(() => stream.uncork());
 }
 
 export function unavailable(error: unknown): QueueError {
