@@ -24,6 +24,8 @@ import { openEmbeddedQueue, openRedisQueue } from './queue/open.ts';
 import type { LeaseQueue } from './queue/lease-queue.ts';
 import { readOrMakeSecret, readSecret } from './secret.ts';
 import { createLocalStoreHandler, openLocalStore, openS3Store } from './store/open.ts';
+import { whenReachable } from './when-reachable.ts';
+import type { Patience } from './when-reachable.ts';
 
 export interface Surroundings {
   readonly logger: Logger;
@@ -42,9 +44,10 @@ export async function openParts(config: GatewayConfig, around: Surroundings): Pr
     config.secretFile === undefined
       ? readOrMakeSecret(join(config.data, 'gateway.secret'), systemRandom)
       : readSecret(config.secretFile);
-  const queue = await openQueue(config, logger);
+  const patience = { clock: systemClock, random: systemRandom, logger, signal: shutdown.signal };
+  const queue = await openQueue(config, patience);
   shutdown.onStop('queue', () => queue.close());
-  const { store, objects } = await openStore(config, secret, logger);
+  const { store, objects } = await openStore(config, secret, patience);
   shutdown.onStop('object store', () => store.close());
   const kube = config.apps === 'kubernetes' || config.issuer === 'kubernetes' ? openKube(around) : undefined;
   const apps = openApps(config, kube, logger);
@@ -63,20 +66,21 @@ export async function openParts(config: GatewayConfig, around: Surroundings): Pr
   };
 }
 
-async function openQueue({ queue, data, redisUrl, redisPrefix }: GatewayConfig, logger: Logger): Promise<LeaseQueue> {
-  if (queue === 'redis')
-    return await openRedisQueue({ url: redisUrl, prefix: redisPrefix, clock: systemClock, logger });
-  return openEmbeddedQueue({ file: join(data, 'queue.db'), clock: systemClock, logger });
+async function openQueue(config: GatewayConfig, patience: Patience): Promise<LeaseQueue> {
+  const { queue, data, redisUrl: url, redisPrefix: prefix } = config;
+  const { clock, logger } = patience;
+  if (queue === 'redis') return await whenReachable(() => openRedisQueue({ url, prefix, clock, logger }), patience);
+  return openEmbeddedQueue({ file: join(data, 'queue.db'), clock, logger });
 }
 
 async function openStore(
   config: GatewayConfig,
   secret: Uint8Array,
-  logger: Logger,
+  patience: Patience,
 ): Promise<Pick<GatewayDeps, 'store' | 'objects'>> {
   if (config.store === 's3') {
     const endpoint = need(config, 's3Endpoint');
-    const store = await openS3Store({
+    const options = {
       endpoint,
       publicEndpoint: config.s3PublicEndpoint ?? endpoint,
       region: config.s3Region,
@@ -85,9 +89,9 @@ async function openStore(
       secretAccessKey: need(config, 's3SecretAccessKey'),
       prefix: config.s3Prefix,
       createBucket: config.s3CreateBucket,
-      clock: systemClock,
-    });
-    return { store };
+      clock: patience.clock,
+    };
+    return { store: await whenReachable(() => openS3Store(options), patience) };
   }
   const store = await openLocalStore({
     root: join(config.data, 'objects'),
@@ -97,7 +101,7 @@ async function openStore(
     clock: systemClock,
     random: systemRandom,
   });
-  return { store, objects: createLocalStoreHandler(store, { logger, mount: '/objects' }) };
+  return { store, objects: createLocalStoreHandler(store, { logger: patience.logger, mount: '/objects' }) };
 }
 
 /** Signed URLs are built before the ports are open, so a port that is not known yet needs its URL said. */
