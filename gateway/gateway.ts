@@ -64,7 +64,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     start,
     stop,
     notReady: readiness.notReady,
-    durability: () => durability,
+    promise: () => durability && DURABILITY_TEXT[durability],
   };
 }
 

@@ -20,6 +20,8 @@ export const CLIENT_WAIT_MAX_SECONDS = 60;
 export const RECHECK_MS = 5_000;
 /** Clients that may wait at once; the next one gets its 202 without waiting. */
 export const MAX_WAITING_CLIENTS = 20_000;
+/** Connections of one port: every waiting client has one, and as many again may come and go. */
+export const MAX_CONNECTIONS = 2 * MAX_WAITING_CLIENTS;
 /** Requests stored by one call of the queue. */
 export const ENQUEUE_BATCH_MAX = 128;
 

@@ -58,6 +58,7 @@ async function run(config: GatewayConfig, shutdown: Shutdown, logger: ReturnType
     port: config.opsPort,
     registry,
     notReady: () => gateway.notReady(),
+    readyNote: () => gateway.promise(),
   });
   shutdown.onStop('ops port', () => ops.close());
   shutdown.onStop('gateway', () => gateway.stop());

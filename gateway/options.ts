@@ -7,7 +7,7 @@ import type { Random } from '#base/random.ts';
 import type { AppSource } from './apps/app-source.ts';
 import type { TenantSource } from './auth/tenants.ts';
 import type { Handler, HttpTimeouts } from './http/server.ts';
-import type { Durability, LeaseQueue } from './queue/lease-queue.ts';
+import type { LeaseQueue } from './queue/lease-queue.ts';
 import type { ObjectStore } from './store/object-store.ts';
 
 /** What a gateway is made from. Whoever made queue, store and sources also closes them, after `stop`. */
@@ -58,6 +58,6 @@ export interface Gateway {
   stop(): Promise<void>;
   /** Why it is not ready, or undefined when it is: for /readyz. */
   notReady(): string | undefined;
-  /** What an accepted request survives, as read from the store at the start. */
-  durability(): Durability | undefined;
+  /** The promise that holds for an accepted request, as a sentence; undefined before the start. */
+  promise(): string | undefined;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
+import type { ServedApp } from '../apps/app-source.ts';
 import type { QueueEvent } from '../queue/lease-queue.ts';
 import { createLeaseWaiters } from './lease-waiters.ts';
 import type { LeaseWaiters } from './lease-waiters.ts';
@@ -7,7 +8,8 @@ import type { LeaseWaiters } from './lease-waiters.ts';
 const never = new AbortController().signal;
 const LONG_MS = 60_000;
 
-function make(): { waiters: LeaseWaiters; ready: (app?: string) => void; change: () => void } {
+function make(): { waiters: LeaseWaiters; ready: (app?: string) => void; change: (app: string) => void } {
+  const served = new Map<string, ServedApp>();
   let onEvent: (event: QueueEvent) => void = () => {};
   let onChange: () => void = () => {};
   const waiters = createLeaseWaiters(
@@ -18,13 +20,21 @@ function make(): { waiters: LeaseWaiters; ready: (app?: string) => void; change:
       },
     },
     {
+      byUid: (uid) => served.get(uid),
       onChange: (listener) => {
         onChange = listener;
         return () => {};
       },
     },
   );
-  return { waiters, ready: (app = 'a') => onEvent({ type: 'ready', app }), change: () => onChange() };
+  return {
+    waiters,
+    ready: (app = 'a') => onEvent({ type: 'ready', app }),
+    change: (app) => {
+      served.set(app, { uid: app } as ServedApp);
+      onChange();
+    },
+  };
 }
 
 /** Parks, and notes its name when woken. */
@@ -89,13 +99,14 @@ test('a unit that hangs up is not woken for a request; the next one is', async (
   expect(woken).toEqual(['gone', 'there']);
 });
 
-test('a change of apps wakes everyone, and another app wakes nobody', async () => {
+test('a change of the app wakes everyone, one of another app nobody', async () => {
   const { waiters, ready, change } = make();
   const woken: string[] = [];
   const all = ['first', 'second'].map((name) => park(waiters, woken, name));
   ready('b');
+  change('b');
   expect(waiters.count()).toBe(2);
-  change();
+  change('a');
   await Promise.all(all);
   expect(waiters.count()).toBe(0);
 });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { AppSource } from '../apps/app-source.ts';
+import type { AppSource, ServedApp } from '../apps/app-source.ts';
 import type { LeaseQueue } from '../queue/lease-queue.ts';
 
 /** One blocking lease call among those of its app, revision and lanes. */
@@ -47,7 +47,7 @@ interface Call {
  */
 export function createLeaseWaiters(
   queue: Pick<LeaseQueue, 'subscribe'>,
-  apps: Pick<AppSource, 'onChange'>,
+  apps: Pick<AppSource, 'onChange' | 'byUid'>,
 ): LeaseWaiters {
   const groups = new Groups();
   const calls = new UnitCalls();
@@ -56,9 +56,16 @@ export function createLeaseWaiters(
   const unsubscribe = queue.subscribe((event) => {
     if (event.type === 'ready') groups.signal(event.app, wakeOne);
   });
-  // Pausing, draining, another floor or revision: the verdict may be another one for every unit.
+  // Pausing, draining, another floor or revision: the verdict may be another one for every unit of the app that changed.
+  const seen = new Map<string, ServedApp | undefined>();
   const forget = apps.onChange(() => {
-    for (const appUid of groups.apps()) groups.signal(appUid, wakeAll);
+    const waitedFor = groups.apps();
+    for (const appUid of waitedFor) {
+      const app = apps.byUid(appUid);
+      if (app !== seen.get(appUid)) groups.signal(appUid, wakeAll);
+      seen.set(appUid, app);
+    }
+    for (const appUid of seen.keys()) if (!waitedFor.includes(appUid)) seen.delete(appUid);
   });
 
   return {
@@ -66,6 +73,7 @@ export function createLeaseWaiters(
       const name = `${revision} ${lanes.join()}`;
       const group = groups.join(appUid, name);
       const call = calls.enter(appUid, unit);
+      if (!seen.has(appUid)) seen.set(appUid, apps.byUid(appUid));
       return {
         // Both only grow: the sum is another one after either kind of wake-up.
         generation: () => group.generation + call.generation,

@@ -60,12 +60,22 @@ export async function find(
     return record;
   }
   const { app, id } = claimed;
+  // A purge ends what is queued and then takes the records: nothing is lost that anyone still wants.
+  if (app.deleting) throw cancelledWithApp();
   const retentionMs = app.spec.request.resultRetentionSeconds * 1000;
   if ((uuid7Time(id) ?? 0) + retentionMs <= now) throw resultExpired();
   context.metrics.lost();
   context.logger.error({ app: app.uid, id }, 'a ticket that was issued has no record');
   throw gatewayError('request-lost', 'the request was accepted and its record is gone', {
     fix: 'send the request again; tell the operators of this gateway',
+  });
+}
+
+function cancelledWithApp(): Error {
+  return gatewayError('cancelled', 'the app is being deleted, and its requests with it', {
+    field: 'path.app',
+    fix: 'create the app again and send the request again',
+    headers: { 'penstock-state': 'cancelled' },
   });
 }
 

@@ -29,11 +29,16 @@ async function run(x: Exchange, { logger }: ServeContext, handle: () => Promise<
     checkRequestLine(x.req);
     await handle();
   } catch (err) {
-    if (err instanceof ClientGone) return;
+    if (err instanceof ClientGone || isCutDownload(err)) return;
     if (!(err instanceof ProblemError)) logger.error({ err, request: x.requestId, route: x.route }, 'request failed');
     else if (err.status >= 503) logger.warn({ err, request: x.requestId, route: x.route }, 'request refused');
     answerError(x, err);
   }
+}
+
+/** The client left in the middle of a result. */
+function isCutDownload(err: unknown): boolean {
+  return err instanceof Error && 'code' in err && err.code === 'ERR_STREAM_PREMATURE_CLOSE';
 }
 
 function finished(x: Exchange, { port, clock, metrics, accessLog }: ServeContext): void {

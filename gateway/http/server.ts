@@ -9,6 +9,7 @@ import {
   HEADERS_TIMEOUT_MS,
   IDLE_SOCKET_MS,
   KEEP_ALIVE_MS,
+  MAX_CONNECTIONS,
   MAX_HEADER_BYTES,
   REQUEST_TIMEOUT_MS,
   TIMEOUT_CHECK_MS,
@@ -39,6 +40,7 @@ export function createHttpServer(handler: Handler, timeouts: HttpTimeouts = {}):
     noDelay: true,
   });
   server.timeout = IDLE_SOCKET_MS;
+  server.maxConnections = MAX_CONNECTIONS;
   server.on('request', handler);
   server.on('checkContinue', handler);
   server.on('checkExpectation', handler);

@@ -11,6 +11,8 @@ export interface OpsOptions {
   readonly registry: Registry;
   /** Why the process is not ready, or undefined when it is. */
   readonly notReady: () => string | undefined;
+  /** What /readyz says beside `ok` when it is: a promise that holds, a role. */
+  readonly readyNote?: () => string | undefined;
   /** Why the process must be restarted, or undefined. */
   readonly notHealthy?: () => string | undefined;
 }
@@ -26,11 +28,12 @@ export async function startOpsServer(options: OpsOptions): Promise<OpsServer> {
     const answer = (status: number, body: string, type = 'text/plain; charset=utf-8'): void => {
       response.writeHead(status, { 'content-type': type }).end(body);
     };
-    const probe = (why: string | undefined): void => answer(why === undefined ? 200 : 503, why ?? 'ok');
+    const probe = (why: string | undefined, note?: string): void =>
+      answer(why === undefined ? 200 : 503, why ?? (note === undefined ? 'ok' : `ok: ${note}`));
     const path = (request.url ?? '/').split('?', 1)[0];
     if (request.method !== 'GET' && request.method !== 'HEAD') answer(405, 'only GET');
     else if (path === '/healthz') probe(options.notHealthy?.());
-    else if (path === '/readyz') probe(options.notReady());
+    else if (path === '/readyz') probe(options.notReady(), options.readyNote?.());
     else if (path === '/metrics') {
       options.registry.metrics().then(
         (text) => answer(200, text, options.registry.contentType),

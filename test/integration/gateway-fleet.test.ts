@@ -166,6 +166,9 @@ describe('the gateway’s process', () => {
     expect(metrics).toMatch(/penstock_gateway_durability\{[^}]*promise="fsync"[^}]*\} 1/);
     expect(metrics).toMatch(/penstock_gateway_accepted_total\{[^}]*how="joined"[^}]*\} 0/);
     expect((await fetch(`${gateway.url}/readyz`)).status).toBe(404);
+    expect(await (await fetch(`${gateway.ops}/readyz`)).text()).toBe(
+      'ok: an accepted request is on disk before its client hears of it',
+    );
   });
 
   test('refuses to open its port beyond loopback without API keys', async () => {
