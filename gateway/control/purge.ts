@@ -43,7 +43,7 @@ async function purgeQueue({ queue, store, clock }: ControlContext, uid: string, 
     }
     if (step.done) return true;
     // Nothing to do but to wait for leases: the next call of the operator does that better than this one.
-    if (step.orphans.length === 0 || clock.monotonic() >= deadline) return false;
+    if (step.waiting === true || clock.monotonic() >= deadline) return false;
   }
 }
 

@@ -202,6 +202,8 @@ export type QueueEvent =
 export interface PurgeStep {
   /** Nothing of the app is left in the queue. False while leases run out or more steps are needed. */
   readonly done: boolean;
+  /** Leases still run: another step now would change nothing. */
+  readonly waiting?: boolean;
   /** Object keys that lost their owner in this step; the caller deletes them, then calls `forget`. */
   readonly orphans: readonly string[];
 }

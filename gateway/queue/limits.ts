@@ -49,6 +49,9 @@ export const REOFFER_MS = 60_000;
 /** Finished records that one sweep call removes, whatever number of object keys they yield. */
 export const SWEEP_RECORDS = 2_048;
 
+/** The same for the embedded driver, whose steps hold the process: some ten milliseconds. */
+export const EMBEDDED_SWEEP_RECORDS = 512;
+
 /** Longest lease: more would outlast UNIT_SILENT_MS. */
 export const MAX_LEASE_MS = 10 * 60_000;
 

@@ -122,7 +122,7 @@ export function housekeepingSuite(driver: QueueDriver): void {
         expect(await s.queue.purge(s.app, 10, s.now)).toEqual({ done: false, orphans: [] });
         expect((await s.record(queued)).state).toBe('cancelled');
         expect((await s.offer()).kind).toBe('closed');
-        expect(await s.queue.purge(s.app, 10, s.now)).toEqual({ done: false, orphans: [] });
+        expect(await s.queue.purge(s.app, 10, s.now)).toEqual({ done: false, orphans: [], waiting: true });
         expect((await s.extend(lease)).ok).toBe(true);
         expect((await s.ask('u2', { floor: 3 })).verdict).toBe('leave');
         expect(await s.complete(lease, 'u1', stored('result'))).toBe('committed');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { PurgeStep } from '../lease-queue.ts';
-import { OBJECT_GRACE_MS, OVERDUE_STEP, REOFFER_MS, SWEEP_RECORDS } from '../limits.ts';
+import { EMBEDDED_SWEEP_RECORDS, OBJECT_GRACE_MS, OVERDUE_STEP, REOFFER_MS } from '../limits.ts';
 import type { StoredRequest } from '../stored-request.ts';
 import { endOverdue, finish } from './step.ts';
 import type { Step } from './step.ts';
@@ -8,7 +8,7 @@ import type { QueueStore, StoredObjectKey } from './store.ts';
 
 /** Removes records past their retention and judges noted objects; answers keys to delete, each again after a while unless forgotten. */
 export function sweep(store: QueueStore, limit: number, now: number): string[] {
-  for (const id of store.pastRetention(now, SWEEP_RECORDS)) remove(store, store.request(id)?.request, now);
+  for (const id of store.pastRetention(now, EMBEDDED_SWEEP_RECORDS)) remove(store, store.request(id)?.request, now);
   for (const object of store.undecided(now, limit)) judge(store, object, now);
   return offer(store, store.doomed(now, limit), now);
 }
@@ -39,7 +39,8 @@ export function purge(step: Step, limit: number): PurgeStep {
   if (app.stored.phase === 2) return { done: true, orphans: [] };
   if (app.stored.phase === 0) setPhase(step, 1);
   endOverdue(step, OVERDUE_STEP);
-  if (cancelQueued(step, limit) > 0 || app.leases.size > 0) return { done: false, orphans: [] };
+  if (cancelQueued(step, limit) > 0) return { done: false, orphans: [] };
+  if (app.leases.size > 0) return { done: false, orphans: [], waiting: true };
   for (const id of store.requestsOf(app.stored.uid, limit)) remove(store, store.request(id)?.request, now);
   const orphans = offer(store, store.objectsOf(app.stored.uid, limit), now);
   if (orphans.length > 0 || store.requestsOf(app.stored.uid, 1).length > 0) return { done: false, orphans };

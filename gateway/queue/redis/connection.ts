@@ -13,11 +13,12 @@ const RETRIES_PER_CALL = 8;
 const FIRST_RETRY_MS = 25;
 const LAST_RETRY_MS = 1_000;
 
-export function connect(url: string, name: string, logger: Logger): Redis {
+/** @param retries how often a call survives a lost connection; null = for ever */
+export function connect(url: string, name: string, logger: Logger, retries: number | null = RETRIES_PER_CALL): Redis {
   const redis = new Redis(url, {
     connectionName: name,
     lazyConnect: true,
-    maxRetriesPerRequest: RETRIES_PER_CALL,
+    maxRetriesPerRequest: retries,
     retryStrategy: (times) => Math.min(FIRST_RETRY_MS * 2 ** times, LAST_RETRY_MS),
     // After a failover the old primary answers READONLY: reconnect, which finds the new one, and send the call again.
     reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),

@@ -68,9 +68,10 @@ export class Housekeeper {
 
   async purge(app: string, limit: number, now?: number): Promise<PurgeStep> {
     const [word, ...found] = listOf(await this.#deps.run('purge', app, now, [limit]));
-    const done = textOf(word) === 'done';
+    const phase = textOf(word);
+    const done = phase === 'done';
     if (done) await this.#deps.apps.remove(app);
-    return { done, orphans: this.#offer(app, found) };
+    return { done, orphans: this.#offer(app, found), ...(phase === 'waiting' ? { waiting: true } : {}) };
   }
 
   async forget(keys: readonly string[]): Promise<void> {

@@ -57,7 +57,7 @@ export async function openRedisQueue(options: RedisQueueOptions): Promise<LeaseQ
     redis.disconnect();
     throw error;
   }
-  const subscriber = connect(options.url, `${prefix}-wake-ups`, options.logger);
+  const subscriber = connect(options.url, `${prefix}-wake-ups`, options.logger, null);
   return new RedisQueue(options, prefix, redis, subscriber);
 }
 

@@ -14,7 +14,7 @@ export class WakeUps {
   readonly #channel: string;
   readonly #logger: Logger;
   readonly #listeners = new Set<(event: QueueEvent) => void>();
-  #subscribed: Promise<unknown> | undefined;
+  #subscribed = false;
 
   /** @param subscriber a connection of its own: a subscribed one takes no other calls */
   constructor(subscriber: Redis, channel: string, logger: Logger) {
@@ -28,22 +28,23 @@ export class WakeUps {
 
   listen(listener: (event: QueueEvent) => void): () => void {
     this.#listeners.add(listener);
-    // ioredis subscribes again by itself after a reconnect. Until the first time, listeners live on their own re-check.
-    this.#subscribed ??= this.#subscriber.subscribe(this.#channel).catch((error: unknown) => {
-      this.#subscribed = undefined;
-      this.#logger.warn({ err: error }, 'no wake-ups from Redis');
-    });
+    this.#subscribe();
     return () => this.#listeners.delete(listener);
-  }
-
-  /** Resolves once messages arrive; at once when nobody listens. */
-  async settled(): Promise<void> {
-    await this.#subscribed;
   }
 
   close(): void {
     this.#listeners.clear();
     this.#subscriber.disconnect();
+  }
+
+  /** The connection waits for its server as long as it takes and subscribes again by itself; until then listeners live on their re-check. */
+  #subscribe(): void {
+    if (this.#subscribed) return;
+    this.#subscribed = true;
+    this.#subscriber.subscribe(this.#channel).catch((error: unknown) => {
+      this.#subscribed = false;
+      this.#logger.warn({ err: error }, 'no wake-ups from Redis');
+    });
   }
 
   #deliver(event: QueueEvent): void {

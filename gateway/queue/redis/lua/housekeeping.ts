@@ -101,7 +101,7 @@ end
 return answer
 `;
 
-/** ARGV[4]: limit. Answers 'done' or 'more', then keys to delete. Close, cancel what is queued, wait for leases, records, keys, the app. */
+/** ARGV[4]: limit. Answers 'done', 'more' or 'waiting', then keys to delete. Close, cancel what is queued, wait for leases, records, keys, the app. */
 export const PURGE = String.raw`${core}${pending}${ending}${units}${removal}
 local limit = tonumber(ARGV[4])
 local phase = closed()
@@ -124,7 +124,7 @@ for _, rev in ipairs(call('SMEMBERS', base .. 'revs')) do
 end
 if left < limit or call('ZCARD', k_lease) > 0 then
   tell()
-  return { 'more' }
+  return { left < limit and 'more' or 'waiting' }
 end
 for _, id in ipairs(call('ZRANGE', base .. 'fin', 0, limit - 1)) do remove(id) end
 local answer = { 'more' }
