@@ -168,7 +168,10 @@ export interface InferenceAppSecretRef {
 
 /** Sidecar only. Where and how the model server takes requests. */
 export interface InferenceAppServer {
-  /** Port on which the model server listens, on the loopback or pod address. 9464 is the unit's own. */
+  /**
+   * Port on which the model server listens, on all addresses of the pod (the kubelet probes it there). 9464 is the
+   * unit's own.
+   */
   port: number;
   /**
    * Path, with query if need be, to which each request's body is sent.
