@@ -134,6 +134,37 @@ describe('redis: the server', () => {
   });
 });
 
+describe('redis: a server that is full', () => {
+  it('takes no new work and says so, yet what is there is leased, extended, finished and swept', async () => {
+    const server = await startRedis();
+    const admin = new Redis(server.url);
+    try {
+      const queue = await openRedisQueue({ url: server.url, clock: systemClock, logger: silentLogger });
+      const s = new Scenario(queue);
+      for (let i = 0; i < 3; i++) await s.add({ retentionMs: 0 });
+      await admin.config('SET', 'maxmemory', '1');
+      await expect(s.add()).rejects.toMatchObject({
+        code: 'unavailable',
+        message: expect.stringContaining('OOM') as unknown,
+      });
+      expect(await queue.demand(s.app)).toMatchObject({ queued: 3, leased: 0 });
+      const { leases } = await s.ask('u1', { max: 2 });
+      expect((await s.extend(leases[0]!)).ok).toBe(true);
+      expect(await s.complete(leases[0]!)).toBe('committed');
+      expect(await s.release(leases[1]!)).toBe('requeued');
+      await queue.sweep(10, s.now);
+      expect(await queue.get(s.app, leases[0]!.id)).toBeUndefined();
+      await admin.config('SET', 'maxmemory', '0');
+      await s.add();
+      expect((await queue.demand(s.app)).queued).toBe(3);
+      await queue.close();
+    } finally {
+      admin.disconnect();
+      await server.stop();
+    }
+  });
+});
+
 describe('redis: durability is read, not assumed', () => {
   it('answers what the server is configured to, now', async () => {
     const server = await startRedis({ appendonly: true, fsync: 'always' });

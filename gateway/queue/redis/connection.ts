@@ -10,6 +10,8 @@ export const REDIS_LAYOUT = 'penstock-queue/1';
 
 /** A call waits through a restart of Redis of a few seconds, then fails, so that its caller can answer 503. */
 const RETRIES_PER_CALL = 8;
+/** A server that is silent for so long with calls waiting is taken for dead: the connection is made anew and the calls are sent again. */
+const SILENT_MS = 5_000;
 const FIRST_RETRY_MS = 25;
 const LAST_RETRY_MS = 1_000;
 
@@ -19,6 +21,7 @@ export function connect(url: string, name: string, logger: Logger, retries: numb
     connectionName: name,
     lazyConnect: true,
     maxRetriesPerRequest: retries,
+    socketTimeout: SILENT_MS,
     retryStrategy: (times) => Math.min(FIRST_RETRY_MS * 2 ** times, LAST_RETRY_MS),
     // After a failover the old primary answers READONLY: reconnect, which finds the new one, and send the call again.
     reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),

@@ -11,8 +11,14 @@ export interface Script {
   readonly sha: string;
 }
 
-export function script(text: string): Script {
-  return { text, sha: createHash('sha1').update(text).digest('hex') };
+/**
+ * @param text Lua without its head line
+ * @param more whether the script brings new work: the others run also where Redis is at its maxmemory, or what is there could never be
+ * worked off. Refused ones have changed nothing: their first write is.
+ */
+export function script(text: string, more: 'adds work' | 'goes on when full' = 'goes on when full'): Script {
+  const whole = more === 'adds work' ? text : `#!lua flags=allow-oom\n${text}`;
+  return { text: whole, sha: createHash('sha1').update(whole).digest('hex') };
 }
 
 /**

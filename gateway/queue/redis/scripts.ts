@@ -6,7 +6,7 @@ import { script } from './runner.ts';
 
 /** One script for each operation of the queue. */
 export const scripts = {
-  enqueue: script(ENQUEUE),
+  enqueue: script(ENQUEUE, 'adds work'),
   lease: script(LEASE),
   extend: script(EXTEND),
   complete: script(COMPLETE),
