@@ -21,7 +21,7 @@ import type { Sweep } from './sweeps.ts';
 import { createSweeper } from './store/sweeper.ts';
 import { createTickets } from './tickets/ticket.ts';
 
-export type { Gateway, GatewayDeps, GatewayOptions, GatewayPorts } from './options.ts';
+export type { Gateway, GatewayDeps, GatewayOptions } from './options.ts';
 
 /** The gateway: client API and worker broker on two ports, with the sweeps that every replica runs. */
 export async function createGateway(deps: GatewayDeps, options: GatewayOptions): Promise<Gateway> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { counter, gauge, histogram } from '#base/metrics.ts';
 import type { Gauge, Registry } from '#base/metrics.ts';
+import { COMPLETE_ROUTE, INFER_ROUTE, LEASE_ROUTE, STATUS_ROUTE } from './http/exchange.ts';
 import type { Exchange } from './http/exchange.ts';
 import type { Durability } from './queue/lease-queue.ts';
 
@@ -33,6 +34,14 @@ const SETTLED = [
   ...['requeued', 'lost', 'cancelled'].map((outcome) => ({ call: 'release', outcome })),
 ];
 
+/** Routes whose answers a dashboard shows from the start. */
+const MAIN_ROUTES: readonly { readonly port: Port; readonly route: string }[] = [
+  { port: 'client', route: INFER_ROUTE },
+  { port: 'client', route: STATUS_ROUTE },
+  { port: 'internal', route: LEASE_ROUTE },
+  { port: 'internal', route: COMPLETE_ROUTE },
+];
+
 export function createGatewayMetrics(registry: Registry, gauges: GatewayGauges): GatewayMetrics {
   const promise = gauge(registry, 'penstock_gateway_durability', 'The promise for accepted requests (1 = it holds).', [
     'promise',
@@ -53,10 +62,13 @@ export function createGatewayMetrics(registry: Registry, gauges: GatewayGauges):
 
 function answerMetrics(registry: Registry): GatewayMetrics['answered'] {
   const labels = ['port', 'route'] as const;
-  const answers = counter(registry, 'penstock_gateway_answers_total', 'Answers by port, route and status class.', [
-    ...labels,
-    'status',
-  ]);
+  const answers = counter(
+    registry,
+    'penstock_gateway_answers_total',
+    'Answers by port, route and status class.',
+    [...labels, 'status'],
+    MAIN_ROUTES.flatMap((route) => ['2xx', '4xx', '5xx'].map((status) => ({ ...route, status }))),
+  );
   const seconds = histogram(
     registry,
     'penstock_gateway_answer_seconds',

@@ -8,8 +8,8 @@ import type { LeaseQueue } from './queue/lease-queue.ts';
 
 /** Leases made meanwhile may end before the deadline that was the next one when it was asked for. */
 const EXPIRY_AT_MOST_MS = 5_000;
-/** A sweep that found more than one step's worth goes on at once, yet lets requests through in between. */
-const EXPIRY_AT_LEAST_MS = 20;
+/** A sweep with more to do lets requests through in between; nor is it a busy loop where the queue's clock is behind this one. */
+const EXPIRY_AT_LEAST_MS = 50;
 /** After an error of the queue. */
 const EXPIRY_RETRY_MS = 1_000;
 

@@ -13,6 +13,7 @@ import {
   SESSION_TOKEN_SECONDS,
   UNIT_AUDIENCE,
 } from '#base/wire/claims.ts';
+import type { SessionClaims } from '#base/wire/claims.ts';
 import { APP_UID_PATTERN } from '#base/wire/demand.schema.ts';
 import { SESSION_CACHE_MAX } from '../limits.ts';
 import { createJwtVerifier, refuse } from './jwt.ts';
@@ -80,7 +81,7 @@ export async function createSessions({ sessionKeys, operatorJwks, clock, random 
     verifyUnit: async (token) => identity(await verifyUnitToken(token)),
     mint: async ({ appUid, unit, revision }) => {
       const expiresAt = (Math.floor(clock.now() / 1000) + SESSION_TOKEN_SECONDS) * 1000;
-      const claims = {
+      const claims: Omit<SessionClaims, 'exp'> = {
         iss: GATEWAY_ISSUER,
         aud: SESSION_AUDIENCE,
         sub: unit,
@@ -88,7 +89,7 @@ export async function createSessions({ sessionKeys, operatorJwks, clock, random 
         revision,
         jti: uuid7(clock, random),
       };
-      return { token: await signer.sign(claims, SESSION_TOKEN_SECONDS), expiresAt };
+      return { token: await signer.sign({ ...claims }, SESSION_TOKEN_SECONDS), expiresAt };
     },
     verifySession: (token) => {
       const known = seen.get(token);

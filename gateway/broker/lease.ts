@@ -12,6 +12,8 @@ import type { BrokerContext } from './context.ts';
 import { formatLeaseToken } from './lease-token.ts';
 import type { Seat } from './lease-waiters.ts';
 
+/** The queue's clock may be behind this one: a recheck that seems overdue must not become a busy loop. */
+const RECHECK_MIN_MS = 50;
 const DEFAULT_LANES: readonly Lane[] = ['online', 'batch'];
 /** An app that is gone gives nothing: its units finish what they hold and leave. The timeout is what they got before. */
 const GONE_APP = { timeoutSeconds: 0, floor: 0, lingerMs: 0 };
@@ -69,7 +71,8 @@ async function untilWork(
     if (answer.leases.length > 0 || answer.verdict === 'leave' || call.max === 0 || left <= 0) return answer;
     if (gone.aborted || waiters.stopped()) return answer;
     if (seat.generation() !== generation) continue;
-    const recheck = answer.recheckAt === undefined ? RECHECK_MS : Math.max(1, answer.recheckAt - clock.now());
+    const recheck =
+      answer.recheckAt === undefined ? RECHECK_MS : Math.max(RECHECK_MIN_MS, answer.recheckAt - clock.now());
     await seat.park(Math.min(left, recheck, RECHECK_MS), gone);
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Exchange } from '../http/exchange.ts';
-import { exchangeFactory, pathOf } from '../http/exchange.ts';
+import { INFER_ROUTE, STATUS_ROUTE, exchangeFactory, pathOf } from '../http/exchange.ts';
 import { answerJson } from '../http/answer.ts';
 import { OBJECTS_PATH, serveObject } from '../http/objects.ts';
 import { createRoutes } from '../http/routes.ts';
@@ -22,8 +22,6 @@ export interface ClientHandlerOptions {
   readonly objects: Handler | undefined;
 }
 
-const INFER = '/v1/{app}/infer';
-const STATUS = '/v1/{app}/status/{ticket}';
 /** The two hot routes, by one expression: express' router would double the cost of a request (operator-notes §6). */
 const HOT = /^\/v1\/([a-z0-9.-]{1,128})\/(?:infer|status\/([A-Za-z0-9_-]{1,64}))$/;
 
@@ -56,11 +54,11 @@ export function createClientHandler({ context, serving, idPrefix, version, objec
     const [, app, ticket] = HOT.exec(path) ?? [];
     let x: Exchange;
     if (app !== undefined && ticket === undefined && req.method === 'POST') {
-      x = exchange(req, res, INFER);
+      x = exchange(req, res, INFER_ROUTE);
       return serve(x, serving, () => infer(x, context, app));
     }
     if (app !== undefined && ticket !== undefined && req.method === 'GET') {
-      x = exchange(req, res, STATUS);
+      x = exchange(req, res, STATUS_ROUTE);
       return serve(x, serving, () => status(x, context, app, ticket));
     }
     rest(req, res);

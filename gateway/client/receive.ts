@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { ProblemError } from '#base/problem.ts';
 import { isObject } from '#base/json.ts';
 import { storeUnavailable } from '../errors.ts';
+import { ClientGone } from '../http/client-gone.ts';
 import { badJson } from '../http/json-body.ts';
 import { INLINE_LIMIT_BYTES } from '../queue/lease-queue.ts';
 import type { Payload } from '../queue/lease-queue.ts';
@@ -18,11 +19,6 @@ import type { BodyFacts } from './inspector.ts';
 /** A body that is held (inline) or stored (object), as it came. */
 export interface ReceivedBody extends BodyFacts {
   readonly payload: Payload;
-}
-
-/** The client went away in the middle of its body: there is nobody to answer. */
-export class ClientGone extends Error {
-  override readonly name = 'ClientGone';
 }
 
 /**

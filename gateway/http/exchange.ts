@@ -2,6 +2,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '#base/clock.ts';
 
+/** Templates of the routes that carry the load. */
+export const INFER_ROUTE = '/v1/{app}/infer';
+export const STATUS_ROUTE = '/v1/{app}/status/{ticket}';
+export const LEASE_ROUTE = '/internal/v1/lease';
+export const COMPLETE_ROUTE = '/internal/v1/complete';
+
 /** One request on its way through the gateway, with what its log line and every answer need. */
 export interface Exchange {
   readonly req: IncomingMessage;

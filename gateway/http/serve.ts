@@ -2,9 +2,9 @@
 import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/logger.ts';
 import { ProblemError } from '#base/problem.ts';
-import { ClientGone } from '../client/receive.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import { answerError } from './answer.ts';
+import { ClientGone } from './client-gone.ts';
 import type { Exchange } from './exchange.ts';
 import { checkRequestLine } from './server.ts';
 
