@@ -3,7 +3,7 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
 import { openEmbeddedQueue } from '#gateway/queue/open.ts';
@@ -180,6 +180,7 @@ describe('the life of a unit', () => {
   it('loses nothing when the gateway restarts in the middle', async () => {
     const fleet = await makeFleet();
     const queueDir = scratchDir();
+    onTestFinished(() => rmSync(queueDir, { recursive: true, force: true }));
     const queue = openEmbeddedQueue({ file: join(queueDir, 'queue.db'), clock: systemClock, logger: silentLogger });
     const stack = await startWorkerStack({}, { fleet, queue, gateway: { leaseSeconds: 2 } });
     const handler = TYPESCRIPT.install(stack.handlers);
