@@ -23,19 +23,21 @@ import type {
   QueueEvent,
   RequestRecord,
 } from '../lease-queue.ts';
-import { ENQUEUE_CHUNK, MAX_MESSAGE_CHARS, OBJECT_GRACE_MS } from '../limits.ts';
+import { ENQUEUE_CHUNK, MAX_BATCH, MAX_MESSAGE_CHARS, OBJECT_GRACE_MS } from '../limits.ts';
 import { checkApp, checkBatch, checkEnqueue, checkLease, checkLeaseMs, checkPayload, checkUnit } from '../validate.ts';
 import { AppIndex } from './apps.ts';
-import { CompletionBatcher } from './completion-batcher.ts';
 import { decodeLease, decodeRecord, enqueueArgs, newRecord, packId, resultValue, unpackId } from './codec.ts';
 import { checkLayout, connect, readDurability } from './connection.ts';
 import { Housekeeper } from './housekeeper.ts';
 import { LANE_NUMBERS } from './lua/core.ts';
+import { ENQUEUE_ARGS } from './lua/enqueue.ts';
+import { COMPLETION_ARGS } from './lua/scripts.ts';
 import { bufferOf, listOf, numberOf, textOf } from './replies.ts';
 import { runScript, unavailable } from './runner.ts';
 import type { Argument } from './runner.ts';
 import { scripts } from './scripts.ts';
 import type { ScriptName } from './scripts.ts';
+import { TurnBatcher } from './turn-batcher.ts';
 import { WakeUps } from './wake-ups.ts';
 
 export interface RedisQueueOptions {
@@ -70,7 +72,8 @@ class RedisQueue implements LeaseQueue {
   readonly #apps: AppIndex;
   readonly #wakeUps: WakeUps;
   readonly #housekeeper: Housekeeper;
-  readonly #completions: CompletionBatcher;
+  readonly #arrivals: TurnBatcher<Arrival>;
+  readonly #completions: TurnBatcher<CommitOutcome>;
 
   constructor(options: RedisQueueOptions, prefix: string, redis: Redis, subscriber: Redis) {
     this.#options = options;
@@ -79,7 +82,17 @@ class RedisQueue implements LeaseQueue {
     this.#redis = redis;
     this.#apps = new AppIndex(redis, prefix, () => options.clock.monotonic());
     this.#wakeUps = new WakeUps(subscriber, this.#channel, options.logger);
-    this.#completions = new CompletionBatcher((app, now, args) => this.#run('complete', app, now, args));
+    this.#arrivals = new TurnBatcher({
+      perItem: ENQUEUE_ARGS,
+      maxItems: ENQUEUE_CHUNK,
+      run: async (app, now, args) => arrivalsOf(args, listOf(await this.#run('enqueue', app, now, args))),
+    });
+    this.#completions = new TurnBatcher({
+      perItem: COMPLETION_ARGS,
+      maxItems: MAX_BATCH,
+      run: async (app, now, args) =>
+        listOf(await this.#run('complete', app, now, args)).map((word) => textOf(word) as CommitOutcome),
+    });
     this.#housekeeper = new Housekeeper({
       redis,
       apps: this.#apps,
@@ -111,12 +124,8 @@ class RedisQueue implements LeaseQueue {
   ): Promise<void> {
     const some = places.flatMap((place) => requests[place] ?? []);
     await this.#apps.register(app);
-    const [at, open, ...answers] = listOf(await this.#run('enqueue', app, now, some.flatMap(enqueueArgs)));
-    for (const [i, request] of some.entries()) {
-      const outcome: EnqueueOutcome =
-        textOf(open) === 'closed' ? { kind: 'closed' } : enqueueOutcome(request, answers[i], Number(at));
-      outcomes[places[i] ?? 0] = outcome;
-    }
+    const arrivals = await this.#arrivals.add(app, some.flatMap(enqueueArgs), now);
+    for (const [i, request] of some.entries()) outcomes[places[i] ?? 0] = enqueueOutcome(request, arrivals[i]);
   }
 
   async lease(request: LeaseRequest, now?: number): Promise<LeaseAnswer> {
@@ -310,7 +319,22 @@ function heldArgs({ id, token }: Held): Argument[] {
   return [packId(id) ?? '', String(token.epoch), token.nonce];
 }
 
-function enqueueOutcome(request: NewRequest, answer: unknown, at: number): EnqueueOutcome {
+/** What became of one request of a run. */
+interface Arrival {
+  readonly at: number;
+  readonly closed: boolean;
+  readonly answer: unknown;
+}
+
+function arrivalsOf(args: readonly Argument[], [at, open, ...answers]: readonly unknown[]): Arrival[] {
+  const closed = textOf(open) === 'closed';
+  return Array.from({ length: args.length / ENQUEUE_ARGS }, (_, i) => ({ at: Number(at), closed, answer: answers[i] }));
+}
+
+function enqueueOutcome(request: NewRequest, arrival: Arrival | undefined): EnqueueOutcome {
+  if (arrival === undefined) throw new Error('the queue answered fewer requests than it was given');
+  const { at, closed, answer } = arrival;
+  if (closed) return { kind: 'closed' };
   if (!Array.isArray(answer)) return { kind: 'queued', record: newRecord(request, at) };
   const [word, ...parts] = answer.map(bufferOf);
   const kind = textOf(word);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import { ENQUEUE } from './lua/enqueue.ts';
 import { EXPIRE, PURGE, SWEEP } from './lua/housekeeping.ts';
 import { LEASE } from './lua/lease.ts';
-import { CANCEL, COMPLETE, DEMAND, ENQUEUE, EXTEND, GET, GIVE_BACK, NOTE, RETIRE } from './lua/scripts.ts';
+import { CANCEL, COMPLETE, DEMAND, EXTEND, GET, GIVE_BACK, NOTE, RETIRE } from './lua/scripts.ts';
 import { script } from './runner.ts';
 
 /** One script for each operation of the queue. */

@@ -2,56 +2,6 @@
 import { OVERDUE_STEP, RETIRED_MEMORY_MS } from '../../limits.ts';
 import { core, ending, pending, units } from './core.ts';
 
-/** ARGV from 4: per request id, digest, fingerprint, score, lane, tenant, revision, deadline, budgets (2), retention, body key, fixed part. */
-export const ENQUEUE = String.raw`${core}${pending}
-local PER = 13
-local n = (#ARGV - 3) / PER
-if closed() then return { now, 'closed' } end
-local seq = call('HINCRBY', k_m, 'seq', n) - n
-local answers = { now, 'open' }
-local function whole(kind, id, s)
-  return { kind, id, s, call('HGET', base .. 'rq', id), call('HGET', base .. 'rs', id) or '', call('HGET', base .. 'at', id) or '' }
-end
--- A request that is queued, leased or succeeded takes the newcomer in.
-local function join(a, digest)
-  local known = call('HGET', base .. 'dd', digest)
-  if not known then return end
-  local id = string.sub(known, 1, 16)
-  local s = call('HGET', k_st, id)
-  local r = s and unpack_(s)
-  if not r or r[STATE] > SUCCEEDED then return end
-  local body_key, theirs, mine = ARGV[a + 11], string.sub(known, 17), ARGV[a + 2]
-  -- The body that was stored for this request serves nobody now.
-  if body_key ~= '' and body_key ~= r[BODY_KEY] then call('ZADD', base .. 'obj', now, '-' .. body_key) end
-  if mine ~= '' and theirs ~= '' and mine ~= theirs then return { 'conflict', id } end
-  return whole('joined', id, s)
-end
-for i = 1, n do
-  local a = 4 + (i - 1) * PER
-  local id, digest = ARGV[a], ARGV[a + 1]
-  local same = call('HGET', k_st, id)
-  if same then
-    answers[i + 2] = whole('queued', id, same)
-  else
-    local answer = join(a, digest)
-    if not answer then
-      answer = 'new'
-      local r = {
-        QUEUED, seq + i, tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4]), ARGV[a + 5], ARGV[a + 6], tonumber(ARGV[a + 7]),
-        tonumber(ARGV[a + 8]), tonumber(ARGV[a + 9]), tonumber(ARGV[a + 10]), now, 0, '', '', 0, 0, 0, 0, 0, 0, 0, ARGV[a + 11], '', digest
-      }
-      save(id, r)
-      call('HSET', base .. 'rq', id, ARGV[a + 12])
-      call('HSET', base .. 'dd', digest, id .. ARGV[a + 2])
-      queue(id, r)
-    end
-    answers[i + 2] = answer
-  end
-end
-tell()
-return answers
-`;
-
 /** Arguments of one completion. */
 export const COMPLETION_ARGS = 7;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
 import { MAX_BATCH } from '../limits.ts';
-import { CompletionBatcher } from './completion-batcher.ts';
 import type { Argument } from './runner.ts';
+import { TurnBatcher } from './turn-batcher.ts';
 
 interface Call {
   readonly app: string;
@@ -15,16 +15,17 @@ const completion = (unit: string, id: string): Argument[] => [unit, id, '1', 'no
 /** Answers each completion with its own id, so that a mix-up shows. */
 function setUp(fail?: (call: Call) => boolean) {
   const calls: Call[] = [];
-  const batcher = new CompletionBatcher(async (app, now, args) => {
+  const run = async (app: string, now: number | undefined, args: readonly Argument[]): Promise<string[]> => {
     const call = { app, now, ids: args.filter((_, i) => i % 7 === 1) };
     calls.push(call);
     if (fail?.(call)) throw new Error('Redis is away');
-    return call.ids.map((id) => Buffer.from(String(id)));
-  });
+    return call.ids.map(String);
+  };
+  const batcher = new TurnBatcher({ perItem: 7, maxItems: MAX_BATCH, run });
   return { calls, batcher };
 }
 
-describe('completion batcher', () => {
+describe('turn batcher', () => {
   it('takes what arrives in one turn in one run, and gives everyone their own outcomes', async () => {
     const { calls, batcher } = setUp();
     const outcomes = await Promise.all([
