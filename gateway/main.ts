@@ -84,4 +84,11 @@ function accessLogger(config: GatewayConfig, shutdown: Shutdown) {
   return createLogger('access', config.accessLog ? 'info' : 'silent', destination);
 }
 
-process.exitCode = await main();
+try {
+  process.exitCode = await main();
+} catch (err) {
+  if (!(err instanceof ConfigError)) throw err;
+  // A wrong setting is the user's to mend: the sentence that names it, without our stack.
+  process.stderr.write(`${err.message}\n`);
+  process.exitCode = 2;
+}

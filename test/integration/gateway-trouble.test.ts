@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import { once } from 'node:events';
+import { Readable } from 'node:stream';
+import { request } from 'undici';
 import { afterEach, describe, expect, inject, test } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
@@ -153,6 +155,27 @@ test('large bodies and results go through S3 with presigned URLs, past the gatew
     fetch(`${s.internal}/internal/v1/apps/uid-echo`, { method: 'DELETE', headers });
   await until(async () => (await purge()).status === 204, { what: 'the end of the purge' });
   expect((await store.list('v1/')).objects).toEqual([]);
+});
+
+test('a body of 192 MiB passes through in memory that stays flat', async () => {
+  const s = await start({ apps: [testApp({ maxBytes: 1024 ** 3 })] });
+  const [chunk, chunks] = [randomBytes(1024 * 1024), 192];
+  let peak = 0;
+  const before = process.memoryUsage().rss;
+  async function* body(): AsyncGenerator<Uint8Array> {
+    for (let i = 0; i < chunks; i++) {
+      peak = Math.max(peak, process.memoryUsage().rss - before);
+      yield chunk;
+    }
+  }
+  const { body: answer, statusCode } = await request(`${s.url}/v1/echo/infer`, {
+    method: 'POST',
+    body: Readable.from(body()),
+  });
+  expect([statusCode, Object.keys((await answer.json()) as object)]).toEqual([202, ['ticket', 'retry_after']]);
+  const lease = await (await s.unit('echo-1')).one();
+  expect(lease.body.bytes).toBe(chunks * chunk.length);
+  expect(peak).toBeLessThan(96 * 1024 * 1024);
 });
 
 describe('manners', () => {
