@@ -15,6 +15,7 @@ import { CLOSE_IDLE_MS, STOP_LIMIT_MS } from './limits.ts';
 import { createGatewayMetrics } from './metrics.ts';
 import type { Gateway, GatewayDeps, GatewayOptions, GatewayPorts } from './options.ts';
 import type { Durability } from './queue/lease-queue.ts';
+import { createOrphanSweep } from './orphan-bodies.ts';
 import { createReadiness } from './readiness.ts';
 import { startExpirySweep } from './sweeps.ts';
 import type { Sweep } from './sweeps.ts';
@@ -30,6 +31,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   const clientServer = createHttpServer(parts.clientHandler, options.timeouts);
   const internalServer = createHttpServer(parts.internalHandler, options.timeouts);
   const sweeper = createSweeper(deps);
+  const orphans = createOrphanSweep(deps);
   const sweeps: Sweep[] = [];
   let durability: Durability | undefined;
 
@@ -40,8 +42,9 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     const level = durability === 'fsync' ? 'info' : 'warn';
     deps.logger[level]({ durability }, DURABILITY_TEXT[durability]);
     await readiness.start();
-    sweeps.push(startExpirySweep({ ...deps, metrics }), sweeper);
+    sweeps.push(startExpirySweep({ ...deps, metrics }), sweeper, orphans);
     sweeper.start();
+    orphans.start();
     const clientPort = await listen(clientServer, options.clientHost, options.clientPort);
     const internalPort = await listen(internalServer, options.internalHost, options.internalPort);
     deps.logger.info({ clientPort, internalPort }, 'gateway is serving');
