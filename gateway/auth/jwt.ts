@@ -23,7 +23,7 @@ const IMPORTED_MAX = 16;
 
 /**
  * Checks EdDSA tokens of one issuer for one audience: signature by the key that `kid` names, iss, aud, exp, sub.
- * @throws ProblemError 401, from the verifier; its sentence says which check failed, never what would pass
+ * @throws ProblemError 503 while no key is known, 401 from the verifier; its sentence says which check failed, never what would pass
  */
 export function createJwtVerifier({ jwks, issuer, audience, clock }: JwtVerifierOptions): JwtVerifier {
   const imported = new Map<string, ImportedKey>();
@@ -31,7 +31,10 @@ export function createJwtVerifier({ jwks, issuer, audience, clock }: JwtVerifier
   const keyFor = async (token: string): Promise<ImportedKey> => {
     const { kid, alg } = readHeader(token);
     if (alg !== 'EdDSA') throw refuse('is not signed with EdDSA');
-    const jwk = jwks().keys.find((key) => key.kid === kid && key.kty === 'OKP' && key.crv === 'Ed25519');
+    const { keys } = jwks();
+    // A gateway that has just started has not heard of its operator's keys: a 401 now would send every unit away for good.
+    if (keys.length === 0) throw keysUnknown(issuer);
+    const jwk = keys.find((key) => key.kid === kid && key.kty === 'OKP' && key.crv === 'Ed25519');
     if (kid === undefined || jwk === undefined) throw refuse('names no key of its issuer');
     // Keyed by the public value too: a kid that comes back with another key must not meet the old one.
     return await importOnce(imported, `${kid} ${jwk.x ?? ''}`, jwk);
@@ -81,6 +84,13 @@ function reason(err: unknown): string {
   if (code === 'ERR_JWT_CLAIM_VALIDATION_FAILED') return 'is for another issuer or audience, or lacks a claim';
   if (code === 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED') return 'has a wrong signature';
   return 'cannot be verified';
+}
+
+function keysUnknown(issuer: string): Error {
+  return gatewayError('not-ready', `the public keys of ${issuer} are not known here yet`, {
+    fix: 'try again in a moment',
+    headers: { 'retry-after': '1' },
+  });
 }
 
 /** 401 with a sentence about the token. */
