@@ -10,14 +10,28 @@ const SETTLE_MS = 50;
  * replacing by rename (editors, ConfigMap mounts with their `..data` link) would leave a watch of the file itself on a dead inode.
  */
 export function watchPath(path: string, changed: () => void): () => void {
-  const folder = statSync(path).isDirectory() ? path : dirname(path);
+  const isFolder = statSync(path).isDirectory();
+  let seen = isFolder ? '' : identityOf(path);
   let timer: NodeJS.Timeout | undefined;
-  const watcher = watch(folder, { persistent: false }, () => {
+  const look = (): void => {
+    const now = isFolder ? '' : identityOf(path);
+    // The folder of a file may be a busy place.
+    if (!isFolder && now === seen) return;
+    seen = now;
+    changed();
+  };
+  const watcher = watch(isFolder ? path : dirname(path), { persistent: false }, () => {
     clearTimeout(timer);
-    timer = setTimeout(changed, SETTLE_MS);
+    timer = setTimeout(look, SETTLE_MS);
   });
   return () => {
     clearTimeout(timer);
     watcher.close();
   };
+}
+
+/** Another text when the file (or what a link stands for) was written or replaced; 'none' while it is away. */
+function identityOf(file: string): string {
+  const facts = statSync(file, { throwIfNoEntry: false, bigint: true });
+  return facts === undefined ? 'none' : `${facts.dev} ${facts.ino} ${facts.size} ${facts.mtimeNs} ${facts.ctimeNs}`;
 }
