@@ -23,6 +23,11 @@ export function unpackId(bytes: Buffer): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
 }
 
+/** An id that is none of ours matches nothing; so does a token that is no token. */
+export function heldArgs({ id, token }: Held): (string | Buffer)[] {
+  return [packId(id) ?? '', String(token.epoch), token.nonce];
+}
+
 /** Arguments of one request of the enqueue script. */
 export function enqueueArgs(request: NewRequest): (string | Buffer | number)[] {
   return [

@@ -13,7 +13,6 @@ import type {
   ExtendOutcome,
   FailOutcome,
   Held,
-  Lease,
   LeaseAnswer,
   LeaseQueue,
   LeaseRequest,
@@ -25,14 +24,16 @@ import type {
 } from '../lease-queue.ts';
 import { ENQUEUE_CHUNK, MAX_BATCH, MAX_MESSAGE_CHARS, OBJECT_GRACE_MS } from '../limits.ts';
 import { checkApp, checkBatch, checkEnqueue, checkLease, checkLeaseMs, checkPayload, checkUnit } from '../validate.ts';
+import { arrivalsOf, demandOf, enqueueOutcome, leaseAnswer } from './answers.ts';
+import type { Arrival } from './answers.ts';
 import { AppIndex } from './apps.ts';
-import { decodeLease, decodeRecord, enqueueArgs, newRecord, packId, resultValue, unpackId } from './codec.ts';
+import { decodeRecord, enqueueArgs, heldArgs, packId, resultValue } from './codec.ts';
 import { checkLayout, connect, readDurability } from './connection.ts';
 import { Housekeeper } from './housekeeper.ts';
 import { LANE_NUMBERS } from './lua/core.ts';
 import { ENQUEUE_ARGS } from './lua/enqueue.ts';
 import { COMPLETION_ARGS } from './lua/scripts.ts';
-import { bufferOf, listOf, numberOf, textOf } from './replies.ts';
+import { bufferOf, chunked, listOf, textOf } from './replies.ts';
 import { runScript, unavailable } from './runner.ts';
 import type { Argument } from './runner.ts';
 import { scripts } from './scripts.ts';
@@ -85,7 +86,7 @@ class RedisQueue implements LeaseQueue {
     this.#arrivals = new TurnBatcher({
       perItem: ENQUEUE_ARGS,
       maxItems: ENQUEUE_CHUNK,
-      run: async (app, now, args) => arrivalsOf(args, listOf(await this.#run('enqueue', app, now, args))),
+      run: async (app, now, args) => arrivalsOf(args, await this.#run('enqueue', app, now, args)),
     });
     this.#completions = new TurnBatcher({
       perItem: COMPLETION_ARGS,
@@ -145,13 +146,7 @@ class RedisQueue implements LeaseQueue {
       lanes.join(''),
       ...request.nonces,
     ];
-    const [verdict, recheck, ends, ...rest] = listOf(await this.#run('lease', request.app, now, args));
-    const recheckAt = numberOf(recheck);
-    return {
-      leases: leasesOf(request, Number(ends), rest),
-      verdict: textOf(verdict) as LeaseAnswer['verdict'],
-      ...(recheckAt === undefined ? {} : { recheckAt }),
-    };
+    return leaseAnswer(request, await this.#run('lease', request.app, now, args));
   }
 
   async extend(
@@ -240,28 +235,7 @@ class RedisQueue implements LeaseQueue {
 
   async demand(app: string): Promise<AppDemand> {
     checkApp(app);
-    const [leased, oldest, revisions, units] = listOf(await this.#run('demand', app, undefined, []));
-    const counts = listOf(revisions);
-    const queuedByRevision: Record<string, number> = {};
-    for (let i = 0; i < counts.length; i += 2) queuedByRevision[textOf(counts[i])] = Number(counts[i + 1]);
-    const queued = Object.values(queuedByRevision).reduce((sum, one) => sum + one, 0);
-    const oldestQueuedAt = numberOf(oldest);
-    return {
-      queued,
-      queuedByRevision,
-      leased: Number(leased),
-      ...(oldestQueuedAt === undefined ? {} : { oldestQueuedAt }),
-      units: listOf(units).map((one) => {
-        const [unit, revision, leases, seen, retired] = listOf(one);
-        return {
-          unit: textOf(unit),
-          revision: textOf(revision),
-          leases: Number(leases),
-          lastSeenAt: Number(seen),
-          retired: Number(retired) === 1,
-        };
-      }),
-    };
+    return demandOf(await this.#run('demand', app, undefined, []));
   }
 
   sweep(limit: number, now?: number): Promise<readonly string[]> {
@@ -312,47 +286,4 @@ class RedisQueue implements LeaseQueue {
       ...args,
     ]);
   }
-}
-
-/** An id that is none of ours matches nothing; so does a token that is no token. */
-function heldArgs({ id, token }: Held): Argument[] {
-  return [packId(id) ?? '', String(token.epoch), token.nonce];
-}
-
-/** What became of one request of a run. */
-interface Arrival {
-  readonly at: number;
-  readonly closed: boolean;
-  readonly answer: unknown;
-}
-
-function arrivalsOf(args: readonly Argument[], [at, open, ...answers]: readonly unknown[]): Arrival[] {
-  const closed = textOf(open) === 'closed';
-  return Array.from({ length: args.length / ENQUEUE_ARGS }, (_, i) => ({ at: Number(at), closed, answer: answers[i] }));
-}
-
-function enqueueOutcome(request: NewRequest, arrival: Arrival | undefined): EnqueueOutcome {
-  if (arrival === undefined) throw new Error('the queue answered fewer requests than it was given');
-  const { at, closed, answer } = arrival;
-  if (closed) return { kind: 'closed' };
-  if (!Array.isArray(answer)) return { kind: 'queued', record: newRecord(request, at) };
-  const [word, ...parts] = answer.map(bufferOf);
-  const kind = textOf(word);
-  if (kind === 'conflict') return { kind, id: unpackId(parts[0] ?? Buffer.alloc(0)) };
-  return { kind: kind === 'queued' ? 'queued' : 'joined', record: decodeRecord(request.app, parts) };
-}
-
-const PARTS_OF_A_LEASE = 4;
-
-function leasesOf(request: LeaseRequest, expiresAt: number, flat: readonly unknown[]): Lease[] {
-  return chunked(flat.map(bufferOf), PARTS_OF_A_LEASE).map(([id, state, fixed, ended]) => ({
-    ...decodeLease(request.app, [id, state, fixed, undefined, ended]),
-    expiresAt,
-  }));
-}
-
-function chunked<T>(items: readonly T[], size: number): T[][] {
-  const chunks: T[][] = [];
-  for (let at = 0; at < items.length; at += size) chunks.push(items.slice(at, at + size));
-  return chunks;
 }

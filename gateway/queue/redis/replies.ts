@@ -18,3 +18,9 @@ export function numberOf(value: unknown): number | undefined {
   const text = textOf(value);
   return text === '' ? undefined : Number(text);
 }
+
+export function chunked<T>(items: readonly T[], size: number): T[][] {
+  const chunks: T[][] = [];
+  for (let at = 0; at < items.length; at += size) chunks.push(items.slice(at, at + size));
+  return chunks;
+}
