@@ -264,6 +264,17 @@ it('gives back everything that it has not finished when it breaks down', async (
   expect([...broker.requests.values()].map(({ releases }) => releases)).toEqual([0, 1, 1]);
 });
 
+it('gives back, and does not run, what a waiting lease call brings when it was asked to stop', async () => {
+  const { broker, executor, loop } = await startLoop();
+  const run = loop.run();
+  await until('a lease call', () => broker.callsOf('lease') === 1);
+  loop.stop('SIGTERM');
+  const request = broker.add('x');
+  expect(await run).toMatchObject({ code: 0, reason: 'stopped' });
+  expect([request.state, request.attempt, request.releases]).toEqual(['queued', 1, 1]);
+  expect(executor.begun).toEqual([]);
+});
+
 it('leases no more than maxJobs, and ends when they are done', async () => {
   const { broker, executor, loop } = await startLoop({ concurrency: 4, slots: 4, maxJobs: 3 });
   for (let i = 0; i < 5; i++) broker.add('x');

@@ -3,6 +3,7 @@ import { backoffDelay } from '#base/backoff.ts';
 import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/logger.ts';
 import type { Random } from '#base/random.ts';
+import type { WireLease } from '#base/wire/broker.ts';
 import { UNIT_EXIT } from '#base/wire/unit-env.ts';
 import { BROKER_BACKOFF } from '../broker/broker-client.ts';
 import type { Broker } from '../broker/broker-client.ts';
@@ -46,6 +47,13 @@ export interface LoopDeps {
 
 /** Time for outcomes that are on their way, and for giving back the rest, once the unit ends. */
 const LAST_CALLS_MS = 5_000;
+
+/**
+ * A lease call that hangs in the air when the unit is asked to stop gets this long to be answered. Breaking it off at once would lose
+ * what its answer, perhaps on its way already, gives: those leases would have to run out. With work in the queue it is answered in
+ * a few ms; without, there is nothing to lose.
+ */
+const LAST_ANSWER_MS = 250;
 
 /** Lease as much as there is room for → run → commit, and so on, until there is a reason to end. */
 export class LeaseLoop {
@@ -103,8 +111,15 @@ export class LeaseLoop {
   #finish(code: number, reason: UnitEnd['reason'], detail: string): void {
     const end = { code, reason, detail };
     if (this.#end === undefined || (isHard(end) && !isHard(this.#end))) this.#end = end;
-    this.#leaseCall.abort(new Error(detail));
+    if (reason === 'stopped') void this.#abortLater(detail);
+    else this.#leaseCall.abort(new Error(detail));
     this.#changed.notify();
+  }
+
+  async #abortLater(detail: string): Promise<void> {
+    const { clock } = this.#deps;
+    await clock.sleep(LAST_ANSWER_MS, this.#leaseCall.signal).catch(() => undefined);
+    this.#leaseCall.abort(new Error(detail));
   }
 
   async #leaseUntilEnd(): Promise<UnitEnd> {
@@ -151,6 +166,7 @@ export class LeaseLoop {
   async #leaseOnce(room: number): Promise<void> {
     const { broker, options } = this.#deps;
     const reply = await broker.lease({ max: room, wait_seconds: options.leaseWaitSeconds }, this.#leaseCall.signal);
+    if (this.#end !== undefined) return await this.#declined(reply.leases);
     for (const lease of reply.leases) this.#work.take(lease);
     if (reply.leases.length > 0) {
       this.#leased += reply.leases.length;
@@ -158,6 +174,14 @@ export class LeaseLoop {
       this.#work.dispatch();
     }
     if (reply.verdict === 'leave') this.#finish(UNIT_EXIT.left, 'left', 'the queue does not need this unit');
+  }
+
+  /** What came after the unit was asked to stop goes back; only what it has under way anyway (leased anew) it goes on with. */
+  async #declined(leases: readonly WireLease[]): Promise<void> {
+    const known = leases.filter(({ id }) => this.#work.held.has(id));
+    for (const lease of known) this.#work.take(lease);
+    const rest = leases.filter(({ id }) => !this.#work.held.has(id));
+    await this.#committer.release(rest.map(({ id, lease_token }) => ({ id, lease_token })));
   }
 
   #leaseFailed(err: unknown, tooLong: boolean): void {
