@@ -72,5 +72,10 @@ export function loadStandaloneConfig(argv: readonly string[], env: NodeJS.Proces
     const setting = flag.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
     flags[setting] = types[setting]?.type === 'integer' && value?.trim() !== '' ? Number(value) : value;
   }
-  return loadConfig<StandaloneConfig>(STANDALONE_SCHEMA, { file: config, env, flags });
+  try {
+    return loadConfig<StandaloneConfig>(STANDALONE_SCHEMA, { file: config, env, flags });
+  } catch (err) {
+    if (!(err instanceof ConfigError) || err.path !== 'apps') throw err;
+    throw new ConfigError('apps', 'say with -f what to serve: a manifest, or a folder of manifests', { cause: err });
+  }
 }

@@ -7,6 +7,7 @@ import { createShutdown, stopOnSignals } from '#base/shutdown.ts';
 import { loadStandaloneConfig } from './config.ts';
 import { UsageError } from './errors.ts';
 import { startStandalone } from './standalone.ts';
+import { stopOnTerminal } from './terminal.ts';
 
 const HELP = `penstock: scarce GPUs as a service
 
@@ -35,20 +36,24 @@ async function standalone(argv: readonly string[]): Promise<number> {
   const logger = createLogger('standalone', config.logLevel);
   const shutdown = createShutdown(logger);
   stopOnSignals(shutdown);
+  stopOnTerminal(shutdown);
   const running = await startStandalone(config, { logger, version: version() });
   shutdown.onStop('standalone', () => running.stop());
-  process.stdout.write(`penstock: serving ${running.url} (ops ${running.opsUrl})\n`);
+  // Asked to stop while it started: the steps have run without the one above.
+  if (shutdown.signal.aborted) await running.stop();
+  else process.stdout.write(`penstock: serving ${running.url} (ops ${running.opsUrl})\n`);
   await shutdown.done;
   return 0;
 }
 
 async function main([command = 'help', ...rest]: readonly string[]): Promise<number> {
-  if (command === 'standalone') return await standalone(rest);
-  if (command === 'version') {
+  const wantsHelp = rest.some((word) => word === '--help' || word === '-h');
+  if (command === 'standalone' && !wantsHelp) return await standalone(rest);
+  if (command === 'version' || command === '--version') {
     process.stdout.write(`penstock ${version()}\n`);
     return 0;
   }
-  if (command === 'help' || command === '--help' || command === '-h') {
+  if (wantsHelp || command === 'help' || command === '--help' || command === '-h') {
     process.stdout.write(HELP);
     return 0;
   }
@@ -60,6 +65,6 @@ try {
   process.exit(await main(process.argv.slice(2)));
 } catch (err) {
   if (!(err instanceof ConfigError || err instanceof UsageError)) throw err;
-  process.stderr.write(`${err.message}\n`);
+  process.stderr.write(`penstock: ${err.message}\n`);
   process.exit(EXIT_USAGE);
 }

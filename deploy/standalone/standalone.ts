@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { systemClock as clock } from '#base/clock.ts';
 import { createSigner, generateIssuerKey, publicJwks } from '#base/issuer.ts';
@@ -10,7 +11,6 @@ import { createRegistry } from '#base/metrics.ts';
 import type { Registry } from '#base/metrics.ts';
 import { startOpsServer } from '#base/ops-server.ts';
 import { systemRandom as random } from '#base/random.ts';
-import { openFileSource } from '#gateway/apps/file-source.ts';
 import type { FileAppSource } from '#gateway/apps/file-source.ts';
 import { DEFAULT_TENANT, openTenants } from '#gateway/auth/tenants.ts';
 import { watchTenantsFile } from '#gateway/auth/tenants-file.ts';
@@ -22,11 +22,11 @@ import { createLocalStoreHandler, openLocalStore } from '#gateway/store/open.ts'
 import { createGatewayClient } from '#operator/demand/gateway-client.ts';
 import { createOperatorToken } from '#operator/demand/operator-token.ts';
 import type { StandaloneConfig } from './config.ts';
-import { UsageError } from './errors.ts';
+import { openApps } from './apps.ts';
+import { explained } from './errors.ts';
 import { freeLoopbackPort } from './free-port.ts';
 import { createProcessDriver } from './process-driver.ts';
 import type { ProcessDriver } from './process-driver.ts';
-import { localErrors } from './local-rules.ts';
 import { createSupervisor } from './supervisor.ts';
 
 export interface Standalone {
@@ -71,16 +71,18 @@ type OnStop = (step: () => Promise<void> | void) => void;
 
 async function compose(config: StandaloneConfig, deps: StandaloneDeps, onStop: OnStop) {
   const { logger, version } = deps;
-  const data = openData(config.data);
+  const data = await explained(`--data ${config.data}`, () => openData(config.data));
   // First of all: the queue's file is what locks --data against a second process.
-  const queue = openEmbeddedQueue({ file: join(data, 'queue.db'), clock, logger });
+  const file = join(data, 'queue.db');
+  const queue = await explained(`--data ${config.data}`, () => openEmbeddedQueue({ file, clock, logger }));
   onStop(() => queue.close());
-  const master = readOrMakeSecret(join(data, 'master.key'), random);
-  const apps = openApps(config, data, logger);
+  const master = await explained(`--data ${config.data}`, () => readOrMakeSecret(join(data, 'master.key'), random));
+  const apps = await explained(`-f ${config.apps}`, () => openApps(config, { data, clock, random, logger }));
   onStop(() => apps.close());
+  const tenants = await explained(`--tenants ${config.tenants}`, () => openTenantSource(config, logger, onStop));
   const clientPort = config.port === 0 ? await freeLoopbackPort() : config.port;
   const internalPort = config.internalPort === 0 ? await freeLoopbackPort() : config.internalPort;
-  const url = `http://${config.host}:${clientPort}`;
+  const url = `http://${isIPv6(config.host) ? `[${config.host}]` : config.host}:${clientPort}`;
   const internalUrl = `http://127.0.0.1:${internalPort}`;
   const registry = createRegistry('standalone');
   const urls = { clientUrl: `${url}/objects`, workerUrl: `${internalUrl}/objects` };
@@ -93,7 +95,7 @@ async function compose(config: StandaloneConfig, deps: StandaloneDeps, onStop: O
       queue,
       store,
       apps,
-      tenants: openTenantSource(config, logger, onStop),
+      tenants,
       clock,
       random,
       logger,
@@ -113,12 +115,15 @@ async function compose(config: StandaloneConfig, deps: StandaloneDeps, onStop: O
       version,
     },
   );
-  await gateway.start();
   onStop(() => gateway.stop());
+  await explained(`--host ${config.host}`, () => gateway.start());
   const signer = await createSigner(operatorKey, clock);
   const driver = operate({ config, data, apps, signer, internalUrl, logger, registry }, onStop);
   const notReady = (): string | undefined => gateway.notReady();
-  const ops = await startOpsServer({ host: '127.0.0.1', port: config.opsPort, registry, notReady });
+  const opsPort = config.opsPort;
+  const ops = await explained('--ops-port', () =>
+    startOpsServer({ host: '127.0.0.1', port: opsPort, registry, notReady }),
+  );
   onStop(() => ops.close());
   const depth = async (app: string) => {
     const { queued, leased } = await queue.demand(apps.get(DEFAULT_TENANT.namespace, app)?.uid ?? '');
@@ -145,8 +150,11 @@ function operate(
   const token = createOperatorToken(() => Promise.resolve(signer), clock);
   const client = createGatewayClient({ url: internalUrl, token });
   onStop(() => client.close());
+  const dir = join(data, 'units');
+  // Left by a process that was killed; its units have ended with it.
+  rmSync(dir, { recursive: true, force: true });
   const driver = createProcessDriver({
-    dir: join(data, 'units'),
+    dir,
     brokerUrl: internalUrl,
     folderOf: (uid) => folderOf(apps, uid),
     signer,
@@ -168,18 +176,10 @@ function folderOf(apps: FileAppSource, uid: string): string | undefined {
 
 function openData(folder: string): string {
   const data = resolve(folder);
-  mkdirSync(data, { recursive: true, mode: 0o700 });
+  // Not recursive where it need not be: below a folder that refuses new ones with ENOENT (/proc) Node's recursion never ends.
+  const recursive = !existsSync(dirname(data));
+  if (!existsSync(data) || !statSync(data).isDirectory()) mkdirSync(data, { recursive, mode: 0o700 });
   return data;
-}
-
-function openApps(config: StandaloneConfig, data: string, logger: Logger): FileAppSource {
-  const path = resolve(config.apps);
-  if (!existsSync(path)) throw new UsageError(`${config.apps}: there is no such file or folder`);
-  const apps = openFileSource({ path, data, clock, random, logger, check: localErrors });
-  const problems = apps.problems();
-  if (problems.length === 0) return apps;
-  void apps.close();
-  throw new UsageError(problems.join('\n'));
 }
 
 function openTenantSource({ tenants, host }: StandaloneConfig, logger: Logger, onStop: OnStop) {
