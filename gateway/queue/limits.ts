@@ -34,8 +34,11 @@ export const UNIT_SILENT_MS = 15 * 60_000;
 /** A unit that holds leases yet was not seen is looked at again after this; its leases run out first. */
 export const UNIT_RECHECK_MS = 60_000;
 
-/** How long a retired unit is remembered, so that a late call of it is still refused: longer than any session token lives. */
-export const RETIRED_MEMORY_MS = 24 * 3_600_000;
+/** How long a retired unit is remembered, so that a late call of it is still refused: longer than its unit token lives (7 days). */
+export const RETIRED_MEMORY_MS = (7 * 24 + 1) * 3_600_000;
+
+/** How long a retired unit is still told of by demand: until its process has ended, and no longer, as most units are long gone. */
+export const RETIRED_SHOWN_MS = 3_600_000;
 
 /** How long a purged app stays closed: covers every gateway that has not heard of its deletion yet. */
 export const TOMBSTONE_MS = 7 * 24 * 3_600_000;

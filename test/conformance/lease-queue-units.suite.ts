@@ -23,6 +23,22 @@ export function unitSuite(driver: QueueDriver): void {
     );
 
     it(
+      'a retired unit is refused for as long as its token lives, and told of by demand only for a while',
+      on(async (s) => {
+        // By Redis' own time, which demand has: a unit that left two hours ago, and one that left just now.
+        s.now = Date.now() - 2 * 3_600_000;
+        await s.queue.retire(s.app, 'old', s.now);
+        s.now = Date.now();
+        await s.queue.retire(s.app, 'new', s.now);
+        expect((await s.queue.demand(s.app)).units.map((one) => one.unit)).toEqual(['new']);
+        s.now += 6 * 24 * 3_600_000;
+        await s.queue.expire(new Map([[s.app, 'r1']]), s.now);
+        expect((await s.ask('old')).verdict).toBe('refused');
+        expect((await s.ask('new')).verdict).toBe('refused');
+      }),
+    );
+
+    it(
       'idle time counts from the first vain ask after the last lease',
       on(async (s) => {
         await s.ask('u1');

@@ -65,7 +65,8 @@ describe('embedded: restart', () => {
         };
         expect(possible[word], `${which} was ${word}`).toContain(state);
       }
-      expect(leased).toBeLessThanOrEqual(3);
+      // Each of the three clients of each round may have died with a lease, and leases outlast the rounds.
+      expect(leased).toBeLessThanOrEqual(3 * (round + 1));
       await queue.close();
     }
     expect(promised.size).toBeGreaterThan(500);

@@ -209,6 +209,32 @@ export function requestSuite(driver: QueueDriver): void {
     );
 
     it(
+      'a repeat of what is being cancelled is new work',
+      on(async (s) => {
+        const first = await s.add({ dedupeKey: 'k' });
+        const lease = await s.take();
+        expect(await s.queue.cancel(s.app, first, s.now)).toBe('cancelling');
+        const again = await s.offer({ dedupeKey: 'k' });
+        expect(again).toMatchObject({ kind: 'queued', record: { state: 'queued' } });
+        expect(await s.complete(lease)).toBe('cancelled');
+        // The end of the old one takes nothing from the new one.
+        expect(await s.offer({ dedupeKey: 'k' })).toMatchObject({ kind: 'joined', record: { state: 'queued' } });
+      }),
+    );
+
+    it(
+      'a repeat of what is past its retention is new work, swept or not',
+      on(async (s) => {
+        const first = await s.add({ dedupeKey: 'k', retentionMs: 1_000 });
+        await s.complete(await s.take());
+        s.now += 999;
+        expect(await s.offer({ dedupeKey: 'k' })).toMatchObject({ kind: 'joined', record: { id: first } });
+        s.now += 1;
+        expect(await s.offer({ dedupeKey: 'k' })).toMatchObject({ kind: 'queued' });
+      }),
+    );
+
+    it(
       'joins inside one call too',
       on(async (s) => {
         const requests = [s.request({ dedupeKey: 'k' }), s.request({ dedupeKey: 'k' }), s.request({ dedupeKey: 'l' })];

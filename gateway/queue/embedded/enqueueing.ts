@@ -15,7 +15,7 @@ export function enqueue(step: Step, request: NewRequest): EnqueueOutcome {
   const uid = step.app.stored.uid;
   const earlier = step.store.joinable(uid, request.dedupeKey);
   const joined = earlier === undefined ? undefined : stored(step, earlier.id);
-  if (earlier !== undefined && joined !== undefined && joins(joined)) {
+  if (earlier !== undefined && joined !== undefined && joins(joined, step.now)) {
     // The body that was stored for this request serves nobody now.
     if (request.body.key !== undefined && request.body.key !== joined.fixed.body.key)
       step.store.doom(uid, request.body.key, step.now);
@@ -26,8 +26,11 @@ export function enqueue(step: Step, request: NewRequest): EnqueueOutcome {
   return { kind: 'queued', record: recordOf(step, insert(step, request)) };
 }
 
-function joins(request: StoredRequest): boolean {
-  return request.state === 'queued' || request.state === 'leased' || request.state === 'succeeded';
+/** Neither one that is being cancelled, whose result nobody will get, nor one past its retention, which may go at any moment. */
+function joins(request: StoredRequest, now: number): boolean {
+  if (request.cancelRequested) return false;
+  if (request.state === 'succeeded') return request.finishedAt + request.retentionMs > now;
+  return request.state === 'queued' || request.state === 'leased';
 }
 
 function stored(step: Step, id: string): StoredRequest | undefined {

@@ -22,7 +22,7 @@ import type {
   QueueEvent,
   RequestRecord,
 } from '../lease-queue.ts';
-import { OBJECT_GRACE_MS, OVERDUE_STEP, TOMBSTONE_MS } from '../limits.ts';
+import { OBJECT_GRACE_MS, OVERDUE_STEP, RETIRED_MEMORY_MS, RETIRED_SHOWN_MS, TOMBSTONE_MS } from '../limits.ts';
 import { checkApp, checkBatch, checkEnqueue, checkLease, checkLeaseMs, checkPayload, checkUnit } from '../validate.ts';
 import { QueueState } from './app-state.ts';
 import { openDatabase } from './database.ts';
@@ -35,6 +35,7 @@ import type { Step } from './step.ts';
 import { QueueStore } from './store.ts';
 import { purge, sweep } from './sweeping.ts';
 import { Turn } from './turn.ts';
+import type { Unit } from './units.ts';
 
 export interface EmbeddedQueueOptions {
   /** Path of the SQLite file, or ':memory:' (nothing survives, for tests). */
@@ -172,7 +173,9 @@ class EmbeddedQueue implements LeaseQueue {
       const queuedByRevision = found.pending.queuedByRevision();
       const queued = Object.values(queuedByRevision).reduce((sum, one) => sum + one, 0);
       const oldestQueuedAt = found.pending.oldestAt();
-      const units = [...found.units.all()].map(({ unit, revision, leases, lastSeenAt, retired }) => ({
+      const isShown = ({ retired, forgetAt }: Unit): boolean =>
+        !retired || forgetAt >= this.#options.clock.now() + RETIRED_MEMORY_MS - RETIRED_SHOWN_MS;
+      const units = [...found.units.all()].filter(isShown).map(({ unit, revision, leases, lastSeenAt, retired }) => ({
         unit,
         revision,
         leases,

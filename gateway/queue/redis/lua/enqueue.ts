@@ -52,12 +52,14 @@ end
 local function whole(kind, id, s)
   return { kind, id, s, call('HGET', base .. 'rq', id), call('HGET', base .. 'rs', id) or '', call('HGET', base .. 'at', id) or '' }
 end
--- A request that is queued, leased or succeeded takes the newcomer in.
+-- A request that is queued, leased or succeeded takes the newcomer in: neither one that is being cancelled, whose result nobody will
+-- get, nor one past its retention, which may go at any moment.
 local function join(a, known)
   local id = string.sub(known, 1, 16)
   local s = call('HGET', k_st, id)
   local r = s and unpack_(s)
-  if not r or r[STATE] > SUCCEEDED then return end
+  if not r or r[STATE] > SUCCEEDED or r[CANCEL] == 1 then return end
+  if r[STATE] == SUCCEEDED and r[FINISHED] + r[RETENTION] <= now then return end
   local body_key, theirs, mine = ARGV[a + 11], string.sub(known, 17), ARGV[a + 2]
   -- The body that was stored for this request serves nobody now.
   if body_key ~= '' and body_key ~= r[BODY_KEY] then call('ZADD', base .. 'obj', now, '-' .. body_key) end

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { OVERDUE_STEP, RETIRED_MEMORY_MS } from '../../limits.ts';
+import { OVERDUE_STEP, RETIRED_MEMORY_MS, RETIRED_SHOWN_MS, UNIT_SILENT_MS } from '../../limits.ts';
 import { core, ending, pending, units } from './core.ts';
 
 /** Arguments of one completion. */
@@ -172,11 +172,15 @@ for _, rev in ipairs(call('SMEMBERS', base .. 'revs')) do
     if not oldest or tonumber(head[2]) < oldest then oldest = tonumber(head[2]) end
   end
 end
+-- By the time at which they are forgotten: live units first, then those retired of late. The long retired lie between.
 local all = {}
-local known = call('HGETALL', base .. 'u')
-for i = 1, #known, 2 do
-  local name, u = known[i], unpack_(known[i + 1])
-  all[#all + 1] = { name, u[U_REV], holds(name), u[U_SEEN], u[U_RETIRED] }
+local function tell_of(names)
+  for _, name in ipairs(names) do
+    local u = unit_of(name)
+    if u then all[#all + 1] = { name, u[U_REV], holds(name), u[U_SEEN], u[U_RETIRED] } end
+  end
 end
+tell_of(call('ZRANGEBYSCORE', base .. 'uf', '-inf', now + ${UNIT_SILENT_MS}))
+tell_of(call('ZRANGEBYSCORE', base .. 'uf', now + ${RETIRED_MEMORY_MS - RETIRED_SHOWN_MS}, '+inf'))
 return { call('ZCARD', k_lease), oldest or '', queued, all }
 `;
