@@ -15,8 +15,13 @@ import type { Seat } from './lease-waiters.ts';
 /** The queue's clock may be behind this one: a recheck that seems overdue must not become a busy loop. */
 const RECHECK_MIN_MS = 50;
 const DEFAULT_LANES: readonly Lane[] = ['online', 'batch'];
-/** An app that is gone gives nothing: its units finish what they hold and leave. The timeout is what they got before. */
-const GONE_APP = { timeoutSeconds: 0, floor: 0, lingerMs: 0 };
+/** An app that is being deleted gives nothing: its units finish what they hold and leave. */
+const DELETED = { floor: 0, lingerMs: 0, desiredState: 'Paused' } as const;
+/**
+ * An app that this replica does not know: deleted, or one that its watch has not yet told of. It gives nothing and sends nobody away,
+ * since a verdict is for good; of a deleted app the queue itself knows (purge has closed it), and sends its units away.
+ */
+const UNKNOWN = { floor: Number.MAX_SAFE_INTEGER, lingerMs: 0, desiredState: 'Ready' } as const;
 
 /**
  * POST /internal/v1/lease: blocks until there is work, a verdict to leave, or the wait is over.
@@ -89,18 +94,29 @@ function leaseRequest(
       headers: { 'retry-after': '1' },
     });
   }
+  const most = app === undefined ? 0 : max;
   const nonces =
-    Buffer.from(random.bytes(8 * max))
+    Buffer.from(random.bytes(8 * most))
       .toString('hex')
       .match(/.{16}/g) ?? [];
-  return { app: appUid, unit, revision, lanes, max, leaseMs: leaseSeconds * 1000, nonces, ...wishes(app, revision) };
+  return {
+    app: appUid,
+    unit,
+    revision,
+    lanes,
+    max: most,
+    leaseMs: leaseSeconds * 1000,
+    nonces,
+    ...wishes(app, revision),
+  };
 }
 
 function wishes(
   app: ServedApp | undefined,
   ownRevision: string,
 ): Pick<LeaseRequest, 'currentRevision' | 'floor' | 'lingerMs' | 'desiredState'> {
-  if (app === undefined || app.deleting) return { ...GONE_APP, currentRevision: ownRevision, desiredState: 'Paused' };
+  if (app === undefined) return { ...UNKNOWN, currentRevision: ownRevision };
+  if (app.deleting) return { ...DELETED, currentRevision: ownRevision };
   const { scaling, desiredState } = app.spec;
   return {
     currentRevision: app.revision,
@@ -115,7 +131,8 @@ async function toReply(
   unit: UnitIdentity,
   answer: LeaseAnswer,
 ): Promise<LeaseReply> {
-  const timeout = apps.byUid(unit.appUid)?.spec.request.timeoutSeconds ?? GONE_APP.timeoutSeconds;
+  // Leases come of known apps only; one that was deleted in between gives its units no time for more.
+  const timeout = apps.byUid(unit.appUid)?.spec.request.timeoutSeconds ?? 0;
   const leases = await Promise.all(
     answer.leases.map(async ({ id, token, record }): Promise<WireLease> => {
       const { deadline, traceparent } = record;

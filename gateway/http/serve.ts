@@ -31,7 +31,8 @@ async function run(x: Exchange, { logger }: ServeContext, handle: () => Promise<
   } catch (err) {
     if (err instanceof ClientGone || isCutDownload(err)) return;
     if (!(err instanceof ProblemError)) logger.error({ err, request: x.requestId, route: x.route }, 'request failed');
-    else if (err.status >= 503) logger.warn({ err, request: x.requestId, route: x.route }, 'request refused');
+    else if (err.status >= 503 || err.code === 'internal')
+      logger.warn({ err, request: x.requestId, route: x.route }, 'request refused');
     answerError(x, err);
   }
 }

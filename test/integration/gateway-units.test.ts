@@ -49,6 +49,19 @@ describe('apps', () => {
   });
 });
 
+test('a gateway that has not yet heard of an app sends none of its units away; the queue does, once the app is purged', async () => {
+  const s = await start();
+  const early = await s.unit('new-1', { app: 'uid-new' });
+  expect(await early.lease(1)).toEqual({ leases: [], verdict: 'stay' });
+  s.apps.set(testApp({ uid: 'uid-new', name: 'new' }));
+  await post(`${s.url}/v1/new/infer`, 'x');
+  expect((await bodyOf(await early.one())).toString()).toBe('x');
+  s.apps.remove('uid-echo');
+  const late = await s.unit('echo-1');
+  await s.queue.purge('uid-echo', 10);
+  expect((await late.post('lease', { max: 1, wait_seconds: 0 })).status).toBe(401);
+});
+
 describe('units', () => {
   test('that wait are woken by a request', async () => {
     const s = await start();
