@@ -4,12 +4,12 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
-import type { LeaseQueue } from '#gateway/queue/lease-queue.ts';
+import type { LeaseAnswer, LeaseQueue } from '#gateway/queue/lease-queue.ts';
 import { RETIRED_MEMORY_MS } from '#gateway/queue/limits.ts';
 import { openRedisQueue } from '#gateway/queue/open.ts';
 import { startRedis } from '#test/servers/redis.ts';
 import { until } from '#test/until.ts';
-import { LEASE_MS, Scenario } from './lease-queue.harness.ts';
+import { LEASE_MS, Scenario, nonce, text } from './lease-queue.harness.ts';
 
 describe('redis: the server', () => {
   const prefix = `test-${randomBytes(6).toString('hex')}`;
@@ -122,6 +122,57 @@ describe('redis: the server', () => {
     expect(await redis.pttl(tombstone)).toBeGreaterThan(0);
     await s.expire();
     expect(await redis.sismember(`${prefix}:apps`, s.app)).toBe(0);
+  });
+
+  it('calls of one turn share a run, and each keeps to its own: leases, nonces, verdicts, completions', async () => {
+    const s = new Scenario(queue);
+    const requests = Array.from({ length: 100 }, () => s.request());
+    await Promise.all(requests.map((request) => queue.enqueue([request])));
+    const ask = (unit: string, max: number, floor: number, nonces: string[]): Promise<LeaseAnswer> =>
+      queue.lease({
+        app: s.app,
+        unit,
+        revision: 'r1',
+        lanes: ['online'],
+        max,
+        leaseMs: LEASE_MS,
+        nonces,
+        currentRevision: 'r1',
+        floor,
+        lingerMs: 0,
+        desiredState: 'Ready',
+      });
+    const units = Array.from({ length: 30 }, (_, i) => ({
+      unit: `u${i}`,
+      nonces: [nonce(), nonce(), nonce(), nonce()],
+    }));
+    const answers = await Promise.all(units.map(({ unit, nonces }) => ask(unit, 4, 3, nonces)));
+    // In the order of arrival; 25 units get four each, the other five nothing: three of them are the floor, not needed while 25 work.
+    expect(answers.flatMap((one) => one.leases.map((lease) => lease.id))).toEqual(requests.map((one) => one.id));
+    for (const [i, { leases }] of answers.entries()) {
+      expect(leases.map((lease) => lease.token.nonce)).toEqual(units[i]!.nonces.slice(0, leases.length));
+      expect(leases.every((lease) => lease.record.body.inline !== undefined)).toBe(true);
+    }
+    expect(answers.slice(25).map((one) => one.verdict)).toEqual(Array(5).fill('leave'));
+
+    const outcomes = await Promise.all(
+      answers.slice(0, 25).map(({ leases }, i) => {
+        const mine = leases.map((lease) => ({ ...lease, result: text(`by u${i}`), serviceMicros: 1 }));
+        const stolen = answers[(i + 1) % 25]!.leases.slice(0, 1).map((lease) => ({
+          ...lease,
+          result: text('no'),
+          serviceMicros: 1,
+        }));
+        return queue.complete(s.app, `u${i}`, [...mine, ...stolen]);
+      }),
+    );
+    for (const one of outcomes) expect(one).toEqual([...Array<string>(4).fill('committed'), 'lost']);
+
+    // All idle now, all in one run: exactly the floor stays, and the same unit asking twice in it is heard once.
+    const last = await Promise.all([...units.slice(0, 25), units[0]!].map(({ unit }) => ask(unit, 1, 3, [nonce()])));
+    expect(last.filter((one) => one.verdict === 'stay')).toHaveLength(3);
+    expect([last[0]!.verdict, last[25]!.verdict]).toEqual(['leave', 'refused']);
+    expect(await queue.demand(s.app)).toMatchObject({ queued: 0, leased: 0 });
   });
 
   it('an app is found by another process from its first request on', async () => {

@@ -29,6 +29,7 @@ export function enqueueOutcome(request: NewRequest, arrival: Arrival | undefined
   return { kind: kind === 'queued' ? 'queued' : 'joined', record: decodeRecord(request.app, parts) };
 }
 
+/** @param reply what the lease script answered to this request */
 export function leaseAnswer(request: LeaseRequest, reply: unknown): LeaseAnswer {
   const [verdict, recheck, ends, ...leases] = listOf(reply);
   const recheckAt = numberOf(recheck);

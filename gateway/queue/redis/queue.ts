@@ -32,6 +32,7 @@ import { checkLayout, connect, readDurability } from './connection.ts';
 import { Housekeeper } from './housekeeper.ts';
 import { LANE_NUMBERS } from './lua/core.ts';
 import { ENQUEUE_ARGS } from './lua/enqueue.ts';
+import { LEASE_ARGS } from './lua/lease.ts';
 import { COMPLETION_ARGS } from './lua/scripts.ts';
 import { bufferOf, chunked, listOf, textOf } from './replies.ts';
 import { runScript, unavailable } from './runner.ts';
@@ -74,6 +75,7 @@ class RedisQueue implements LeaseQueue {
   readonly #wakeUps: WakeUps;
   readonly #housekeeper: Housekeeper;
   readonly #arrivals: TurnBatcher<Arrival>;
+  readonly #leases: TurnBatcher<unknown>;
   readonly #completions: TurnBatcher<CommitOutcome>;
 
   constructor(options: RedisQueueOptions, prefix: string, redis: Redis, subscriber: Redis) {
@@ -85,12 +87,17 @@ class RedisQueue implements LeaseQueue {
     this.#wakeUps = new WakeUps(subscriber, this.#channel, options.logger);
     this.#arrivals = new TurnBatcher({
       perItem: ENQUEUE_ARGS,
-      maxItems: ENQUEUE_CHUNK,
+      maxWeight: ENQUEUE_CHUNK,
       run: async (app, now, args) => arrivalsOf(args, await this.#run('enqueue', app, now, args)),
+    });
+    this.#leases = new TurnBatcher({
+      perItem: LEASE_ARGS,
+      maxWeight: MAX_BATCH,
+      run: async (app, now, args) => listOf(await this.#run('lease', app, now, args)),
     });
     this.#completions = new TurnBatcher({
       perItem: COMPLETION_ARGS,
-      maxItems: MAX_BATCH,
+      maxWeight: MAX_BATCH,
       run: async (app, now, args) =>
         listOf(await this.#run('complete', app, now, args)).map((word) => textOf(word) as CommitOutcome),
     });
@@ -144,9 +151,10 @@ class RedisQueue implements LeaseQueue {
       lingerMs,
       desiredState,
       lanes.join(''),
-      ...request.nonces,
+      request.nonces.join(''),
     ];
-    return leaseAnswer(request, await this.#run('lease', request.app, now, args));
+    const [answer] = await this.#leases.add(request.app, args, now, Math.max(1, max));
+    return leaseAnswer(request, answer);
   }
 
   async extend(

@@ -21,7 +21,7 @@ function setUp(fail?: (call: Call) => boolean) {
     if (fail?.(call)) throw new Error('Redis is away');
     return call.ids.map(String);
   };
-  const batcher = new TurnBatcher({ perItem: 7, maxItems: MAX_BATCH, run });
+  const batcher = new TurnBatcher({ perItem: 7, maxWeight: MAX_BATCH, run });
   return { calls, batcher };
 }
 

@@ -3,6 +3,7 @@ import type { Argument } from './runner.ts';
 
 interface Waiting<T> {
   readonly args: readonly Argument[];
+  readonly weight: number;
   readonly resolve: (outcomes: readonly T[]) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -10,8 +11,8 @@ interface Waiting<T> {
 export interface TurnBatcherOptions<T> {
   /** Arguments of one item. */
   readonly perItem: number;
-  /** Items that one run takes: what one full call may bring. */
-  readonly maxItems: number;
+  /** Weight that one run takes: what one full call may bring. */
+  readonly maxWeight: number;
   /** Answers one outcome for each item, in order. */
   run(app: string, now: number | undefined, args: readonly Argument[]): Promise<readonly T[]>;
 }
@@ -28,10 +29,18 @@ export class TurnBatcher<T> {
     this.#options = options;
   }
 
-  /** `args`: `perItem` for each item, at most `maxItems` of them. A time that is set is a test's, and its own run. */
-  add(app: string, args: readonly Argument[], now: number | undefined): Promise<readonly T[]> {
+  /**
+   * `args`: `perItem` for each item. A time that is set is a test's, and its own run.
+   * @param weight at most `maxWeight`; default: the number of items
+   */
+  add(
+    app: string,
+    args: readonly Argument[],
+    now: number | undefined,
+    weight = args.length / this.#options.perItem,
+  ): Promise<readonly T[]> {
     const { promise, resolve, reject } = Promise.withResolvers<readonly T[]>();
-    const one = { args, resolve, reject };
+    const one = { args, weight, resolve, reject };
     if (now !== undefined) void this.#send(app, [one], now);
     else this.#enter(app, one);
     return promise;
@@ -64,16 +73,15 @@ export class TurnBatcher<T> {
 
   /** No run takes more than one full call may bring. */
   #batches(all: readonly Waiting<T>[]): Waiting<T>[][] {
-    const most = this.#options.maxItems * this.#options.perItem;
     const made: Waiting<T>[][] = [];
     let size = Number.POSITIVE_INFINITY;
     for (const one of all) {
-      if (size + one.args.length > most) {
+      if (size + one.weight > this.#options.maxWeight) {
         made.push([]);
         size = 0;
       }
       made.at(-1)?.push(one);
-      size += one.args.length;
+      size += one.weight;
     }
     return made;
   }
