@@ -75,7 +75,10 @@ class Board implements DemandBoard {
   async look(appUid: string, maxAgeMs: number): Promise<DemandView> {
     const { clock } = this.#options;
     const now = clock.monotonic();
-    if (now - this.#asOf > maxAgeMs && now - this.#failedAt > RETRY_MS) await this.#refresh();
+    const isOld = (): boolean => now - this.#asOf > maxAgeMs && now - this.#failedAt > RETRY_MS;
+    if (isOld()) await this.#refresh();
+    // It joined a request that was asked before it wanted to know.
+    if (isOld()) await this.#refresh();
     const problem = this.problem();
     if (problem !== undefined) return { problem };
     const demand = this.#apps.get(appUid);
@@ -91,7 +94,7 @@ class Board implements DemandBoard {
     await Promise.all([this.#poll(signal), this.#listen(signal)]);
   }
 
-  /** One request at a time. A caller that joins one under way may get an answer that is older by that request's flight. */
+  /** One request at a time. */
   #refresh(): Promise<void> {
     this.#inFlight ??= this.#fetch().finally(() => {
       this.#inFlight = undefined;
