@@ -37,7 +37,7 @@ export const STANDALONE_SCHEMA: ConfigSchema<StandaloneConfig> = {
       type: 'integer',
       default: 30,
       minimum: 1,
-      maximum: 3600,
+      maximum: 600,
       description: 'how soon the work of a dead unit is given to another one',
     },
     logLevel: { type: 'string', enum: LOG_LEVELS, default: 'info', description: 'how much is logged' },

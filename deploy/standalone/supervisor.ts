@@ -62,7 +62,11 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
   const board = createDemandBoard({ client, clock, random, logger, onChange });
   const reconciler = new LocalReconciler(options, board);
   let running: Promise<void> | undefined;
-  const forgetters = [apps.onChange(enqueueAll), driver.onChange((uid) => controller.enqueue(uid))];
+  const onUnit = (uid: string): void => {
+    reconciler.unitChanged(uid);
+    controller.enqueue(uid);
+  };
+  const forgetters = [apps.onChange(enqueueAll), driver.onChange(onUnit)];
   return {
     start: () => {
       controller.start();
@@ -87,6 +91,8 @@ class LocalReconciler {
   readonly #board: DemandBoard;
   readonly #memories = new Map<string, AppMemory>();
   readonly #said = new Map<string, string>();
+  /** Monotonic ms at which a unit of the app last came up or ended. */
+  readonly #changedAt = new Map<string, number>();
   readonly #units: Gauge<'app'>;
   readonly #actions: ActionDeps;
 
@@ -98,18 +104,29 @@ class LocalReconciler {
     this.#units = gauge(registry, 'penstock_standalone_units', 'units that run on this machine', ['app']);
   }
 
+  unitChanged(uid: string): void {
+    this.#changedAt.set(uid, this.#options.clock.monotonic());
+  }
+
   async reconcile(uid: string): Promise<Result> {
     const { apps, driver } = this.#options;
     const app = findApp(apps, uid);
     if (app === undefined) return this.#forget(uid);
     const observed = await driver.observe(uid, app.metadata.namespace ?? '');
     this.#units.set({ app: labelOf(app) }, observed.filter(isAlive).length);
-    const view = await this.#board.look(uid, DEMAND_AGE_MS);
+    const view = await this.#board.look(uid, this.#demandAge(uid));
     if (app.metadata.deletionTimestamp !== undefined)
       return await this.#finalize(app, uid, observed, view.demand !== undefined);
     const failed = await this.#decide(app, uid, observed, view);
     if (view.demand !== undefined) await this.#retireStrangers(uid, view.demand, observed);
     return failed;
+  }
+
+  /** Demand from before a unit's end may hold the very requests that it answered: a unit would be started for nothing. */
+  #demandAge(uid: string): number {
+    const changedAt = this.#changedAt.get(uid);
+    if (changedAt === undefined) return DEMAND_AGE_MS;
+    return Math.min(DEMAND_AGE_MS, this.#options.clock.monotonic() - changedAt);
   }
 
   async #decide(app: InferenceApp, uid: string, units: readonly UnitObservation[], view: DemandView): Promise<Result> {
@@ -170,6 +187,7 @@ class LocalReconciler {
   #forget(uid: string): Result {
     this.#memories.delete(uid);
     this.#said.delete(uid);
+    this.#changedAt.delete(uid);
     return {};
   }
 }

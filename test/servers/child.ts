@@ -16,6 +16,8 @@ export interface ChildOptions {
 export interface Child {
   readonly pid: number;
   running(): boolean;
+  /** Its exit code once it has ended; null when a signal ended it. */
+  readonly exited: Promise<number | null>;
   /** Sends the signal and waits for the end. */
   end(signal: NodeJS.Signals): Promise<void>;
   /** The last lines of what it printed. */
@@ -39,11 +41,11 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   await once(child, 'spawn');
   const pid = child.pid as number;
   const guard = startGuard(pid, options.removeOnDeath);
-  const exited = new Promise<void>((resolve) => {
-    child.once('exit', () => {
+  const exited = new Promise<number | null>((resolve) => {
+    child.once('exit', (code) => {
       // First the guard: the pid is free from here on, and may soon be somebody else's.
       guard.kill('SIGKILL');
-      resolve();
+      resolve(code);
     });
   });
   child.unref();
@@ -51,6 +53,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   return {
     pid,
     running,
+    exited,
     end: async (signal) => {
       if (running()) child.kill(signal);
       await exited;
