@@ -14,6 +14,9 @@ export function deletionSuite(penstock: () => Installation): void {
       const uid = await cluster.kube('-n', APPS, 'get', 'iapp', app, '-o', 'jsonpath={.metadata.uid}');
       const selector = `penstock.dev/app-uid=${uid}`;
       const kinds = ['jobs', 'pods', 'secrets'];
+      // An idle unit that would stay for ten minutes is not waited for.
+      const patch = JSON.stringify({ spec: { scaling: { idleLinger: { policy: 'Fixed', seconds: 600 } } } });
+      await cluster.kube('-n', APPS, 'patch', 'iapp', app, '--type=merge', '-p', patch);
       const body = 'deleted soon '.repeat(10_000);
       const served = await client.infer(app, body, { waitSeconds: 30 });
       expect(served.status).toBe(200);

@@ -24,6 +24,7 @@ export function handlerSuite(penstock: () => Installation): void {
       const { cluster, client, list } = penstock();
       const story = new Story(cluster, app);
       try {
+        await until(() => story.rows().length > 0, { what: 'kubectl to watch' });
         const since = performance.now();
         const answer = await client.infer(app, text, { waitSeconds: 30 });
         const seconds = ((performance.now() - since) / 1000).toFixed(1);

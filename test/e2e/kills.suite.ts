@@ -28,12 +28,12 @@ const manifest = {
 interface Kill {
   /** Requests that have been answered when it happens. */
   readonly at: number;
-  readonly container: 'operator' | 'gateway' | 'worker';
+  readonly container: 'operator' | 'gateway' | 'redis' | 'worker';
   readonly namespace: string;
   readonly selector: string;
 }
 
-const system = (container: 'operator' | 'gateway', at: number): Kill => ({
+const system = (container: 'operator' | 'gateway' | 'redis', at: number): Kill => ({
   at,
   container,
   namespace: SYSTEM,
@@ -41,20 +41,21 @@ const system = (container: 'operator' | 'gateway', at: number): Kill => ({
 });
 const unit = (at: number): Kill => ({ at, container: 'worker', namespace: APPS, selector: `penstock.dev/app=${app}` });
 
-/** Each replica of operator and gateway once (so the leader is among them), and two units, spread over the run. */
+/** Each replica of operator and gateway once (so the leader is among them), two units, and the queue itself, spread over the run. */
 const KILLS: readonly Kill[] = [
   unit(20),
   system('gateway', 45),
   system('operator', 70),
   system('gateway', 95),
   unit(120),
-  system('operator', 145),
+  system('operator', 140),
+  system('redis', 160),
 ];
 
 /** DESIGN §10: kill anything, lose nothing. */
 export function killsSuite(penstock: () => Installation): void {
   describe('kill -9 in the middle of 200 requests', () => {
-    test('operators, gateways and units are killed, and every accepted request ends exactly once, as succeeded', async () => {
+    test('operators, gateways, units and Redis are killed, and every accepted request ends exactly once, as succeeded', async () => {
       const { cluster, client, apply } = penstock();
       apply(manifest);
       await cluster.kube('-n', APPS, 'wait', '--for=condition=Ready', `iapp/${app}`, '--timeout=30s');
