@@ -91,5 +91,9 @@ function toConfigError(error: ErrorObject | undefined, known: readonly string[])
     const { missingProperty } = error.params as { missingProperty: string };
     return new ConfigError(missingProperty, `is required; set it in the file or by ${envName(missingProperty)}`);
   }
+  if (error?.keyword === 'enum') {
+    const { allowedValues } = error.params as { allowedValues: readonly unknown[] };
+    return new ConfigError(error.instancePath.slice(1), `must be one of ${allowedValues.join(', ')}`);
+  }
   return new ConfigError(error?.instancePath.slice(1) || 'document', error?.message ?? 'is not valid');
 }
