@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { createGunzip, gunzip } from 'node:zlib';
 import { gatewayError, storeUnavailable } from '../errors.ts';
 import { answerBytes } from '../http/answer.ts';
+import { ClientGone } from '../http/client-gone.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { Payload, RequestRecord } from '../queue/lease-queue.ts';
 import type { ObjectStore } from '../store/object-store.ts';
@@ -74,6 +75,11 @@ async function answerObject(
   } catch (err) {
     if (err instanceof Error && 'code' in err && err.code === 'not-found') throw resultLost(err);
     throw storeUnavailable(err);
+  }
+  if (x.res.destroyed) {
+    // pipeline() refuses such a response and leaves its source alone, and with it one of the store's few connections for ever.
+    body.destroy();
+    throw new ClientGone('the connection ended before the result could be sent');
   }
   // Streamed: without a length when inflated, since it is known only at the end.
   const length = inflated ? {} : { 'content-length': result.bytes };

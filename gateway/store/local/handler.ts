@@ -85,8 +85,10 @@ async function send(store: LocalStore, key: string, request: IncomingMessage, re
     throw storeError('unavailable', 'the object was replaced while it was read', { fix: 'try again' });
   }
   response.writeHead(part ? 206 : 200, headers);
-  // A reader that leaves early ends the pipeline with an error that nobody needs to hear of.
+  // A reader that leaves early ends the pipeline with an error that nobody needs to hear of. One that had left before it began
+  // makes pipeline() refuse, and then nobody else closes the file.
   await pipeline(body, response).catch(() => response.destroy());
+  body.destroy();
 }
 
 function partOf(header: string | undefined, info: ObjectInfo): ReturnType<typeof parseRange> {
