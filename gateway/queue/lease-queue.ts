@@ -208,6 +208,21 @@ export interface PurgeStep {
   readonly orphans: readonly string[];
 }
 
+export interface SweepStep {
+  /** Object keys that have lost their owner; the caller deletes them, then calls `forget`. */
+  readonly keys: readonly string[];
+  /** The step ended at one of its bounds: another one now would find more. */
+  readonly more: boolean;
+}
+
+/** What a queue remembers of an app when its records are gone. */
+export interface AppRemains {
+  /** It is being purged, or was in the last days: no record of it will ever be made again. */
+  readonly closed: boolean;
+  /** When the newest of the requests was made (Unix ms, the time in its id) whose record a retention sweep has removed; 0 = none. */
+  readonly sweptUpTo: number;
+}
+
 /** What the durability of the store really is, read from the store, not assumed. */
 export type Durability = 'fsync' | 'everysec' | 'none';
 
@@ -253,8 +268,12 @@ export interface LeaseQueue {
   /** 'busy' while the unit holds a live lease; else the unit can never lease or extend again. Unknown units are retired too. */
   retire(app: string, unit: string, now?: number): Promise<'retired' | 'busy'>;
   demand(app: string): Promise<AppDemand>;
-  /** One bounded step of removing finished records past their retention and objects of losing attempts: answers object keys to delete. */
-  sweep(limit: number, now?: number): Promise<readonly string[]>;
+  remains(app: string): Promise<AppRemains>;
+  /**
+   * One bounded step of removing finished records past their retention and objects of losing attempts, `limit` keys at most. No app waits
+   * for another one that always has something to remove.
+   */
+  sweep(limit: number, now?: number): Promise<SweepStep>;
   /** Object keys were deleted; a key that is not acknowledged comes again in a later sweep or purge step. */
   forget(keys: readonly string[]): Promise<void>;
   /**

@@ -5,6 +5,7 @@ import type { FakeClock } from '#base/fake-clock.ts';
 import { silentLogger } from '#base/logger.ts';
 import { createRegistry } from '#base/metrics.ts';
 import { seededRandom } from '#base/random.ts';
+import type { SweepStep } from '../queue/lease-queue.ts';
 import { createSweeper } from './sweeper.ts';
 import type { Sweeper } from './sweeper.ts';
 
@@ -14,6 +15,8 @@ const REOFFER_MS = 60_000;
 class FakeQueue {
   readonly due = new Map<string, number>();
   readonly clock: FakeClock;
+  /** Steps that records without objects still take. */
+  records = 0;
   sweeps = 0;
   inside = 0;
   most = 0;
@@ -24,7 +27,7 @@ class FakeQueue {
     for (const key of keys) this.due.set(key, 0);
   }
 
-  async sweep(limit: number): Promise<string[]> {
+  async sweep(limit: number): Promise<SweepStep> {
     this.sweeps++;
     this.most = Math.max(this.most, ++this.inside);
     await Promise.resolve();
@@ -33,7 +36,8 @@ class FakeQueue {
     const now = this.clock.now();
     const keys = [...this.due].filter(([, at]) => at <= now).slice(0, limit);
     for (const [key] of keys) this.due.set(key, now + REOFFER_MS);
-    return keys.map(([key]) => key);
+    if (this.records > 0) this.records--;
+    return { keys: keys.map(([key]) => key), more: keys.length === limit || this.records > 0 };
   }
 
   async forget(keys: readonly string[]): Promise<void> {
@@ -97,6 +101,16 @@ describe('sweeper', () => {
     const metrics = await registry.metrics();
     expect(metrics).toMatch(/penstock_sweep_objects_total\{[^}]*\} 1203/);
     expect(metrics).toMatch(/penstock_sweep_runs_total\{outcome="ok"[^}]*\} 1/);
+  });
+
+  it('goes on while records without objects are due, though they yield no key', async () => {
+    const { sweeper, queue } = setUp([]);
+    queue.records = 30;
+    expect(await sweeper.run()).toBe(0);
+    expect([queue.sweeps, queue.records]).toEqual([30, 0]);
+    queue.records = 100;
+    await sweeper.run();
+    expect(queue.records).toBe(60);
   });
 
   it('one run is bounded; the next goes on', async () => {

@@ -5,7 +5,7 @@ import type { Logger } from '#base/logger.ts';
 import { counter, histogram } from '#base/metrics.ts';
 import type { Registry } from '#base/metrics.ts';
 import type { Random } from '#base/random.ts';
-import type { LeaseQueue } from '../queue/lease-queue.ts';
+import type { LeaseQueue, SweepStep } from '../queue/lease-queue.ts';
 import { isStoreError } from './errors.ts';
 import { checkKey } from './keys.ts';
 import type { ObjectStore } from './object-store.ts';
@@ -53,9 +53,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     let removed = 0;
     try {
       for (let steps = 0; steps < RUN_STEPS && !stopping.signal.aborted; steps++) {
-        const taken = await sweepStep(options, metrics.objects);
-        removed += taken;
-        if (taken < STEP_KEYS) break;
+        const { keys, more } = await sweepStep(options, metrics.objects);
+        removed += keys.length;
+        // Not told by the number of keys: records without objects yield none, however many of them are due.
+        if (!more) break;
       }
       metrics.runs.inc({ outcome: 'ok' });
     } catch (err) {
@@ -97,10 +98,11 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 }
 
 /** Deleted first, forgotten after: the other order would leave an object for ever when the process dies in between. */
-async function sweepStep(options: SweeperOptions, objects: { inc(by: number): void }): Promise<number> {
+async function sweepStep(options: SweeperOptions, objects: { inc(by: number): void }): Promise<SweepStep> {
   const { queue, store, logger } = options;
-  const keys = await queue.sweep(STEP_KEYS);
-  if (keys.length === 0) return 0;
+  const step = await queue.sweep(STEP_KEYS);
+  const { keys } = step;
+  if (keys.length === 0) return step;
   // No store holds an object of an unsafe key. Such a key is forgotten, or it would come back and fail this step for ever.
   const [safe, unsafe] = split(keys);
   if (unsafe.length > 0)
@@ -108,7 +110,7 @@ async function sweepStep(options: SweeperOptions, objects: { inc(by: number): vo
   if (safe.length > 0) await store.delete(safe);
   await queue.forget(keys);
   objects.inc(safe.length);
-  return keys.length;
+  return step;
 }
 
 function split(keys: readonly string[]): [safe: string[], unsafe: string[]] {

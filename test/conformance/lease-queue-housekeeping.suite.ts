@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
-import { OBJECT_GRACE_MS, REOFFER_MS } from '#gateway/queue/limits.ts';
+import { systemClock } from '#base/clock.ts';
+import { systemRandom } from '#base/random.ts';
+import { uuid7 } from '#base/uuid7.ts';
+import { OBJECT_GRACE_MS, REOFFER_MS, SWEEP_RECORDS } from '#gateway/queue/limits.ts';
 import { LEASE_MS, T0, id, onFresh, text } from './lease-queue.harness.ts';
 import type { QueueDriver, Scenario } from './lease-queue.harness.ts';
 
@@ -17,18 +20,18 @@ export function housekeepingSuite(driver: QueueDriver): void {
         const which = await s.add({ body: stored('body'), dedupeKey: 'k', retentionMs: 60_000 });
         await s.complete(await s.take(), 'u1', stored('result'));
         s.now += 59_999;
-        expect(await s.queue.sweep(10, s.now)).toEqual([]);
+        expect(await s.sweep()).toEqual([]);
         s.now += 1;
-        expect([...(await s.queue.sweep(10, s.now))].sort()).toEqual(['body', 'result']);
+        expect([...(await s.sweep())].sort()).toEqual(['body', 'result']);
         expect(await s.queue.get(s.app, which)).toBeUndefined();
         // A crash here loses nothing: not acknowledged, so it comes again.
         await s.queue.forget(['body']);
-        expect(await s.queue.sweep(10, s.now)).toEqual([]);
+        expect(await s.sweep()).toEqual([]);
         s.now += REOFFER_MS;
-        expect(await s.queue.sweep(10, s.now)).toEqual(['result']);
+        expect(await s.sweep()).toEqual(['result']);
         await s.queue.forget(['result', 'never offered']);
         s.now += REOFFER_MS;
-        expect(await s.queue.sweep(10, s.now)).toEqual([]);
+        expect(await s.sweep()).toEqual([]);
         expect((await s.offer({ dedupeKey: 'k' })).kind).toBe('queued');
       }),
     );
@@ -40,7 +43,7 @@ export function housekeepingSuite(driver: QueueDriver): void {
         await s.queue.cancel(s.app, old, s.now);
         const newer = await s.add({ dedupeKey: 'k', retentionMs: 0 });
         s.now += 1e9;
-        await s.queue.sweep(10, s.now);
+        await s.sweep();
         expect(await s.queue.get(s.app, old)).toBeUndefined();
         const outcome = await s.offer({ dedupeKey: 'k' });
         expect(outcome).toMatchObject({ kind: 'joined', record: { id: newer } });
@@ -53,12 +56,58 @@ export function housekeepingSuite(driver: QueueDriver): void {
         for (let i = 0; i < 7; i++)
           await s.queue.cancel(s.app, await s.add({ body: stored(`body-${i}`), retentionMs: 0 }), s.now);
         const keys: string[] = [];
-        for (let step = await s.queue.sweep(3, s.now); step.length > 0; step = await s.queue.sweep(3, s.now)) {
-          expect(step.length).toBeLessThanOrEqual(3);
-          keys.push(...step);
-          await s.queue.forget(step);
+        for (let more = true; more;) {
+          const step = await s.queue.sweep(3, s.now);
+          expect(step.keys.length).toBeLessThanOrEqual(3);
+          keys.push(...step.keys);
+          await s.queue.forget(step.keys);
+          more = step.more;
         }
         expect(keys.sort()).toEqual(Array.from({ length: 7 }, (_, i) => `body-${i}`));
+      }),
+    );
+
+    it(
+      'says whether another step would find more, also where records without objects yield no key',
+      on(async (s) => {
+        const many = SWEEP_RECORDS + 1;
+        for (let at = 0; at < many; at += 500) {
+          const requests = Array.from({ length: Math.min(500, many - at) }, () =>
+            s.request({ deadline: s.now + 1, retentionMs: 0 }),
+          );
+          await s.queue.enqueue(requests, s.now);
+        }
+        expect(await s.queue.sweep(10, s.now)).toEqual({ keys: [], more: false });
+        s.now += 2;
+        while ((await s.queue.demand(s.app)).queued > 0) await s.expire();
+        expect(await s.queue.sweep(10, s.now)).toEqual({ keys: [], more: true });
+        let steps = 1;
+        while ((await s.queue.sweep(10, s.now)).more) steps++;
+        expect(steps).toBeLessThan(10);
+        // Nothing is due: the same time finds no more.
+        expect(await s.queue.sweep(10, s.now)).toEqual({ keys: [], more: false });
+      }),
+    );
+
+    it(
+      'the queue remembers how far records were swept, and which apps are closed',
+      on(async (s) => {
+        const at = (made: number): string => uuid7({ ...systemClock, now: () => made }, systemRandom);
+        expect(await s.queue.remains(s.app)).toEqual({ closed: false, sweptUpTo: 0 });
+        for (const made of [T0 - 5_000, T0 - 1_000, T0 - 9_000])
+          await s.queue.cancel(s.app, await s.add({ id: at(made), retentionMs: 0 }), s.now);
+        const kept = await s.add({ id: at(T0) });
+        await s.sweep();
+        expect(await s.queue.remains(s.app)).toEqual({ closed: false, sweptUpTo: T0 - 1_000 });
+        await s.queue.cancel(s.app, await s.add({ id: at(T0 - 3_000), retentionMs: 0 }), s.now);
+        await s.sweep();
+        expect(await s.queue.remains(s.app)).toMatchObject({ sweptUpTo: T0 - 1_000 });
+        expect(await s.queue.get(s.app, kept)).toBeDefined();
+        await s.queue.purge(s.app, 10, s.now);
+        expect(await s.queue.remains(s.app)).toMatchObject({ closed: true });
+        while (!(await s.queue.purge(s.app, 10, s.now)).done);
+        expect(await s.queue.remains(s.app)).toMatchObject({ closed: true });
+        expect(await s.queue.remains(`${s.app}-other`)).toEqual({ closed: false, sweptUpTo: 0 });
       }),
     );
 
@@ -75,12 +124,12 @@ export function housekeepingSuite(driver: QueueDriver): void {
         expect(await s.queue.noteObject(s.app, won.id, won.token, 'attempt-2', s.now)).toBe(true);
         expect(await s.queue.noteObject(s.app, won.id, won.token, 'attempt-2-unused', s.now)).toBe(true);
         await s.complete(won, 'u2', stored('attempt-2'));
-        expect(await s.queue.sweep(10, s.now)).toEqual([]);
+        expect(await s.sweep()).toEqual([]);
         s.now += OBJECT_GRACE_MS;
-        expect([...(await s.queue.sweep(10, s.now))].sort()).toEqual(['attempt-1', 'attempt-2-unused']);
+        expect([...(await s.sweep())].sort()).toEqual(['attempt-1', 'attempt-2-unused']);
         await s.queue.forget(['attempt-1', 'attempt-2-unused']);
         s.now += 1e8;
-        expect(await s.queue.sweep(10, s.now)).toEqual([]);
+        expect(await s.sweep()).toEqual([]);
       }),
     );
 
@@ -92,10 +141,10 @@ export function housekeepingSuite(driver: QueueDriver): void {
         await s.queue.noteObject(s.app, lease.id, lease.token, 'mine', s.now);
         s.now += OBJECT_GRACE_MS + LEASE_MS;
         await s.expire();
-        expect(await s.queue.sweep(10, s.now)).toEqual([]);
+        expect(await s.sweep()).toEqual([]);
         expect(await s.complete(lease, 'u1', stored('mine'))).toBe('committed');
         s.now += OBJECT_GRACE_MS;
-        expect(await s.queue.sweep(10, s.now)).toEqual([]);
+        expect(await s.sweep()).toEqual([]);
       }),
     );
 

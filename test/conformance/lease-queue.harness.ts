@@ -122,6 +122,11 @@ export class Scenario {
     return outcome!;
   }
 
+  /** One step of ten keys at most. */
+  async sweep(): Promise<readonly string[]> {
+    return (await this.queue.sweep(10, this.now)).keys;
+  }
+
   fail(lease: Lease, kind: 'handler' | 'input' | 'timeout' | 'lost' = 'handler', unit = 'u1'): Promise<FailOutcome> {
     return this.queue.fail(this.app, unit, lease, { kind, message: `because ${kind}` }, this.now);
   }

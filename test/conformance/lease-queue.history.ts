@@ -250,9 +250,11 @@ export class Player {
 
 async function sweepAll(queue: LeaseQueue, now: number): Promise<string[]> {
   const keys: string[] = [];
-  for (let step = await queue.sweep(50, now); step.length > 0; step = await queue.sweep(50, now)) {
-    keys.push(...step);
-    await queue.forget(step);
+  for (let more = true; more;) {
+    const step = await queue.sweep(50, now);
+    keys.push(...step.keys);
+    await queue.forget(step.keys);
+    more = step.more;
   }
   return keys.sort();
 }

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
 import type { LeaseAnswer, LeaseQueue } from '#gateway/queue/lease-queue.ts';
-import { RETIRED_MEMORY_MS } from '#gateway/queue/limits.ts';
+import { RETIRED_MEMORY_MS, SWEEP_RECORDS } from '#gateway/queue/limits.ts';
 import { openRedisQueue } from '#gateway/queue/open.ts';
 import { startRedis } from '#test/servers/redis.ts';
 import { until } from '#test/until.ts';
@@ -105,9 +105,32 @@ describe('redis: the server', () => {
     await s.queue.cancel(s.app, lost.id, s.now);
     s.now += RETIRED_MEMORY_MS;
     await s.expire();
-    for (let keys = await queue.sweep(100, s.now); keys.length > 0; keys = await queue.sweep(100, s.now))
-      await queue.forget(keys);
+    for (let more = true; more;) {
+      const step = await queue.sweep(100, s.now);
+      await queue.forget(step.keys);
+      more = step.more;
+    }
     expect((await redis.keys(`*${s.app}*`)).sort()).toEqual(['m', 'revs'].map((key) => `${prefix}:{${s.app}}:${key}`));
+  });
+
+  it('an app that fills every sweep leaves the next one to the others', async () => {
+    const at = Date.now();
+    const both = [new Scenario(queue), new Scenario(queue)];
+    for (const s of both) {
+      s.now = at;
+      // More than two sweeps of records each: whichever is first, the second sweep must not be its own again.
+      for (let sent = 0; sent < 2 * SWEEP_RECORDS + 4; sent += 820) {
+        const requests = Array.from({ length: 820 }, () => s.request({ deadline: at + 1, retentionMs: 0 }));
+        await queue.enqueue(requests, at);
+      }
+    }
+    const left = (): Promise<number[]> => Promise.all(both.map((s) => redis.hlen(`${prefix}:{${s.app}}:st`)));
+    for (const s of both) while ((await queue.demand(s.app)).queued > 0) await queue.expire(new Map(), at + 2);
+    const before = await left();
+    for (let step = 0; step < 2; step++) expect((await queue.sweep(10, at + 2)).more).toBe(true);
+    expect((await left()).map((now, i) => now < (before[i] ?? 0))).toEqual([true, true]);
+    while ((await queue.sweep(10, at + 2)).more);
+    expect(await left()).toEqual([0, 0]);
   });
 
   it('a purged app leaves a tombstone that ends by itself, and its name is forgotten', async () => {

@@ -4,6 +4,7 @@ import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/logger.ts';
 import type {
   AppDemand,
+  AppRemains,
   CancelOutcome,
   Cause,
   CommitOutcome,
@@ -21,6 +22,7 @@ import type {
   PurgeStep,
   QueueEvent,
   RequestRecord,
+  SweepStep,
 } from '../lease-queue.ts';
 import { OBJECT_GRACE_MS, OVERDUE_STEP, RETIRED_MEMORY_MS, RETIRED_SHOWN_MS, TOMBSTONE_MS } from '../limits.ts';
 import { checkApp, checkBatch, checkEnqueue, checkLease, checkLeaseMs, checkPayload, checkUnit } from '../validate.ts';
@@ -192,7 +194,15 @@ class EmbeddedQueue implements LeaseQueue {
     });
   }
 
-  async sweep(limit: number, now?: number): Promise<readonly string[]> {
+  async remains(app: string): Promise<AppRemains> {
+    checkApp(app);
+    return this.#turn.run(() => ({
+      closed: (this.#state.apps.get(app)?.stored.phase ?? 0) > 0,
+      sweptUpTo: this.#store.sweptUpTo(app),
+    }));
+  }
+
+  async sweep(limit: number, now?: number): Promise<SweepStep> {
     return this.#turn.run(() => sweep(this.#store, limit, now ?? this.#options.clock.now()));
   }
 

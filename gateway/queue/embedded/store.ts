@@ -171,6 +171,17 @@ export class QueueStore {
 
   forgetApp(uid: string): void {
     this.#sql('DELETE FROM app WHERE uid = ?').run(uid);
+    this.#sql('DELETE FROM meta WHERE key = ?').run(sweptKey(uid));
+  }
+
+  /** Kept beside the layout's name: read only when a record is missing. */
+  noteSwept(app: string, madeAt: number): void {
+    const clause = 'ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE CAST(value AS INTEGER) < ?';
+    this.#sql(`INSERT INTO meta (key, value) VALUES (?, ?) ${clause}`).run(sweptKey(app), String(madeAt), madeAt);
+  }
+
+  sweptUpTo(app: string): number {
+    return Number(this.#sql('SELECT value FROM meta WHERE key = ?').get(sweptKey(app))?.['value'] ?? 0);
   }
 
   units(): { readonly app: string; readonly unit: Unit }[] {
@@ -272,4 +283,8 @@ function parseRequest(row: Record<string, SQLOutputValue>): {
 
 function parseObject(row: Record<string, SQLOutputValue>): StoredObjectKey {
   return { app: String(row['app']), key: String(row['key']), id: String(row['id']), epoch: Number(row['epoch']) };
+}
+
+function sweptKey(app: string): string {
+  return `swept/${app}`;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { PurgeStep } from '../lease-queue.ts';
+import { uuid7Time } from '#base/uuid7.ts';
+import type { PurgeStep, SweepStep } from '../lease-queue.ts';
 import { EMBEDDED_SWEEP_RECORDS, OBJECT_GRACE_MS, OVERDUE_STEP, REOFFER_MS } from '../limits.ts';
 import type { StoredRequest } from '../stored-request.ts';
 import { endOverdue, finish } from './step.ts';
@@ -7,10 +8,17 @@ import type { Step } from './step.ts';
 import type { QueueStore, StoredObjectKey } from './store.ts';
 
 /** Removes records past their retention and judges noted objects; answers keys to delete, each again after a while unless forgotten. */
-export function sweep(store: QueueStore, limit: number, now: number): string[] {
-  for (const id of store.pastRetention(now, EMBEDDED_SWEEP_RECORDS)) remove(store, store.request(id)?.request, now);
-  for (const object of store.undecided(now, limit)) judge(store, object, now);
-  return offer(store, store.doomed(now, limit), now);
+export function sweep(store: QueueStore, limit: number, now: number): SweepStep {
+  const ids = store.pastRetention(now, EMBEDDED_SWEEP_RECORDS);
+  for (const id of ids) {
+    const request = store.request(id)?.request;
+    if (request !== undefined) store.noteSwept(request.app, uuid7Time(id) ?? 0);
+    remove(store, request, now);
+  }
+  const undecided = store.undecided(now, limit);
+  for (const object of undecided) judge(store, object, now);
+  const keys = offer(store, store.doomed(now, limit), now);
+  return { keys, more: ids.length === EMBEDDED_SWEEP_RECORDS || undecided.length === limit || keys.length === limit };
 }
 
 function remove(store: QueueStore, request: StoredRequest | undefined, now: number): void {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Redis } from 'ioredis';
-import type { PurgeStep } from '../lease-queue.ts';
+import type { AppRemains, PurgeStep, SweepStep } from '../lease-queue.ts';
 import { EXPIRE_STEP, SWEEP_RECORDS } from '../limits.ts';
 import type { AppIndex } from './apps.ts';
 import { listOf, numberOf, textOf } from './replies.ts';
+import { unavailable } from './runner.ts';
 import type { Argument } from './runner.ts';
 import type { ScriptName } from './scripts.ts';
 
@@ -27,6 +28,7 @@ export class Housekeeper {
   readonly #deps: HousekeeperDeps;
   /** App of each object key that was answered and not acknowledged yet. */
   readonly #offered = new Map<string, string>();
+  #sweptLast = '';
 
   constructor(deps: HousekeeperDeps) {
     this.#deps = deps;
@@ -51,11 +53,15 @@ export class Housekeeper {
     return nextAt === Infinity ? { expired } : { expired, nextAt };
   }
 
-  async sweep(limit: number, now?: number): Promise<readonly string[]> {
+  /** Begins behind the app at which the last one ended: else an app that always fills a step would leave nothing to the others. */
+  async sweep(limit: number, now?: number): Promise<SweepStep> {
     const keys: string[] = [];
     let records = SWEEP_RECORDS;
-    for (const app of await this.#deps.apps.all()) {
-      for (let more = true; more && keys.length < limit && records > 0;) {
+    const spent = (): boolean => keys.length >= limit || records <= 0;
+    for (const app of rotated(await this.#deps.apps.all(), this.#sweptLast)) {
+      if (spent()) return { keys, more: true };
+      this.#sweptLast = app;
+      for (let more = true; more && !spent();) {
         const step = Math.min(SWEEP_STEP, records);
         const [removed, ...found] = listOf(await this.#deps.run('sweep', app, now, [limit - keys.length, step]));
         keys.push(...this.#offer(app, found));
@@ -63,7 +69,16 @@ export class Housekeeper {
         more = Number(removed) === step;
       }
     }
-    return keys;
+    return { keys, more: spent() };
+  }
+
+  async remains(app: string): Promise<AppRemains> {
+    try {
+      const [closed, swept] = await this.#deps.redis.hmget(`${this.#deps.prefix}:{${app}}:m`, 'closed', 'swept');
+      return { closed: typeof closed === 'string', sweptUpTo: Number(swept ?? 0) };
+    } catch (error) {
+      throw unavailable(error);
+    }
   }
 
   async purge(app: string, limit: number, now?: number): Promise<PurgeStep> {
@@ -98,4 +113,10 @@ export class Housekeeper {
     for (const key of keys) if (this.#offered.size < REMEMBERED_KEYS) this.#offered.set(key, app);
     return keys;
   }
+}
+
+/** In the order of their names, those behind `last` first. */
+function rotated(apps: readonly string[], last: string): string[] {
+  const sorted = apps.toSorted();
+  return [...sorted.filter((app) => app > last), ...sorted.filter((app) => app <= last)];
 }

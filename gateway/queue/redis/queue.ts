@@ -4,6 +4,7 @@ import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/logger.ts';
 import type {
   AppDemand,
+  AppRemains,
   CancelOutcome,
   Cause,
   CommitOutcome,
@@ -21,6 +22,7 @@ import type {
   PurgeStep,
   QueueEvent,
   RequestRecord,
+  SweepStep,
 } from '../lease-queue.ts';
 import { ENQUEUE_CHUNK, MAX_BATCH, MAX_MESSAGE_CHARS, OBJECT_GRACE_MS } from '../limits.ts';
 import { checkApp, checkBatch, checkEnqueue, checkLease, checkLeaseMs, checkPayload, checkUnit } from '../validate.ts';
@@ -246,7 +248,12 @@ class RedisQueue implements LeaseQueue {
     return demandOf(await this.#run('demand', app, undefined, []));
   }
 
-  sweep(limit: number, now?: number): Promise<readonly string[]> {
+  remains(app: string): Promise<AppRemains> {
+    checkApp(app);
+    return this.#housekeeper.remains(app);
+  }
+
+  sweep(limit: number, now?: number): Promise<SweepStep> {
     return this.#housekeeper.sweep(limit, now);
   }
 

@@ -5,7 +5,7 @@ import { CANCELLED_MESSAGE, LOST_MESSAGE, MAX_ATTEMPTS_KEPT } from '../../limits
 /**
  * The Lua lives in TypeScript modules, so that a bundle holds it without a loader. Every script starts with `core`; the other parts
  * are added where they are needed. Keys of one app share its hash tag; KEYS[1] is the app's meta hash and the others stand beside it:
- *   m     hash: seq (arrivals), closed (1 being purged, 2 gone)
+ *   m     hash: seq (arrivals), closed (1 being purged, 2 gone), swept (ms at which the newest swept request was made)
  *   st    hash: id → state, msgpack array by STATE_FIELDS       rq  hash: id → fixed part and inline body
  *   rs    hash: id → result and its inline bytes                at  hash: id → ended attempts, one JSON array a line
  *   dd    hash: digest of dedupe key → id and fingerprint       fin zset: finished id by end of retention

@@ -77,7 +77,14 @@ end
 /** ARGV from 4: limit of keys, limit of records. Answers how many records went, then keys to delete. */
 export const SWEEP = String.raw`${core}${removal}
 local ids = call('ZRANGEBYSCORE', base .. 'fin', '-inf', now, 'LIMIT', 0, tonumber(ARGV[5]))
-for _, id in ipairs(ids) do remove(id) end
+local swept = 0
+for _, id in ipairs(ids) do
+  remove(id)
+  -- The time that a UUIDv7 begins with (RFC 9562 5.7).
+  local high, low = struct.unpack('>I4I2', id)
+  swept = math.max(swept, high * 65536 + low)
+end
+if swept > tonumber(call('HGET', k_m, 'swept') or 0) then call('HSET', k_m, 'swept', string.format('%.0f', swept)) end
 local answer = { #ids }
 local function offer(key)
   doom(key, now + ${REOFFER_MS})
