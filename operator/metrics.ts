@@ -31,7 +31,7 @@ export function createOperatorMetrics(registry: Registry, sources: MetricSources
     [],
     [{}],
   );
-  const initial = ['create', 'retire', 'remove'].flatMap((action) =>
+  const initial = ['create', 'retire', 'dismiss', 'remove'].flatMap((action) =>
     ['done', 'busy', 'failed'].map((outcome) => ({ action, outcome })),
   );
   const actions = counter(

@@ -25,7 +25,8 @@ function ofResult({ action, outcome, error }: ActionResult): AppEvent[] {
     }
     return [warning(REASONS.createFailed, 'Create', `a unit can't be made: ${textOf(error)}`)];
   }
-  if (outcome !== 'done') return [];
+  // What ended the unit was told already; that the queue heard of it is nobody's news.
+  if (outcome !== 'done' || action.type === 'dismiss') return [];
   return action.type === 'retire'
     ? [warning(REASONS.unitRetired, 'Retire', action.message)]
     : [normal(REASONS.unitReaped, 'Remove', `unit ${action.unit} is over, its Job is removed`)];

@@ -10,6 +10,7 @@ export interface DecideCase {
   readonly wantCreate?: number;
   readonly wantRetire?: readonly string[];
   readonly wantRemove?: readonly string[];
+  readonly wantDismiss?: readonly string[];
   readonly wantPhase?: string;
   readonly wantReason?: RegExp;
   readonly wantRequeueMs?: number | 'none';
@@ -24,6 +25,7 @@ export function compare(want: DecideCase): { got: Record<string, unknown>; wante
     create: want.wantCreate ?? 0,
     retire: want.wantRetire ?? [],
     remove: want.wantRemove ?? [],
+    dismiss: want.wantDismiss ?? [],
     phase: want.wantPhase ?? got['phase'],
     requeueMs: want.wantRequeueMs ?? got['requeueMs'],
     failures: want.wantFailures ?? got['failures'],
@@ -40,6 +42,7 @@ function outcome(input: DecideInput): Record<string, unknown> {
     create: actions.filter((action) => action.type === 'create').length,
     retire: of('retire'),
     remove: of('remove'),
+    dismiss: of('dismiss'),
     phase: status.phase,
     reason: status.reason,
     requeueMs: requeueAfterMs ?? 'none',

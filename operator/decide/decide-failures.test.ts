@@ -6,7 +6,55 @@ import { NOW, aUnit, started } from './testing.ts';
 
 const MIN = 60_000;
 
+const wire = { unit: 'a', revision: 'rev', leases: 0, last_seen_at: NOW - 1000, retired: false };
+
 const CASES: Record<string, DecideCase> = {
+  // Units that ended without the queue's leave
+  'a unit that failed is dismissed from the queue at once, its Job stays for its logs': {
+    given: { units: [aUnit('a', { ...started, phase: 'Failed' })], seen: ['a'] },
+    wantDismiss: ['a'],
+    wantRequeueMs: 1_000,
+    wantFailures: 1,
+  },
+  'a unit that ended by itself is dismissed before its Job is removed': {
+    given: { units: [aUnit('a', { ...started, phase: 'Succeeded' })], seen: ['a'] },
+    wantDismiss: ['a'],
+    wantRequeueMs: 1_000,
+  },
+  'a unit that the queue has let go of is removed': {
+    given: { units: [aUnit('a', { ...started, phase: 'Succeeded' })], seen: ['a'], sentAway: ['a'] },
+    wantRemove: ['a'],
+  },
+  'a unit without any Job is dismissed': {
+    given: { demand: { units: [wire] } },
+    wantDismiss: ['a'],
+    wantRequeueMs: 1_000,
+  },
+  'a dead unit is left to the queue until its leases have run out': {
+    given: {
+      demand: {
+        leased: 1,
+        units: [
+          { ...wire, leases: 1 },
+          { ...wire, unit: 'b', leases: 1 },
+        ],
+      },
+      units: [aUnit('a', { ...started, phase: 'Succeeded' })],
+    },
+    wantRequeueMs: 'none',
+  },
+  'a unit that was dismissed is not dismissed again': {
+    given: { demand: { units: [{ ...wire, retired: true }] } },
+    wantRequeueMs: 'none',
+  },
+  'the replacement of a dead unit starts in the same decision': {
+    given: { scaling: { minUnits: 1 }, units: [aUnit('a', { ...started, phase: 'Failed' })], seen: ['a'] },
+    wantDismiss: ['a'],
+    wantCreate: 1,
+  },
+  'nobody is dismissed while the gateway is unknown': {
+    given: { gatewayProblem: 'connection refused', units: [aUnit('a', { ...started, phase: 'Failed' })] },
+  },
   // Budgets
   'a unit without a node is kept within scheduleGraceSeconds': {
     given: { demand: { queued: 1 }, units: [aUnit('a', { createdAt: NOW - 9 * MIN })] },

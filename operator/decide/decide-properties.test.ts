@@ -75,8 +75,11 @@ function counterexample(property: (input: DecideInput) => boolean): unknown {
   return fc.check(fc.property(inputArbitrary, property), { numRuns: RUNS }).counterexample;
 }
 
+const isFinished = (unit: UnitObservation | undefined): boolean =>
+  unit?.phase === 'Succeeded' || unit?.phase === 'Failed';
+
 const isOver = (unit: UnitObservation | undefined): boolean =>
-  unit?.phase === 'Succeeded' || unit?.phase === 'Failed' || (unit?.retired === true && unit.ready === 0);
+  isFinished(unit) || (unit?.retired === true && unit.ready === 0);
 
 function removesOnlyWhatIsOver(input: DecideInput, actions: readonly UnitAction[]): boolean {
   const units = new Map(input.units.map((unit) => [unit.unit, unit]));
@@ -97,6 +100,16 @@ describe('decideUnits, whatever it sees,', () => {
       return decideUnits(input).actions.every((action) => action.type !== 'retire' || !leasing.has(action.unit));
     };
     expect(counterexample(keepsLeasing)).toBeNull();
+  });
+
+  it('dismisses from the queue only units that have ended and hold nothing', () => {
+    const dismissesDead = (input: DecideInput): boolean => {
+      const alive = new Set(input.units.filter((unit) => !isFinished(unit)).map(({ unit }) => unit));
+      const leases = new Map(input.demand?.units.map((unit) => [unit.unit, unit.leases]));
+      const dismissed = decideUnits(input).actions.flatMap((a) => (a.type === 'dismiss' ? [a.unit] : []));
+      return dismissed.every((unit) => !alive.has(unit) && leases.get(unit) === 0);
+    };
+    expect(counterexample(dismissesDead)).toBeNull();
   });
 
   it('never goes above maxUnits, whatever runs already', () => {

@@ -8,6 +8,7 @@ import type { Desired } from './desired.ts';
 import { backoffUntil, noteFailures, reapable } from './failures.ts';
 import { liveUnits, sortUnits, unfinishedCount } from './fleet.ts';
 import type { Fleet } from './fleet.ts';
+import { countedUnits, goneUnits } from './gone.ts';
 import { unitName } from './names.ts';
 import { appStatus } from './status.ts';
 import type { AppMemory, DecideInput, Decision, RetireAction, UnitAction } from './types.ts';
@@ -39,12 +40,15 @@ function decideKnown(input: DecideInput, demand: AppDemandWire, fleet: Fleet): D
   const { late, nextAt } = lateUnits(app, fleet, demand, scheduleGrace, now);
   const memory = noteFailures(input.memory, fleet, late, now);
   const surplus = surplusUnits(input, demand, fleet, desired, late);
-  const removals = removableUnits(fleet, memory, now);
+  const gone = goneUnits(input.units, demand);
+  const removals = removableUnits(fleet, demand, memory, now);
   const growth = growthOf(input, fleet, desired, memory);
-  const actions: UnitAction[] = [...removals.units, ...late, ...surplus, ...creations(input, growth.count)];
+  const actions: UnitAction[] = [...gone, ...removals.units, ...late, ...surplus, ...creations(input, growth.count)];
   const status = appStatus({ ...input, memory }, fleet, { kind: 'known', demand, desired, creating: growth.count });
   const decision = { actions, memory, status };
-  const at = Math.min(...[nextAt, growth.retryAt, removals.nextAt].filter((time) => time !== undefined));
+  // What the queue makes of a dismissal (a smaller floor, work that moved to another revision) is in the next demand.
+  const goneAt = gone.length === 0 ? undefined : now + CYCLE_MS;
+  const at = Math.min(...[nextAt, growth.retryAt, removals.nextAt, goneAt].filter((time) => time !== undefined));
   return Number.isFinite(at) ? { ...decision, requeueAfterMs: Math.max(1, at - now) } : decision;
 }
 
@@ -126,10 +130,18 @@ function surplusUnits(
   }));
 }
 
-function removableUnits(fleet: Fleet, memory: AppMemory, now: number): { units: UnitAction[]; nextAt?: number } {
+function removableUnits(
+  fleet: Fleet,
+  demand: AppDemandWire,
+  memory: AppMemory,
+  now: number,
+): { units: UnitAction[]; nextAt?: number } {
   const { kept, until } = reapable(fleet, memory);
   const keep = kept !== undefined && until > now ? kept : undefined;
-  const finished = [...fleet.succeeded, ...fleet.failed].filter((unit) => unit.unit !== keep);
+  // First the queue lets go of a unit, then its Job goes: the other way round an operator that restarts could not tell who is gone.
+  const counted = countedUnits(demand);
+  const over = [...fleet.succeeded, ...fleet.failed].filter((unit) => !counted.has(unit.unit));
+  const finished = over.filter((unit) => unit.unit !== keep);
   const retired = fleet.leaving.filter((unit) => unit.retired && unit.ready === 0);
   const units = [...finished, ...retired].filter((unit) => !unit.leaving).map(toRemoval);
   return keep === undefined ? { units } : { units, nextAt: until };

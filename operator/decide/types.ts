@@ -50,9 +50,16 @@ export interface RetireAction {
   readonly message: string;
 }
 
+/** Tells the queue that a unit is gone which did not take leave of it. */
+export interface DismissAction {
+  readonly type: 'dismiss';
+  readonly unit: string;
+}
+
 export type UnitAction =
   | { readonly type: 'create'; readonly plan: UnitPlan }
   | RetireAction
+  | DismissAction
   | { readonly type: 'remove'; readonly unit: string };
 
 export interface DecideInput {

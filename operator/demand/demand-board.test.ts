@@ -138,13 +138,18 @@ describe('the demand board', () => {
   it('looks rarely at rest and often while something is queued', async () => {
     await running(async ({ clock, gateway }) => {
       const rest = gateway.asked;
+      // A unit that left is told of for hours more.
+      const left = { unit: 'a', revision: 'rev', leases: 0, last_seen_at: 1, retired: true };
+      gateway.apps = [aDemand({ units: [left] })];
       await clock.advance(60_000);
       expect(gateway.asked - rest).toBeLessThanOrEqual(5);
-      gateway.apps = [aDemand({ queued: 1 })];
-      await clock.advance(15_000);
-      const busy = gateway.asked;
-      await clock.advance(60_000);
-      expect(gateway.asked - busy).toBeGreaterThanOrEqual(29);
+      for (const busy of [aDemand({ queued: 1 }), aDemand({ units: [{ ...left, retired: false }] })]) {
+        gateway.apps = [busy];
+        await clock.advance(15_000);
+        const before = gateway.asked;
+        await clock.advance(60_000);
+        expect(gateway.asked - before).toBeGreaterThanOrEqual(29);
+      }
     });
   });
 

@@ -149,7 +149,9 @@ class Board implements DemandBoard {
   }
 
   #isBusy(): boolean {
-    return [...this.#apps.values()].some((app) => app.queued + app.leased + app.units.length > 0);
+    // The gateway tells of a retired unit for a long time; nothing comes of it any more.
+    const isLive = (app: AppDemandWire): boolean => app.units.some(({ retired }) => !retired);
+    return [...this.#apps.values()].some((app) => app.queued + app.leased > 0 || isLive(app));
   }
 
   async #listen(signal: AbortSignal): Promise<void> {

@@ -13,6 +13,7 @@ const create: UnitAction = {
   plan: { unit: 'new', app, appUid: 'uid-1', revision: 'rev', placement: 'pool' },
 };
 const retire: UnitAction = { type: 'retire', unit: 'late', reason: REASONS.unitNotReady, message: 'late' };
+const dismiss: UnitAction = { type: 'dismiss', unit: 'dead' };
 const remove: UnitAction = { type: 'remove', unit: 'done' };
 
 function aDriver(
@@ -59,6 +60,13 @@ describe('executeActions', () => {
     const deps = aDriver(['retire uid-1 late']);
     expect(outcomes(await executeActions(deps, app, [retire]))).toEqual(['failed']);
     expect(deps.calls).toEqual(['retire uid-1 late']);
+  });
+
+  it('dismisses a unit by the queue alone: there may be no Job to mark', async () => {
+    const deps = aDriver();
+    expect(outcomes(await executeActions(deps, app, [dismiss]))).toEqual(['done']);
+    expect(deps.calls).toEqual(['retire uid-1 dead']);
+    expect(outcomes(await executeActions(aDriver([], 'busy'), app, [dismiss]))).toEqual(['busy']);
   });
 
   it('goes on with the others when one action fails', async () => {

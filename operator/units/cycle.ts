@@ -50,6 +50,7 @@ async function execute(deps: ActionDeps, app: InferenceApp, action: UnitAction):
     return 'done';
   }
   if ((await deps.retire(uid, action.unit)) === 'busy') return 'busy';
+  if (action.type === 'dismiss') return 'done';
   await deps.driver.markRetired(namespace, action.unit, action.reason);
   return 'done';
 }

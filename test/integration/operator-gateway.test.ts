@@ -21,7 +21,7 @@ let operator: RunningOperator;
 let node: ToyNode;
 let folder: string;
 /** Each has a namespace, hence a tenant, of its own. */
-const APPS = 6;
+const APPS = 8;
 const namespaces: string[] = [];
 
 const HANDLER = `
@@ -112,6 +112,43 @@ it('replaces a unit that was killed in the middle of a request, which ends once,
   expect(response.status).toBe(200);
   expect(await response.json()).toEqual({ said: 'again' });
   expect(node.ended.get(first!.metadata.name)).toBe('SIGKILL');
+});
+
+it('keeps the unit that replaced one which died without taking leave, for as long as the floor needs it', async () => {
+  const app = await anApp('floor', { minUnits: 1, maxUnits: 3 });
+  const [first] = await app.untilJobs(1);
+  await app.untilStatus('the first serves', ({ units }) => units?.ready === 1, 20_000);
+  node.running.get(first!.metadata.name)?.kill('SIGKILL');
+  const second = await until(
+    async () => (await app.jobs()).find(({ metadata }) => metadata.uid !== first!.metadata.uid),
+    {
+      what: 'a replacement',
+      timeoutMs: 20_000,
+    },
+  );
+  const { name } = second.metadata;
+  await app.untilStatus('the second serves', ({ units }) => units?.ready === 1 && units.failed === 1, 20_000);
+  const served = performance.now();
+  // Nobody asks it for anything: four lingers, and it is sent away in none of them.
+  await until(() => node.ended.has(name) || performance.now() - served > 4_000, { what: 'four lingers' });
+  expect(node.running.has(name)).toBe(true);
+  expect([...node.ended.keys()].filter((unit) => unit.startsWith('floor-'))).toEqual([first!.metadata.name]);
+});
+
+it('serves what was queued for a revision whose only unit died, by a unit of the next revision', async () => {
+  const app = await anApp('rekeyed', { concurrency: 1 });
+  await served(app);
+  const held = infer(app, { say: 'held', sleep: 2_000 });
+  const [first] = await app.untilJobs(1);
+  await app.untilStatus('one leased', ({ queue }) => queue?.leased === 1, 20_000);
+  const queued = await infer(app, { say: 'queued' }, 'wait=0');
+  expect(queued.status).toBe(202);
+  const { ticket } = (await queued.json()) as { ticket: string };
+  await app.patch({ worker: { revision: 'next' } });
+  node.running.get(first!.metadata.name)?.kill('SIGKILL');
+  const answers = await Promise.all([held, call(app, `status/${ticket}`)]);
+  expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+  expect(await Promise.all(answers.map((answer) => answer.json()))).toEqual([{ said: 'held' }, { said: 'queued' }]);
 });
 
 it('lets go of a deleted app once its busy unit has finished and nothing of it is left', async () => {

@@ -75,6 +75,10 @@ export async function startFakeGateway(jwks: () => Promise<JSONWebKeySet>): Prom
     if (unit !== undefined && request.method === 'POST') {
       if (state.busy.has(unit)) return answer(response, 409);
       state.retired.add(unit);
+      for (const [uid, app] of apps) {
+        const units = app.units.map((known) => (known.unit === unit ? { ...known, retired: true } : known));
+        apps.set(uid, { ...app, units });
+      }
       return answer(response, 200, { retired: true });
     }
     const uid = /^\/apps\/([^/]+)$/.exec(path)?.[1];
