@@ -168,3 +168,69 @@ describe.each(HOST_KINDS)('a handler host: $name', (kind) => {
     expect((await running).map(shown)).toEqual(['not reported']);
   });
 });
+
+const MISTAKEN = `
+from penstock_worker import Result
+
+class Model:
+    batch_size = 8
+
+    def predict(self, batch):
+        with open("calls.log", "a") as file:
+            file.write(f"predict {len(batch)}\\n")
+        return [self.one(request.json()["do"]) for request in batch]
+
+    def one(self, do):
+        if do == "surrogate": return "\\ud800"
+        if do == "surrogate in JSON": return {"text": "\\ud800"}
+        if do == "surrogate in a result": return self.caught(lambda: Result("\\ud800", "text/plain"))
+        if do == "no type": return self.caught(lambda: Result(b"x", None))
+        if do == "no body": return self.caught(lambda: Result(5, "text/plain"))
+        if do == "type taken away":
+            result = Result(b"x", "text/plain")
+            result.content_type = None
+            return result
+        if do == "deep":
+            nested = []
+            for _ in range(100000): nested = [nested]
+            return nested
+        return "fine"
+
+    def caught(self, make):
+        try:
+            return make()
+        except Exception as err:
+            return err
+`;
+
+it('a Python result that cannot be one fails alone, with a sentence about it', async () => {
+  const dir = scratchDir();
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  const python = HOST_KINDS.find(({ name }) => name.startsWith('Python'));
+  if (python === undefined) throw new Error('no Python host');
+  const install = (to: string): string => {
+    writeFileSync(join(to, 'mistaken.py'), MISTAKEN);
+    return 'mistaken:Model';
+  };
+  const executor = executorOf({ ...python, install }, dir);
+  onTestFinished(() => executor.close());
+  await executor.start(new AbortController().signal);
+  const dos = ['fine', 'surrogate', 'surrogate in JSON', 'surrogate in a result'];
+  dos.push('no type', 'no body', 'type taken away', 'deep');
+  const outcomes = await runBatch(
+    executor,
+    dos.map((one) => itemOf({ do: one })),
+  );
+  expect(outcomes.map(shown)).toEqual([
+    'text/plain; charset=utf-8 4',
+    expect.stringMatching(/^handler: .*surrogates/),
+    expect.stringMatching(/^handler: .*surrogates/),
+    expect.stringMatching(/^handler: .*surrogates/),
+    'handler: TypeError: the content_type of a Result must be str, not NoneType',
+    'handler: TypeError: the body of a Result must be bytes or str, not int',
+    'handler: TypeError: the content_type of a Result must be str, not NoneType',
+    expect.stringMatching(/^handler: RecursionError/),
+  ]);
+  // Its neighbours did not have to run again for it.
+  expect(readFileSync(join(dir, 'calls.log'), 'utf8')).toBe('predict 8\n');
+});

@@ -112,7 +112,8 @@ async function download(agent: Agent, payload: WirePayload, signal: AbortSignal)
   } catch (err) {
     throw new BrokerUnavailable('body', 'the transfer broke off', { cause: err });
   }
-  if (size !== bytes.length) throw new BrokerUnavailable('body', `got ${size} of ${bytes.length} bytes`);
+  // The transfer ended as it should: the object is another one than was promised, and stays so.
+  if (size !== bytes.length) throw new BrokerError('body', 200, `got ${size} of ${bytes.length} bytes`);
   return bytes;
 }
 
@@ -164,8 +165,11 @@ async function exchange(agent: Agent, what: string, call: Exchange): Promise<Dis
   }
 }
 
+/** 403 is what a URL gets that expired, or whose key was changed meanwhile: no word about the bytes. The next one may do. */
+const TRY_AGAIN = new Set([403, 408, 429]);
+
 function refusal(what: string, status: number): Error {
-  return status >= 500 || status === 429
+  return status >= 500 || TRY_AGAIN.has(status)
     ? new BrokerUnavailable(what, `the store answered ${status}`)
     : new BrokerError(what, status, 'the store refused the signed URL');
 }

@@ -24,6 +24,11 @@ export interface CommitterDeps {
 const MEDIA_TYPE = /^[A-Za-z0-9!#$&^_.+-]+\/[A-Za-z0-9!#$&^_.+-]+[ -~]*$/;
 const MEDIA_TYPE_MAX = 255;
 
+/** Hosts run user code in other processes: that a type is a string at all is their promise only. */
+function isMediaType(type: unknown): type is string {
+  return typeof type === 'string' && type.length <= MEDIA_TYPE_MAX && MEDIA_TYPE.test(type);
+}
+
 type Completion = CompleteCall['results'][number];
 
 interface Pending {
@@ -72,10 +77,10 @@ export class Committer {
 
   async #complete(held: WireHeld, outcome: Extract<Outcome, { kind: 'succeeded' }>): Promise<Delivery> {
     const { payloads, signal } = this.#deps;
-    if (!MEDIA_TYPE.test(outcome.contentType) || outcome.contentType.length > MEDIA_TYPE_MAX)
+    if (!isMediaType(outcome.contentType))
       return this.#fail(held, {
         kind: 'handler',
-        message: `the result's content type is none: ${clip(outcome.contentType)}`,
+        message: `the result's content type is none: ${clip(String(outcome.contentType))}`,
       });
     const result = await payloads.store(held, outcome, signal);
     const completion: Completion = { ...held, result, service_micros: outcome.serviceMicros };

@@ -3,6 +3,7 @@
 import { gzipSync } from 'node:zlib';
 import { expect, it, onTestFinished } from 'vitest';
 import { systemClock } from '#base/clock.ts';
+import type { Clock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
 import { createRegistry } from '#base/metrics.ts';
 import { systemRandom } from '#base/random.ts';
@@ -75,6 +76,7 @@ class HandExecutor implements Executor {
 interface Setup extends FakeOptions, Partial<LoopOptions> {
   readonly slots?: number;
   readonly batchSize?: number;
+  readonly transferClock?: Clock;
 }
 
 async function startLoop(setup: Setup = {}) {
@@ -90,7 +92,7 @@ async function startLoop(setup: Setup = {}) {
     ...deps,
     options,
     broker: client,
-    payloads: createPayloads({ broker: client, ...deps }),
+    payloads: createPayloads({ broker: client, ...deps, clock: setup.transferClock ?? systemClock }),
     executor,
     logger: silentLogger,
     metrics: createUnitMetrics(createRegistry('unit', false)),
@@ -324,4 +326,53 @@ it('fails a request whose result has a content type that cannot be one', async (
   executor.running[0]?.finish(success('x', 'text\r\nset-cookie: a=b'));
   await until('the end', () => request.state === 'failed');
   expect(request.cause?.kind).toBe('handler');
+});
+
+it('fails a request whose host names no content type at all', async () => {
+  const { broker, executor, loop } = await startLoop({ maxAttempts: 1 });
+  const request = broker.add('x');
+  void loop.run();
+  await until('the run', () => executor.running.length === 1);
+  // A host is another process, or user code in Python: its types are a promise that nobody checked.
+  executor.running[0]?.finish(success('x', JSON.parse('null') as string));
+  await until('the end', () => request.state === 'failed');
+  expect(request.cause).toMatchObject({ kind: 'handler', message: expect.stringContaining('content type') as string });
+});
+
+it('asks for another URL when the store refuses the one for the result, which charges nobody', async () => {
+  const { broker, executor, loop } = await startLoop({ maxAttempts: 1 });
+  const request = broker.add('x');
+  void loop.run();
+  await until('the run', () => executor.running.length === 1);
+  broker.refusesTransfers = 2;
+  executor.running[0]?.finish(success('x'.repeat(100_000)));
+  await until('the end', () => request.state !== 'leased');
+  expect([request.state, request.result?.body.length]).toEqual(['succeeded', 100_000]);
+  expect(broker.callsOf('upload-url')).toBe(3);
+});
+
+it('tries again to read a body that the store refuses', async () => {
+  const { broker, executor, loop } = await startLoop({ maxAttempts: 1 });
+  const request = broker.add('y'.repeat(100_000));
+  broker.refusesTransfers = 1;
+  void loop.run();
+  await until('the run', () => executor.running.length === 1);
+  executor.running[0]?.finish(success('done'));
+  await until('the end', () => request.state !== 'leased');
+  expect([request.state, request.attempt]).toEqual(['succeeded', 1]);
+});
+
+it('gives a request back whose body the store does not hand out, which charges nobody', async () => {
+  // A minute of trying passes in 60 ms.
+  const transferClock: Clock = { ...systemClock, monotonic: () => systemClock.monotonic() * 1000 };
+  const { broker, executor, loop } = await startLoop({ maxAttempts: 1, transferClock });
+  const request = broker.add('y'.repeat(100_000));
+  broker.refusesTransfers = Infinity;
+  void loop.run();
+  await until('the hand-back', () => request.releases > 0);
+  broker.refusesTransfers = 0;
+  await until('the run', () => executor.running.length === 1);
+  executor.running[0]?.finish(success('done'));
+  await until('the end', () => request.state !== 'leased');
+  expect([request.state, broker.callsOf('fail')]).toEqual(['succeeded', 0]);
 });

@@ -4,7 +4,7 @@ import type { Logger } from '#base/logger.ts';
 import type { WireHeld, WireLease } from '#base/wire/broker.ts';
 import { BadEncoding } from '../broker/payloads.ts';
 import type { Payloads } from '../broker/payloads.ts';
-import { clip, describe } from '../errors.ts';
+import { BrokerUnavailable, clip, describe } from '../errors.ts';
 import type { Executor, Outcome, WorkItem } from '../executor.ts';
 import type { UnitMetrics } from '../metrics.ts';
 import type { Committer } from './committer.ts';
@@ -138,9 +138,11 @@ export class Work {
 
   #rejectBody(item: HeldItem, err: unknown): void {
     if (item.gone || this.#halted) return;
-    const message = `the body could not be read: ${describe(err)}`;
+    const message = clip(`the body could not be read: ${describe(err)}`);
+    // The store is away, or the URL died: that is neither the input's fault nor the handler's. The next lease brings a fresh URL.
+    if (err instanceof BrokerUnavailable) return this.#commit(item, { kind: 'returned', reason: message });
     const kind = err instanceof BadEncoding ? 'input' : 'handler';
-    this.#commit(item, { kind: 'failed', failure: { kind, message: clip(message) } });
+    this.#commit(item, { kind: 'failed', failure: { kind, message } });
   }
 
   /** The oldest waiting request with as many neighbours as fit; one that was tried before runs alone. */

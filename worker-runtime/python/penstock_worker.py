@@ -50,8 +50,17 @@ class Result:
     """A result with a content type of its own."""
 
     def __init__(self, body: bytes | str, content_type: str) -> None:
+        # bytes(5) would be five zero bytes.
+        if not isinstance(body, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"the body of a Result must be bytes or str, not {type(body).__name__}")
         self.body = body.encode() if isinstance(body, str) else bytes(body)
-        self.content_type = content_type
+        self.content_type = checked_type(content_type)
+
+
+def checked_type(content_type: Any) -> str:
+    if not isinstance(content_type, str):
+        raise TypeError(f"the content_type of a Result must be str, not {type(content_type).__name__}")
+    return content_type
 
 
 class Context:
@@ -167,19 +176,24 @@ async def all_settled(values: Any) -> list[Any]:
 
 
 def encode(result: Any) -> tuple[dict[str, Any], bytes]:
+    """A result that cannot be written fails its own request, not its batch."""
     if isinstance(result, BaseException):
         return {"error": error_of(result)}, b""
+    try:
+        return encode_value(result)
+    except Exception as err:  # lone surrogates, cycles, depth, and whatever a value's own methods raise
+        return {"error": error_of(err)}, b""
+
+
+def encode_value(result: Any) -> tuple[dict[str, Any], bytes]:
     if isinstance(result, (bytes, bytearray, memoryview)):
         return {"contentType": OCTETS}, bytes(result)
     if isinstance(result, str):
         return {"contentType": TEXT}, result.encode()
     if isinstance(result, Result):
-        return {"contentType": result.content_type}, result.body
-    try:
-        # NaN and Infinity are not JSON (RFC 8259 §6).
-        return {"contentType": JSON_TYPE}, json.dumps(result, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as err:
-        return {"error": error_of(err)}, b""
+        return {"contentType": checked_type(result.content_type)}, bytes(result.body)
+    # NaN and Infinity are not JSON (RFC 8259 §6).
+    return {"contentType": JSON_TYPE}, json.dumps(result, allow_nan=False, ensure_ascii=False).encode()
 
 
 def error_of(err: BaseException) -> dict[str, str]:

@@ -45,6 +45,8 @@ export class FakeBroker {
   #lastWork = Date.now();
   /** Answers 401 to token calls. */
   refusesTokens = false;
+  /** The next so many transfers of either direction are refused like an expired URL. */
+  refusesTransfers = 0;
   /** Session tokens made so far are no longer valid. */
   #validFrom = 1;
 
@@ -125,9 +127,12 @@ export class FakeBroker {
   }
 
   async #serveBlob(name: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (request.method === 'PUT') {
-      const chunks: Buffer[] = [];
-      for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
+    const chunks: Buffer[] = [];
+    for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
+    if (this.refusesTransfers > 0) {
+      this.refusesTransfers--;
+      response.writeHead(403).end();
+    } else if (request.method === 'PUT') {
       this.#blobs.set(name, Buffer.concat(chunks));
       response.end();
     } else response.end(this.#blobs.get(name));
