@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { statSync, watch } from 'node:fs';
-import { dirname } from 'node:path';
+import type { FSWatcher } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
 
 /** Editors and kubelets replace a file in several steps; reading waits until they are done. */
 const SETTLE_MS = 50;
@@ -8,30 +9,35 @@ const SETTLE_MS = 50;
 /**
  * Calls `changed` after something at `path` (a file, or a folder's entries) has changed. A file is watched through its folder:
  * replacing by rename (editors, ConfigMap mounts with their `..data` link) would leave a watch of the file itself on a dead inode.
+ * For the same reason the folder is watched through its parent as well: a checkout may replace it as a whole.
  */
 export function watchPath(path: string, changed: () => void): () => void {
-  const isFolder = statSync(path).isDirectory();
-  let seen = isFolder ? '' : identityOf(path);
+  const full = resolve(path);
+  const folder = statSync(full).isDirectory() ? full : dirname(full);
   let timer: NodeJS.Timeout | undefined;
-  const look = (): void => {
-    const now = isFolder ? '' : identityOf(path);
-    // The folder of a file may be a busy place.
-    if (!isFolder && now === seen) return;
-    seen = now;
-    changed();
-  };
-  const watcher = watch(isFolder ? path : dirname(path), { persistent: false }, () => {
+  const soon = (): void => {
     clearTimeout(timer);
-    timer = setTimeout(look, SETTLE_MS);
+    timer = setTimeout(changed, SETTLE_MS);
+  };
+  let inner: FSWatcher | undefined = watch(folder, { persistent: false }, soon).on('error', soon);
+  const outer = watchQuietly(dirname(folder), (name) => {
+    if (name !== basename(folder)) return;
+    inner?.close();
+    inner = watchQuietly(folder, soon);
+    soon();
   });
   return () => {
     clearTimeout(timer);
-    watcher.close();
+    inner?.close();
+    outer?.close();
   };
 }
 
-/** Another text when the file (or what a link stands for) was written or replaced; 'none' while it is away. */
-function identityOf(file: string): string {
-  const facts = statSync(file, { throwIfNoEntry: false, bigint: true });
-  return facts === undefined ? 'none' : `${facts.dev} ${facts.ino} ${facts.size} ${facts.mtimeNs} ${facts.ctimeNs}`;
+/** Undefined where there is nothing to watch (now), or no right to. */
+function watchQuietly(folder: string, onEvent: (name: string | null) => void): FSWatcher | undefined {
+  try {
+    return watch(folder, { persistent: false }, (_event, name) => onEvent(name)).on('error', () => onEvent(null));
+  } catch {
+    return undefined;
+  }
 }
