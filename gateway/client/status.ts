@@ -62,13 +62,25 @@ export async function find(
   const { app, id } = claimed;
   // A purge ends what is queued and then takes the records: nothing is lost that anyone still wants.
   if (app.deleting) throw cancelledWithApp();
-  const retentionMs = app.spec.request.resultRetentionSeconds * 1000;
-  if ((uuid7Time(id) ?? 0) + retentionMs <= now) throw resultExpired();
+  if (await wasKept(context, claimed, now)) throw resultExpired();
   context.metrics.lost();
   context.logger.error({ app: app.uid, id }, 'a ticket that was issued has no record');
   throw gatewayError('request-lost', 'the request was accepted and its record is gone', {
     fix: 'send the request again; tell the operators of this gateway',
   });
+}
+
+/**
+ * Whether a missing record has been kept as long as was promised. Its own retention went with it, and the app's may have been raised
+ * since: then the record was swept although it is younger than today's retention, and only the queue knows that.
+ */
+async function wasKept({ queue }: ClientContext, { app, id }: Claimed, now: number): Promise<boolean> {
+  const made = uuid7Time(id) ?? 0;
+  if (made + app.spec.request.resultRetentionSeconds * 1000 <= now) return true;
+  const { sweptUpTo } = await queue.remains(app.uid).catch((err: unknown) => {
+    throw queueUnavailable(err);
+  });
+  return made <= sweptUpTo;
 }
 
 function cancelledWithApp(): Error {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterEach, describe, expect, test } from 'vitest';
+import { until } from '#test/until.ts';
 import { post, problem, status, submit, untilWaiting } from './gateway.client.ts';
 import type { Headers } from './gateway.client.ts';
 import { startStack, tenantsWithKeys, testApp } from './gateway.harness.ts';
@@ -151,6 +152,22 @@ describe('tickets', () => {
     s.apps.set(testApp({ retentionSeconds: 0 }));
     expect(await problem(await status(s, ticket))).toEqual([410, 'result-expired']);
   });
+});
+
+test('a ticket whose record was swept stays 410 when the retention is raised later; one that is lost stays 500', async () => {
+  const s = await start({ apps: [testApp({ retentionSeconds: 1 })] });
+  const swept = await submit(s, 'old');
+  expect((await fetch(`${s.url}/v1/echo/requests/${swept}`, { method: 'DELETE' })).status).toBe(200);
+  await s.queue.sweep(100, Date.now() + 2_000);
+  s.apps.set(testApp());
+  expect(await problem(await status(s, swept))).toEqual([410, 'result-expired']);
+  const made = Date.now();
+  await until(() => Date.now() > made, { what: 'the next millisecond: tickets carry their time in whole ones' });
+  const lost = await submit(s, 'new');
+  while (!(await s.queue.purge('uid-echo', 100)).done);
+  expect(await problem(await status(s, lost))).toEqual([500, 'request-lost']);
+  expect(await problem(await status(s, swept))).toEqual([410, 'result-expired']);
+  expect(await s.registry.metrics()).toMatch(/penstock_gateway_requests_lost_total\{[^}]*\} 1/);
 });
 
 describe('cancel', () => {
