@@ -4,7 +4,6 @@ import type { Logger } from '#base/logger.ts';
 import { gauge } from '#base/metrics.ts';
 import type { Gauge, Registry } from '#base/metrics.ts';
 import type { Random } from '#base/random.ts';
-import type { AppDemandWire } from '#base/wire/demand.ts';
 import type { InferenceApp } from '#crds/inference-app.gen.ts';
 import { revisionOf } from '#crds/revision.ts';
 import { createController } from '#kube/controller.ts';
@@ -117,9 +116,7 @@ class LocalReconciler {
     const view = await this.#board.look(uid, this.#demandAge(uid));
     if (app.metadata.deletionTimestamp !== undefined)
       return await this.#finalize(app, uid, observed, view.demand !== undefined);
-    const failed = await this.#decide(app, uid, observed, view);
-    if (view.demand !== undefined) await this.#retireStrangers(uid, view.demand, observed);
-    return failed;
+    return await this.#decide(app, uid, observed, view);
   }
 
   /** Demand from before a unit's end may hold the very requests that it answered: a unit would be started for nothing. */
@@ -174,14 +171,6 @@ class LocalReconciler {
     this.#units.remove({ app: labelOf(app) });
     logger.info({ app: labelOf(app) }, 'app is gone: no unit, request or object of it is left');
     return this.#forget(uid);
-  }
-
-  /** Units of a process that was killed: the queue still counts them, though they have ended with it. */
-  async #retireStrangers(uid: string, demand: AppDemandWire, observed: readonly UnitObservation[]): Promise<void> {
-    const ours = new Set(observed.map(({ unit }) => unit));
-    for (const { unit, retired, leases } of demand.units) {
-      if (!ours.has(unit) && !retired && leases === 0) await this.#options.client.retire(uid, unit);
-    }
   }
 
   #forget(uid: string): Result {

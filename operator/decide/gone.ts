@@ -7,7 +7,8 @@ import type { DismissAction } from './types.ts';
  * Units that ended without the queue's leave (killed, out of memory, lost with their node, drained): the queue would count them as
  * alive until they have been silent for long. Meanwhile they would fill the floor, so that the queue sends living units away, and
  * work of their revision would wait for them. One that still holds leases is not asked for: those run out first, and the demand
- * says so. Needs observations that are no older than the demand: then a unit that called and can't be seen has ended.
+ * says so. Whoever observes sees every unit that was created before the demand was asked for, so one that called and is not there
+ * has ended, be it with an earlier process of a machine that runs its units itself.
  */
 export function goneUnits(units: readonly UnitObservation[], demand: AppDemandWire): readonly DismissAction[] {
   const alive = new Set(units.filter((unit) => !isFinished(unit)).map(({ unit }) => unit));
