@@ -18,14 +18,18 @@ export interface WatchedTenants extends TenantSource {
 }
 
 /**
- * Tenants from a file, read again when it changes; a document that does not fit leaves the last good one in force.
+ * Tenants from a file, read again when it changes; a document that does not fit, or an empty one in place of keys, leaves the last
+ * good one in force.
  * @throws Error when the first document is not valid
  */
 export function watchTenantsFile({ file, logger, requireKeys }: TenantsFileOptions): WatchedTenants {
-  let current = load(file, requireKeys);
+  let current = parseSource(read(file), requireKeys);
   const stop = watchPath(file, () => {
     try {
-      current = load(file, requireKeys);
+      const document = read(file);
+      // An editor empties a file before it writes it. To take all keys away on purpose there is `tenants: []`.
+      if (document === null && current.keyCount() > 0) throw new Error('tenants: the file is empty');
+      current = parseSource(document, requireKeys);
       logger.info({ file, apiKeys: current.keyCount() }, 'tenants read again');
     } catch (err) {
       logger.error({ file, err }, 'tenants file refused; the last good one stays in force');
@@ -39,8 +43,12 @@ export function watchTenantsFile({ file, logger, requireKeys }: TenantsFileOptio
   };
 }
 
-function load(file: string, requireKeys: boolean): TenantSource {
-  const document: unknown = parse(readFileSync(file, 'utf8'));
+/** Null when there is no document in it. */
+function read(file: string): unknown {
+  return parse(readFileSync(file, 'utf8')) as unknown;
+}
+
+function parseSource(document: unknown, requireKeys: boolean): TenantSource {
   const source = document === null ? openTenants() : parseTenants(document);
   if (requireKeys && source.keyCount() === 0) {
     throw new Error('tenants: no API key; without keys the gateway listens on loopback only');

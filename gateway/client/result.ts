@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { OutgoingHttpHeaders } from 'node:http';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { createGunzip, gunzip } from 'node:zlib';
@@ -12,8 +12,8 @@ import type { Payload, RequestRecord } from '../queue/lease-queue.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 
 const inflate = promisify(gunzip);
-/** An inline result is at most 16 KiB of gzip; one that inflates beyond this is streamed like a large one would be, or refused. */
-const INLINE_INFLATED_MAX = 32 * 1024 * 1024;
+/** A small result that inflates beyond this is streamed: 16 KiB of gzip may become 16 MiB, times the readers. */
+const INLINE_INFLATED_MAX = 256 * 1024;
 
 /** A result is a model's output, not a page of ours: a browser must neither guess its type nor run it in our origin. */
 const GUARD = {
@@ -58,7 +58,12 @@ async function answerInline(
 ): Promise<void> {
   const bytes = result.inline ?? new Uint8Array();
   if (!inflated) return answerBytes(x, 200, headers, bytes);
-  answerBytes(x, 200, headers, await inflate(bytes, { maxOutputLength: INLINE_INFLATED_MAX }).catch(brokenResult));
+  const whole = await inflate(bytes, { maxOutputLength: INLINE_INFLATED_MAX }).catch((err: unknown) => {
+    if (err instanceof RangeError) return undefined;
+    throw brokenResult(err);
+  });
+  if (whole !== undefined) return answerBytes(x, 200, headers, whole);
+  await stream(x, headers, Readable.from([bytes]), true);
 }
 
 async function answerObject(
@@ -83,7 +88,11 @@ async function answerObject(
   }
   // Streamed: without a length when inflated, since it is known only at the end.
   const length = inflated ? {} : { 'content-length': result.bytes };
-  x.res.writeHead(200, { ...headers, ...length, 'x-request-id': x.requestId });
+  await stream(x, { ...headers, ...length }, body, inflated);
+}
+
+async function stream(x: Exchange, headers: OutgoingHttpHeaders, body: Readable, inflated: boolean): Promise<void> {
+  x.res.writeHead(200, { ...headers, 'x-request-id': x.requestId });
   if (x.req.method === 'HEAD') {
     body.destroy();
     x.res.end();
@@ -111,8 +120,8 @@ function resultLost(cause?: unknown): Error {
   });
 }
 
-function brokenResult(cause: unknown): never {
-  throw gatewayError('handler-failed', 'the worker said that its result is gzip, and it cannot be inflated', {
+function brokenResult(cause: unknown): Error {
+  return gatewayError('handler-failed', 'the worker said that its result is gzip, and it cannot be inflated', {
     fix: 'ask with Accept-Encoding: gzip for the bytes as they are; correct the handler',
     cause,
   });

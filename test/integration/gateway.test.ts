@@ -211,6 +211,25 @@ describe('gzip', () => {
     const packed = await rawGet(`${s.url}/v1/echo/status/${ticket}`, { 'accept-encoding': 'br, gzip' });
     expect([packed.encoding, gunzipSync(packed.body).toString()]).toEqual(['gzip', 'a result']);
   });
+
+  test('a small result that inflates to many MiB is streamed, and one that is no gzip is an error of its own', async () => {
+    const s = await start();
+    const worker = await s.unit('echo-1');
+    const finish = async (bytes: Buffer): Promise<string> => {
+      const ticket = await submit(s, randomBytes(8).toString('hex'), { 'content-type': 'text/plain' });
+      const { id, lease_token } = await worker.one();
+      const inline = bytes.toString('base64');
+      const result = { content_type: 'text/plain', content_encoding: 'gzip', bytes: bytes.length, inline };
+      await worker.post('complete', { results: [{ id, lease_token, result, service_micros: 1 }] });
+      return ticket;
+    };
+    const large = Buffer.alloc(12 * 1024 * 1024, 'x');
+    const streamed = await status(s, await finish(gzipSync(large)), { 'accept-encoding': 'identity' });
+    expect([streamed.status, streamed.headers.get('content-length')]).toEqual([200, null]);
+    expect(Buffer.from(await streamed.arrayBuffer()).equals(large)).toBe(true);
+    const broken = await status(s, await finish(Buffer.from('no gzip')), { 'accept-encoding': 'identity' });
+    expect(await problem(broken)).toEqual([500, 'handler-failed']);
+  });
 });
 
 /** fetch inflates by itself; this does not. */
