@@ -60,11 +60,16 @@ export function readManifests(path: string, options: ManifestOptions): Manifests
   return { apps, broken, problems };
 }
 
+/** Whether a file of this name is read in a folder of manifests. */
+export function isManifest(name: string): boolean {
+  return /^[^.].*\.(?:ya?ml|json)$/.test(name);
+}
+
 function manifestFiles(path: string): readonly string[] {
   const full = resolve(path);
   if (!statSync(full).isDirectory()) return [full];
   return readdirSync(full)
-    .filter((name) => /^[^.].*\.(?:ya?ml|json)$/.test(name))
+    .filter(isManifest)
     .toSorted()
     .map((name) => join(full, name));
 }
