@@ -15,7 +15,7 @@ import { CLOSE_IDLE_MS, STOP_LIMIT_MS } from './limits.ts';
 import { createGatewayMetrics } from './metrics.ts';
 import type { Gateway, GatewayDeps, GatewayOptions, GatewayPorts } from './options.ts';
 import type { Durability } from './queue/lease-queue.ts';
-import { createOrphanSweep } from './orphan-bodies.ts';
+import { createOrphanSweep } from './orphan-objects.ts';
 import { createReadiness } from './readiness.ts';
 import { startExpirySweep } from './sweeps.ts';
 import type { Sweep } from './sweeps.ts';

@@ -110,7 +110,7 @@ async function dropBody({ store, logger }: ClientContext, { payload }: ReceivedB
   try {
     await store.delete([payload.key]);
   } catch (err) {
-    // It goes when the app is purged; the request itself is well.
+    // The walk over stored objects (orphan-objects.ts) takes it later; the request itself is well.
     logger.warn({ key: payload.key, err }, 'the body of a repeated request could not be removed');
   }
 }

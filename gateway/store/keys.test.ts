@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
 import { isStoreError } from './errors.ts';
-import { appPrefix, bodyKey, checkKey, checkPrefix, resultKey } from './keys.ts';
+import { appPrefix, bodyKey, checkKey, checkPrefix, parseKey, resultKey } from './keys.ts';
 
 const APP = '0b0e9bd5-6d0a-4f8c-9a3e-0f6f1c2d3e4f';
 const ID = '01920000-0000-7000-8000-000000000001';
@@ -20,6 +20,23 @@ describe('object keys', () => {
     expect(bodyKey(APP, ID)).toBe(`v1/${APP}/bodies/${ID}`);
     expect(resultKey(APP, ID, { epoch: 3, nonce: NONCE })).toBe(`v1/${APP}/results/${ID}/3.${NONCE}`);
     expect(appPrefix(APP)).toBe(`v1/${APP}/`);
+  });
+
+  it('are read back into what they name; any other key is none of ours', () => {
+    expect(parseKey(bodyKey(APP, ID))).toEqual({ app: APP, id: ID });
+    expect(parseKey(resultKey(APP, ID, { epoch: 3, nonce: NONCE }))).toEqual({ app: APP, id: ID, epoch: 3 });
+    const foreign = [
+      'layout.json',
+      `v2/${APP}/bodies/${ID}`,
+      `v1/${APP}/bodies/${ID}/1.${NONCE}`,
+      `v1/${APP}/bodies/x`,
+      `v1/${APP}/results/${ID}`,
+      `v1/${APP}/results/${ID}/0.${NONCE}`,
+      `v1/${APP}/results/${ID}/1.${NONCE}.x`,
+      `v1/${APP}/results/${ID}/1.${NONCE}/x`,
+      `v1/${APP}/other/${ID}/1.${NONCE}`,
+    ];
+    for (const key of foreign) expect([key, parseKey(key)]).toEqual([key, undefined]);
   });
 
   it.each(['', '..', 'a/b', '../x', 'A', '-a', 'a-', 'a.b', 'a'.repeat(64), 'a\n', 'ä'])(

@@ -3,6 +3,8 @@ import { storeError } from './errors.ts';
 
 /** First segment of every key. A layout that reads differently gets another one. */
 export const LAYOUT_VERSION = 1;
+/** What the keys of all apps start with. */
+export const ALL_KEYS = `v${LAYOUT_VERSION}/`;
 /** Name of the object that says which layout a store has; not a key that anyone may use. */
 export const LAYOUT_KEY = 'layout.json';
 
@@ -17,6 +19,7 @@ const APP_UID = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const REQUEST_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 /** 64 random bits in hex. */
 const NONCE = /^[0-9a-f]{16}$/;
+const PLACE = /^v1\/([^/]+)\/(bodies|results)\/([^/]+)(?:\/([1-9][0-9]{0,15})\.[0-9a-f]{16})?$/;
 
 /** The key of a request's body: v1/<uid>/bodies/<id>. */
 export function bodyKey(app: string, id: string): string {
@@ -34,7 +37,23 @@ export function resultKey(app: string, id: string, token: { readonly epoch: numb
 
 /** What every object of an app starts with. */
 export function appPrefix(app: string): string {
-  return `v${LAYOUT_VERSION}/${part('app uid', app, APP_UID)}/`;
+  return `${ALL_KEYS}${part('app uid', app, APP_UID)}/`;
+}
+
+/** What a key stands for. */
+export interface ObjectPlace {
+  readonly app: string;
+  /** Of the request. */
+  readonly id: string;
+  /** Of the attempt; absent for a body. */
+  readonly epoch?: number;
+}
+
+/** The way back from `bodyKey` and `resultKey`; undefined for any other key. */
+export function parseKey(key: string): ObjectPlace | undefined {
+  const [, app = '', kind, id = '', epoch] = PLACE.exec(key) ?? [];
+  if (!APP_UID.test(app) || !REQUEST_ID.test(id) || (kind === 'bodies') !== (epoch === undefined)) return undefined;
+  return epoch === undefined ? { app, id } : { app, id, epoch: Number(epoch) };
 }
 
 /** @throws StoreError `bad-key` unless the key has safe segments only: no escape from the store is left to any driver. */

@@ -6,11 +6,15 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, inject, test } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
-import { openRedisQueue } from '#gateway/queue/open.ts';
+import { systemRandom } from '#base/random.ts';
+import { uuid7 } from '#base/uuid7.ts';
+import { openEmbeddedQueue, openRedisQueue } from '#gateway/queue/open.ts';
+import { bodyKey, parseKey } from '#gateway/store/keys.ts';
+import { openLocalStore } from '#gateway/store/open.ts';
 import { startRedis } from '#test/servers/redis.ts';
 import { until } from '#test/until.ts';
 import { post, problem, status, submit, untilWaiting } from './gateway.client.ts';
-import { bodyOf, connectUnit, makeFleet, startStack } from './gateway.harness.ts';
+import { bodyOf, connectUnit, makeFleet, orphanSweepLater, startStack, testApp, testApps } from './gateway.harness.ts';
 import type { Stack, TestUnit } from './gateway.harness.ts';
 import { gatewayProcess } from './gateway.process.ts';
 import type { GatewayProcess } from './gateway.process.ts';
@@ -105,6 +109,27 @@ describe('two gateways on one Redis', () => {
   });
 });
 
+/** What a gateway that has ended left in its folder: once the walk has gone over it, each object is one that a request names. */
+async function expectNoStrays(dir: string, uid: string): Promise<void> {
+  const deps = { clock: systemClock, random: systemRandom, logger: silentLogger };
+  const queue = openEmbeddedQueue({ file: join(dir, 'data/queue.db'), ...deps });
+  cleanUp.push(() => queue.close());
+  const urls = { signingKey: randomBytes(32), clientUrl: 'http://127.0.0.1', workerUrl: 'http://127.0.0.1' };
+  const store = await openLocalStore({ root: join(dir, 'data/objects'), ...urls, ...deps });
+  // As a kill between put and enqueue leaves one; whether the kills above did is chance.
+  const stray = bodyKey(uid, uuid7(systemClock, systemRandom));
+  await store.put(stray, Buffer.from('stray'), { contentType: 'text/plain' });
+  const sweep = orphanSweepLater({ queue, store, apps: testApps([testApp({ uid })]) }, 7_200_000);
+  for (let page = 0; page < 10; page++) await sweep.step();
+  expect(await store.head(stray)).toBeUndefined();
+  const left = (await store.list('v1/')).objects.map(({ key }) => key);
+  expect(left.length).toBeGreaterThan(0);
+  for (const key of left) {
+    const record = await queue.get(uid, parseKey(key)?.id ?? '');
+    expect([record?.body.key, record?.result?.key]).toContain(key);
+  }
+}
+
 async function launched(settings: Readonly<Record<string, string>> = {}): Promise<GatewayProcess> {
   const gateway = await gatewayProcess(settings);
   cleanUp.push(gateway.remove);
@@ -153,6 +178,8 @@ describe('the gateway’s process', () => {
       const done = await fetch(`${gateway.url}/v1/echo/status/${ticket}`);
       expect([done.status, await done.text()]).toEqual([200, `done ${body.split(' ')[0] ?? ''}`]);
     }
+    await gateway.end('SIGTERM');
+    await expectNoStrays(gateway.dir, app?.uid ?? '');
   });
 
   test('ends in order on SIGTERM and says which promise holds', async () => {

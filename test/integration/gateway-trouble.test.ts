@@ -13,7 +13,7 @@ import { openS3Store } from '#gateway/store/open.ts';
 import type { ObjectStore } from '#gateway/store/object-store.ts';
 import { until } from '#test/until.ts';
 import { post, problem, status, submit } from './gateway.client.ts';
-import { bodyOf, startStack, testApp } from './gateway.harness.ts';
+import { bodyOf, orphanSweepLater, startStack, testApp } from './gateway.harness.ts';
 import type { Stack, StackOptions } from './gateway.harness.ts';
 
 let stack: Stack | undefined;
@@ -55,11 +55,19 @@ describe('a queue that cannot be reached', () => {
         },
       })),
     });
-    const refused = await post(`${s.url}/v1/echo/infer`, 'x');
+    // Too large for the record: it is stored before the queue is asked, and nobody knows whether the queue has heard of it.
+    const body = 'x'.repeat(20_000);
+    const refused = await post(`${s.url}/v1/echo/infer`, body);
     expect(refused.headers.get('retry-after')).toBe('1');
     expect(await problem(refused)).toEqual([503, 'queue-unavailable']);
     down = false;
-    await submit(s, 'x');
+    await submit(s, body);
+    expect((await s.store.list('v1/')).objects).toHaveLength(2);
+    const parts = { queue: s.queue, store: s.store, apps: s.apps };
+    expect(await orphanSweepLater(parts, 1_800_000).step()).toBe(0);
+    expect(await orphanSweepLater(parts, 7_200_000).step()).toBe(1);
+    const lease = await (await s.unit('echo-1')).one();
+    expect((await bodyOf(lease)).toString()).toBe(body);
   });
 
   test('makes the gateway not ready until it is back', async () => {

@@ -33,6 +33,8 @@ import type { TenantSource } from '#gateway/auth/tenants.ts';
 import { createGateway } from '#gateway/gateway.ts';
 import type { Gateway, GatewayOptions } from '#gateway/gateway.ts';
 import { deriveKey, deriveKeys } from '#gateway/keys.ts';
+import { createOrphanSweep } from '#gateway/orphan-objects.ts';
+import type { OrphanSweep, OrphanSweepOptions } from '#gateway/orphan-objects.ts';
 import type { LeaseQueue } from '#gateway/queue/lease-queue.ts';
 import { openEmbeddedQueue } from '#gateway/queue/open.ts';
 import type { ObjectStore } from '#gateway/store/object-store.ts';
@@ -219,6 +221,20 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       rmSync(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** The walk over stored objects as it would go that much later. Nothing else of the gateway sees that time. */
+export function orphanSweepLater(
+  parts: Pick<OrphanSweepOptions, 'queue' | 'store' | 'apps'>,
+  laterMs: number,
+): OrphanSweep {
+  return createOrphanSweep({
+    ...parts,
+    clock: { ...systemClock, now: () => Date.now() + laterMs },
+    random: systemRandom,
+    logger: silentLogger,
+    registry: createRegistry('later', false),
+  });
 }
 
 /** A worker as the broker sees it. */

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '#base/clock.ts';
+import type { Logger } from '#base/logger.ts';
+import { counter } from '#base/metrics.ts';
+import type { Registry } from '#base/metrics.ts';
+import type { Random } from '#base/random.ts';
+import { uuid7Time } from '#base/uuid7.ts';
+import type { AppSource } from './apps/app-source.ts';
+import type { LeaseQueue, RequestRecord } from './queue/lease-queue.ts';
+import { ALL_KEYS, parseKey } from './store/keys.ts';
+import type { ObjectPlace } from './store/keys.ts';
+import type { ListedObject, ObjectStore } from './store/object-store.ts';
+import type { Sweep } from './sweeps.ts';
+
+/** Far above the longest upload (REQUEST_TIMEOUT_MS) and any difference of clocks: what is older will never be enqueued. */
+const ORPHAN_AGE_MS = 3_600_000;
+/** One page a minute: a listing and as many look-ups, whatever the store holds. */
+const PAGE = 500;
+const INTERVAL_MS = 60_000;
+/** After a page with orphans: an outage leaves them side by side. */
+const BUSY_INTERVAL_MS = 1_000;
+
+export interface OrphanSweepOptions {
+  readonly queue: Pick<LeaseQueue, 'get' | 'remains'>;
+  readonly store: Pick<ObjectStore, 'list' | 'delete'>;
+  readonly apps: Pick<AppSource, 'byUid'>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly registry: Registry;
+}
+
+export interface OrphanSweep extends Sweep {
+  start(): void;
+  /** Looks at the next page; how many objects went. */
+  step(): Promise<number>;
+}
+
+/**
+ * Removes objects that no record names and the queue cannot name either: the body of a request that was never queued, because the queue
+ * was away or the gateway was killed in between (DESIGN §3.1), and an upload of a result that ended after its key had been swept or its
+ * app purged. An app that is neither known nor closed in the queue is somebody else's, in a store that two deployments share by mistake:
+ * its objects stay.
+ */
+export function createOrphanSweep(options: OrphanSweepOptions): OrphanSweep {
+  const { store, clock, random, logger } = options;
+  const removed = counter(
+    options.registry,
+    'penstock_gateway_orphan_objects_total',
+    'Bodies and results that no request names, removed.',
+  );
+  const stopping = new AbortController();
+  let loop: Promise<void> | undefined;
+  /** Where the walk goes on. Lost with the process: then it starts from the first key again. */
+  let cursor: string | undefined;
+
+  const step = async (): Promise<number> => {
+    const page = await store.list(ALL_KEYS, { limit: PAGE, ...(cursor === undefined ? {} : { cursor }) });
+    const orphans = await orphansOf(options, page.objects);
+    if (orphans.length > 0) await store.delete(orphans);
+    removed.inc(orphans.length);
+    cursor = page.cursor;
+    return orphans.length;
+  };
+
+  const run = async (): Promise<void> => {
+    let pause = INTERVAL_MS;
+    while (!stopping.signal.aborted) {
+      // Replicas spread out; the first pause keeps a restart from adding its own load.
+      await clock.sleep(pause * (0.5 + random.fraction()), stopping.signal).catch(() => undefined);
+      if (stopping.signal.aborted) return;
+      pause = INTERVAL_MS;
+      try {
+        const count = await step();
+        if (count > 0) logger.info({ count }, 'objects without a request removed');
+        if (count > 0) pause = BUSY_INTERVAL_MS;
+      } catch (err) {
+        logger.warn({ err }, 'the walk over stored objects failed; it goes on later');
+      }
+    }
+  };
+
+  return {
+    step,
+    start: () => {
+      loop ??= run();
+    },
+    stop: async () => {
+      stopping.abort(new Error('the gateway stops'));
+      await loop;
+    },
+  };
+}
+
+async function orphansOf(options: OrphanSweepOptions, objects: readonly ListedObject[]): Promise<string[]> {
+  const before = options.clock.now() - ORPHAN_AGE_MS;
+  const ours = new Map<string, boolean>();
+  const orphans: string[] = [];
+  for (const { key, modifiedAt } of objects) {
+    const place = parseKey(key);
+    if (place === undefined || modifiedAt >= before || (uuid7Time(place.id) ?? 0) >= before) continue;
+    const own = ours.get(place.app) ?? (await isOurs(options, place.app));
+    ours.set(place.app, own);
+    if (own && !isNamed(await options.queue.get(place.app, place.id), key, place)) orphans.push(key);
+  }
+  return orphans;
+}
+
+async function isOurs({ apps, queue }: OrphanSweepOptions, uid: string): Promise<boolean> {
+  return apps.byUid(uid) !== undefined || (await queue.remains(uid)).closed;
+}
+
+/** A result that is not committed belongs to the last attempt only, as long as that one may still commit it. */
+function isNamed(record: RequestRecord | undefined, key: string, { epoch }: ObjectPlace): boolean {
+  if (record === undefined) return false;
+  if (record.body.key === key || record.result?.key === key) return true;
+  return record.finishedAt === undefined && record.epoch === epoch;
+}
