@@ -21,11 +21,11 @@ const root = fileURLToPath(new URL('../../../demo-out', import.meta.url));
 const apps = fileURLToPath(new URL('./apps', import.meta.url));
 const data = join(root, 'data');
 
-rmSync(root, { recursive: true, force: true });
-mkdirSync(join(root, 'pages'), { recursive: true });
 const screen = createScreen(process.stdout);
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort(new Error(name)));
+rmSync(root, { recursive: true, force: true });
+mkdirSync(join(root, 'pages'), { recursive: true });
 
 process.exitCode = await demo();
 if (stop.signal.aborted) rmSync(root, { recursive: true, force: true });
