@@ -16,7 +16,6 @@ export const gatewayError = problemTable({
   'not-found': { status: 404, title: 'No such route' },
   'app-unknown': { status: 404, title: 'No such app' },
   'ticket-unknown': { status: 404, title: 'No such ticket' },
-  'object-unknown': { status: 404, title: 'No such object' },
   'method-not-allowed': { status: 405, title: 'The method is not allowed here' },
   'request-timeout': { status: 408, title: 'The request came too slowly' },
   'app-draining': { status: 409, title: 'The app is draining' },

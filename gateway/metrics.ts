@@ -18,6 +18,7 @@ export interface GatewayMetrics {
   /** Results, failures and hand-backs by what the queue made of them. */
   readonly settled: (call: 'complete' | 'fail' | 'release', outcome: string, count: number) => void;
   readonly expired: (count: number) => void;
+  readonly deadLetters: (count: number) => void;
   readonly durability: (promise: Durability) => void;
 }
 
@@ -115,6 +116,11 @@ function requestMetrics(registry: Registry): Omit<GatewayMetrics, 'answered' | '
     'Tickets whose record is gone before its time.',
   );
   const leased = counter(registry, 'penstock_gateway_leases_total', 'Leases handed to workers.');
+  const deadLetters = counter(
+    registry,
+    'penstock_gateway_dead_letters_total',
+    'Requests that failed for good: their attempts are spent, or the losses of units under them. The replicas add up.',
+  );
   const expired = counter(registry, 'penstock_gateway_expired_total', 'Leases and deadlines that ran out.');
   return {
     accepted: (how) => accepted.inc({ how }),
@@ -122,6 +128,7 @@ function requestMetrics(registry: Registry): Omit<GatewayMetrics, 'answered' | '
     lost: () => lost.inc(),
     leased: (count) => leased.inc(count),
     expired: (count) => expired.inc(count),
+    deadLetters: (count) => deadLetters.inc(count),
   };
 }
 

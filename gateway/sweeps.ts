@@ -40,8 +40,9 @@ export function startExpirySweep({ queue, apps, metrics, clock, random, logger }
   const step = async (): Promise<number> => {
     try {
       const current = new Map(apps.list().map(({ uid, revision }) => [uid, revision]));
-      const { nextAt, expired } = await queue.expire(current);
+      const { nextAt, expired, deadLetters } = await queue.expire(current);
       if (expired > 0) metrics.expired(expired);
+      if (deadLetters > 0) metrics.deadLetters(deadLetters);
       // Replicas that woke for the same deadline spread out; whoever is first does the work.
       const next = nextAt === undefined ? EXPIRY_AT_MOST_MS : nextAt - clock.now() + random.fraction() * 50;
       return Math.min(EXPIRY_AT_MOST_MS, Math.max(EXPIRY_AT_LEAST_MS, next));

@@ -29,10 +29,9 @@ export interface Payload {
 export interface Cause {
   /**
    * `lost`: the lease ran out (the unit died or hung); `handler`: the handler threw; `input`: the handler says that the input is bad,
-   * never retried; `timeout`: longer than the app's timeoutSeconds; `released`: given back unfinished (no budget is charged);
-   * `drain`/`purge`: the app went away.
+   * never retried; `timeout`: longer than the app's timeoutSeconds; `released`: given back unfinished (no budget is charged).
    */
-  readonly kind: 'lost' | 'handler' | 'input' | 'timeout' | 'released' | 'purge';
+  readonly kind: 'lost' | 'handler' | 'input' | 'timeout' | 'released';
   /** A sentence for people, at most 2 KiB. */
   readonly message: string;
 }
@@ -208,6 +207,15 @@ export interface PurgeStep {
   readonly orphans: readonly string[];
 }
 
+export interface ExpireStep {
+  /** When the next call is due; absent = nothing is scheduled. */
+  readonly nextAt?: number;
+  /** Leases and deadlines that this call ended. */
+  readonly expired: number;
+  /** Requests that spent one of their budgets since the last call of any process, whichever call ended them. */
+  readonly deadLetters: number;
+}
+
 export interface SweepStep {
   /** Object keys that have lost their owner; the caller deletes them, then calls `forget`. */
   readonly keys: readonly string[];
@@ -259,12 +267,9 @@ export interface LeaseQueue {
   cancel(app: string, id: string, now?: number): Promise<CancelOutcome>;
   /**
    * Ends leases and deadlines that have passed, forgets units unseen for long, re-keys work of revisions without a unit, in bounded
-   * steps. Answers when the next call is due (absent: nothing is scheduled). `current`: the current revision of each app known.
+   * steps. `current`: the current revision of each app known.
    */
-  expire(
-    current: ReadonlyMap<string, string>,
-    now?: number,
-  ): Promise<{ readonly nextAt?: number; readonly expired: number }>;
+  expire(current: ReadonlyMap<string, string>, now?: number): Promise<ExpireStep>;
   /** 'busy' while the unit holds a live lease; else the unit can never lease or extend again. Unknown units are retired too. */
   retire(app: string, unit: string, now?: number): Promise<'retired' | 'busy'>;
   demand(app: string): Promise<AppDemand>;

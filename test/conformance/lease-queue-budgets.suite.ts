@@ -130,6 +130,27 @@ export function budgetSuite(driver: QueueDriver): void {
     );
 
     it(
+      'dead letters are counted once, whichever budget was spent and whichever call found out',
+      on(async (s) => {
+        const retry = { maxAttempts: 1, maxLosses: 0 };
+        for (let i = 0; i < 5; i++) await s.add({ retry });
+        await s.fail(await s.take());
+        await s.fail(await s.take(), 'lost');
+        await s.fail(await s.take(), 'input');
+        expect(await s.expire()).toMatchObject({ deadLetters: 2 });
+        await s.take('silent');
+        s.now += LEASE_MS;
+        // It is this call that finds the lease overdue, not the sweep.
+        expect(await s.queue.retire(s.app, 'silent', s.now)).toBe('retired');
+        expect(await s.expire()).toMatchObject({ deadLetters: 1, expired: 0 });
+        await s.take('other');
+        s.now += LEASE_MS;
+        expect(await s.expire()).toMatchObject({ deadLetters: 1, expired: 1 });
+        expect(await s.expire()).toMatchObject({ deadLetters: 0, expired: 0 });
+      }),
+    );
+
+    it(
       'bad input fails at once and is no dead letter',
       on(async (s) => {
         const which = await s.add();

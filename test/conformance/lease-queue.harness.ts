@@ -6,6 +6,7 @@ import { uuid7 } from '#base/uuid7.ts';
 import type {
   CommitOutcome,
   EnqueueOutcome,
+  ExpireStep,
   FailOutcome,
   Lease,
   LeaseAnswer,
@@ -147,7 +148,7 @@ export class Scenario {
     return found;
   }
 
-  expire(current = 'r1'): Promise<{ readonly nextAt?: number; readonly expired: number }> {
+  expire(current = 'r1'): Promise<ExpireStep> {
     return this.queue.expire(new Map([[this.app, current]]), this.now);
   }
 

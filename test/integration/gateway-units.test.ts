@@ -223,3 +223,17 @@ test('a gateway that stops answers who waits, and what it accepted is there for 
   expect(await unit).toEqual({ leases: [], verdict: 'stay' });
   expect((await s.queue.demand('uid-echo')).leased).toBe(1);
 });
+
+test('dead letters are a metric, from 0 on, by whichever budget they came', async () => {
+  const s = await start({ apps: [testApp({ maxAttempts: 1 })] });
+  const count = async (): Promise<string | undefined> =>
+    /penstock_gateway_dead_letters_total(?:\{[^}]*\})? (\d+)/.exec(await s.registry.metrics())?.[1];
+  expect(await count()).toBe('0');
+  const worker = await s.unit('echo-1');
+  for (const kind of ['handler', 'input'] as const) {
+    await submit(s, kind);
+    const { id, lease_token } = await worker.one();
+    await worker.post('fail', { id, lease_token, cause: { kind, message: 'no' } });
+  }
+  await until(async () => (await count()) === '1', { what: 'the count of the one dead letter' });
+});

@@ -24,8 +24,21 @@ export class AppState {
   /** Queued requests that have a deadline. */
   readonly deadlines = new IndexedHeap<Due>(byTime, (due) => due.request.id);
 
+  /** Not counted yet by a sweep; a restart sets all counters back, this one with them. */
+  #deadLetters = 0;
+
   constructor(stored: StoredApp) {
     this.stored = stored;
+  }
+
+  noteDeadLetter(): void {
+    this.#deadLetters++;
+  }
+
+  takeDeadLetters(): number {
+    const taken = this.#deadLetters;
+    this.#deadLetters = 0;
+    return taken;
   }
 
   get closed(): boolean {

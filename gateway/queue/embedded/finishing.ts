@@ -11,7 +11,7 @@ import type {
 import { CANCELLED_MESSAGE } from '../limits.ts';
 import { payloadMeta } from '../stored-request.ts';
 import type { StoredRequest } from '../stored-request.ts';
-import { dropLease, endAttempt, finish, heldBy, matches, requeue, spendLoss } from './step.ts';
+import { die, dropLease, endAttempt, finish, heldBy, matches, requeue, spendLoss } from './step.ts';
 import type { Step } from './step.ts';
 import { RESULT } from './store.ts';
 
@@ -76,7 +76,7 @@ export function fail(step: Step, unit: string, held: Held, cause: Cause): FailOu
   request.failures++;
   if (request.cancelRequested) return requeue(step, request);
   if (cause.kind !== 'input' && request.failures < request.maxAttempts) return requeue(step, request);
-  request.deadLetter = cause.kind !== 'input';
+  if (cause.kind !== 'input') return die(step, request);
   finish(step, request, 'failed');
   return 'failed';
 }

@@ -11,6 +11,7 @@ import type {
   Completion,
   Durability,
   EnqueueOutcome,
+  ExpireStep,
   ExtendOutcome,
   FailOutcome,
   Held,
@@ -135,21 +136,20 @@ class EmbeddedQueue implements LeaseQueue {
     return this.#turn.run(() => cancel(this.#step(app, now), id));
   }
 
-  async expire(
-    current: ReadonlyMap<string, string>,
-    now?: number,
-  ): Promise<{ readonly nextAt?: number; readonly expired: number }> {
+  async expire(current: ReadonlyMap<string, string>, now?: number): Promise<ExpireStep> {
     return this.#turn.run(() => {
       let expired = 0;
+      let deadLetters = 0;
       let nextAt: number | undefined;
       for (const app of this.#state.apps.values()) {
         const step = this.#step(app.stored.uid, now);
         if (this.#forgetApp(step)) continue;
         const ended = expireApp(step, current.get(app.stored.uid));
         expired += ended.expired;
+        deadLetters += app.takeDeadLetters();
         nextAt = Math.min(nextAt ?? Infinity, ended.nextAt ?? Infinity);
       }
-      return nextAt === undefined || nextAt === Infinity ? { expired } : { expired, nextAt };
+      return { expired, deadLetters, ...(nextAt === undefined || nextAt === Infinity ? {} : { nextAt }) };
     });
   }
 

@@ -89,7 +89,13 @@ export function loseLease(step: Step, request: StoredRequest): void {
 export function spendLoss(step: Step, request: StoredRequest): 'requeued' | 'cancelled' | 'failed' {
   request.losses++;
   if (request.cancelRequested || request.losses <= request.maxLosses) return requeue(step, request);
+  return die(step, request);
+}
+
+/** A budget is spent. */
+export function die(step: Step, request: StoredRequest): 'failed' {
   request.deadLetter = true;
+  step.app.noteDeadLetter();
   finish(step, request, 'failed');
   return 'failed';
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Redis } from 'ioredis';
-import type { AppRemains, PurgeStep, SweepStep } from '../lease-queue.ts';
+import type { AppRemains, ExpireStep, PurgeStep, SweepStep } from '../lease-queue.ts';
 import { EXPIRE_STEP, SWEEP_RECORDS } from '../limits.ts';
 import type { AppIndex } from './apps.ts';
 import { listOf, numberOf, textOf } from './replies.ts';
@@ -34,23 +34,22 @@ export class Housekeeper {
     this.#deps = deps;
   }
 
-  async expire(
-    current: ReadonlyMap<string, string>,
-    now?: number,
-  ): Promise<{ readonly nextAt?: number; readonly expired: number }> {
+  async expire(current: ReadonlyMap<string, string>, now?: number): Promise<ExpireStep> {
     const apps = await this.#deps.apps.all();
     const replies = await Promise.all(
       apps.map((app) => this.#deps.run('expire', app, now, [EXPIRE_STEP, current.get(app) ?? ''])),
     );
     let expired = 0;
+    let deadLetters = 0;
     let nextAt = Infinity;
-    for (const [i, [ended, at, phase]] of replies.map(listOf).entries()) {
+    for (const [i, [ended, at, phase, dead]] of replies.map(listOf).entries()) {
       expired += Number(ended);
+      deadLetters += Number(dead);
       nextAt = Math.min(nextAt, numberOf(at) ?? Infinity);
       // Purged, and named again since by a late call: its tombstone refuses all work, so the name may go.
       if (textOf(phase) === GONE) await this.#deps.apps.remove(apps[i] ?? '');
     }
-    return nextAt === Infinity ? { expired } : { expired, nextAt };
+    return { expired, deadLetters, ...(nextAt === Infinity ? {} : { nextAt }) };
   }
 
   /** Begins behind the app at which the last one ended: else an app that always fills a step would leave nothing to the others. */

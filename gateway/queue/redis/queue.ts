@@ -11,6 +11,7 @@ import type {
   Completion,
   Durability,
   EnqueueOutcome,
+  ExpireStep,
   ExtendOutcome,
   FailOutcome,
   Held,
@@ -229,10 +230,7 @@ class RedisQueue implements LeaseQueue {
     return packed === undefined ? 'unknown' : (textOf(await this.#run('cancel', app, now, [packed])) as CancelOutcome);
   }
 
-  expire(
-    current: ReadonlyMap<string, string>,
-    now?: number,
-  ): Promise<{ readonly nextAt?: number; readonly expired: number }> {
+  expire(current: ReadonlyMap<string, string>, now?: number): Promise<ExpireStep> {
     return this.#housekeeper.expire(current, now);
   }
 

@@ -161,6 +161,7 @@ local function requeue(id, r)
 end
 local function die(id, r)
   r[DEAD] = 1
+  call('HINCRBY', k_m, 'dead', 1)
   finish(id, r, FAILED)
   return 'failed'
 end

@@ -9,7 +9,7 @@ import {
 } from '../../limits.ts';
 import { core, ending, pending, rekeying, units } from './core.ts';
 
-/** ARGV from 4: step, current revision (or ''). Answers how many leases and deadlines ended, when the next call is due (or ''), and the app's phase. */
+/** ARGV from 4: step, current revision (or ''). Answers how many leases and deadlines ended, when the next call is due (or ''), the app's phase, and new dead letters. */
 export const EXPIRE = String.raw`${core}${pending}${ending}${rekeying}${units}
 local step, current = tonumber(ARGV[4]), ARGV[5]
 local expired = end_overdue(step)
@@ -47,8 +47,10 @@ end
 for _, key in ipairs({ 'lease', 'dl', 'uf' }) do
   due(tonumber(call('ZRANGE', base .. key, 0, 0, 'WITHSCORES')[2]))
 end
+local dead = call('HGET', k_m, 'dead')
+if dead then call('HDEL', k_m, 'dead') end
 tell()
-return { expired + #late, next_at or '', closed() or '' }
+return { expired + #late, next_at or '', closed() or '', tonumber(dead or 0) }
 `;
 
 /** Removal of a record; its objects lose their owner. */
