@@ -126,6 +126,10 @@ async function waited(
   const off = onGone(x, () => gone.abort());
   try {
     return (await context.waits.untilFinal(record.app, record.id, seconds * 1000, gone.signal)) ?? record;
+  } catch (err) {
+    // It is accepted: the client gets its ticket, whatever became of the queue while it waited.
+    context.logger.warn({ app: record.app, id: record.id, err }, 'a wait was cut short, the queue cannot be asked');
+    return record;
   } finally {
     off();
   }

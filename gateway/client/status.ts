@@ -62,7 +62,9 @@ export async function find(
   const { app, id } = claimed;
   // A purge ends what is queued and then takes the records: nothing is lost that anyone still wants.
   if (app.deleting) throw cancelledWithApp();
-  if (await wasKept(context, claimed, now)) throw resultExpired();
+  const fate = await fateOf(context, claimed, now);
+  if (fate === 'purged') throw cancelledWithApp();
+  if (fate === 'kept') throw resultExpired();
   context.metrics.lost();
   context.logger.error({ app: app.uid, id }, 'a ticket that was issued has no record');
   throw gatewayError('request-lost', 'the request was accepted and its record is gone', {
@@ -71,16 +73,22 @@ export async function find(
 }
 
 /**
- * Whether a missing record has been kept as long as was promised. Its own retention went with it, and the app's may have been raised
- * since: then the record was swept although it is younger than today's retention, and only the queue knows that.
+ * Why a record is missing. 'kept' as long as was promised: its own retention went with it, and the app's may have been raised since; then
+ * the record was swept although it is younger than today's retention, and only the queue knows that. 'purged' with its app: another
+ * replica did it before this one has heard of the deletion.
  */
-async function wasKept({ queue }: ClientContext, { app, id }: Claimed, now: number): Promise<boolean> {
+async function fateOf(
+  { queue }: ClientContext,
+  { app, id }: Claimed,
+  now: number,
+): Promise<'kept' | 'purged' | 'lost'> {
   const made = uuid7Time(id) ?? 0;
-  if (made + app.spec.request.resultRetentionSeconds * 1000 <= now) return true;
-  const { sweptUpTo } = await queue.remains(app.uid).catch((err: unknown) => {
+  if (made + app.spec.request.resultRetentionSeconds * 1000 <= now) return 'kept';
+  const { closed, sweptUpTo } = await queue.remains(app.uid).catch((err: unknown) => {
     throw queueUnavailable(err);
   });
-  return made <= sweptUpTo;
+  if (closed) return 'purged';
+  return made <= sweptUpTo ? 'kept' : 'lost';
 }
 
 function cancelledWithApp(): Error {

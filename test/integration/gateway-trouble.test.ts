@@ -70,6 +70,24 @@ describe('a queue that cannot be reached', () => {
     expect((await bodyOf(lease)).toString()).toBe(body);
   });
 
+  test('costs a client that waits for its result the wait, never the ticket of what was accepted', async () => {
+    let down = true;
+    const s = await start({
+      queue: queueWith((queue) => ({
+        get: async (app, id) => {
+          if (down) throw new Error('connect ECONNREFUSED');
+          return await queue.get(app, id);
+        },
+      })),
+    });
+    const accepted = await post(`${s.url}/v1/echo/infer`, 'kept', { prefer: 'wait=10' });
+    const { ticket } = (await accepted.json()) as { ticket: string };
+    expect(accepted.status).toBe(202);
+    expect(await problem(await status(s, ticket))).toEqual([503, 'queue-unavailable']);
+    down = false;
+    expect((await status(s, ticket)).status).toBe(202);
+  });
+
   test('makes the gateway not ready until it is back', async () => {
     let down = false;
     const s = await start({
@@ -85,6 +103,13 @@ describe('a queue that cannot be reached', () => {
     down = false;
     await until(() => s.gateway.notReady() === undefined, { what: 'readiness on' });
   });
+});
+
+test('a replica that has not yet heard of a deletion says of purged requests what the others say', async () => {
+  const s = await start();
+  const ticket = await submit(s, 'gone with its app');
+  while (!(await s.queue.purge('uid-echo', 100)).done);
+  expect(await problem(await status(s, ticket))).toEqual([409, 'cancelled']);
 });
 
 test('a unit that hangs up while its leases are on their way loses them to the next one at once', async () => {
