@@ -19,10 +19,16 @@ export interface Progress {
 
 const BAR = 28;
 
-export function createScreen(out: NodeJS.WriteStream): Screen {
+/** Where it is printed: what of a stream matters here. */
+export interface Output {
+  readonly isTTY?: boolean;
+  write(text: string): unknown;
+}
+
+export function createScreen(out: Output): Screen {
   let shown = '';
   const settle = (): void => {
-    if (out.isTTY && shown !== '') out.write('\n');
+    if (out.isTTY === true && shown !== '') out.write('\n');
     shown = '';
   };
   return {
@@ -33,7 +39,7 @@ export function createScreen(out: NodeJS.WriteStream): Screen {
     progress: (state) => {
       const text = bar(state);
       if (text === shown) return;
-      if (out.isTTY) out.write(`\r\u001B[2K${text}`);
+      if (out.isTTY === true) out.write(`\r\u001B[2K${text}`);
       else out.write(`${text}\n`);
       shown = text;
     },
