@@ -7,14 +7,25 @@ import { expect, test } from 'vitest';
 
 const root = resolve(import.meta.dirname, '..');
 
+const FORMS = {
+  'import … from': (specifier: string) => `import { x } from '${specifier}';\nexport const y = x;\n`,
+  'import type … from': (specifier: string) => `import type { X } from '${specifier}';\nexport type Y = X;\n`,
+  'export … from': (specifier: string) => `export { x } from '${specifier}';\n`,
+  'import()': (specifier: string) => `export const x: unknown = await import('${specifier}');\n`,
+} as const;
+
 /** Lints one file that holds one import, under the repository's own rules, in a tree of its own. */
-function lintImport(file: string, specifier: string): { status: number | null; output: string } {
+function lintImport(
+  file: string,
+  specifier: string,
+  form = FORMS['import … from'],
+): { status: number | null; output: string } {
   const tree = mkdtempSync(join(tmpdir(), 'penstock-arrows-'));
   try {
     cpSync(join(root, '.oxlintrc.json'), join(tree, '.oxlintrc.json'));
     symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'));
     mkdirSync(dirname(join(tree, file)), { recursive: true });
-    writeFileSync(join(tree, file), `import { x } from '${specifier}';\nexport const y = x;\n`);
+    writeFileSync(join(tree, file), form(specifier));
     const run = spawnSync(process.execPath, [join(root, 'node_modules/oxlint/bin/oxlint'), file], {
       cwd: tree,
       encoding: 'utf8',
@@ -56,4 +67,13 @@ test.each(Object.entries(RIGHT))('an arrow that points the right way passes: %s'
   const { status, output } = lintImport(file, specifier);
   expect(output).not.toContain('arrow:');
   expect(status).toBe(0);
+});
+
+test.each(Object.entries(FORMS))('the arrows hold for %s', (_name, form) => {
+  const [file, specifier] = WRONG['the operator does not import the gateway'];
+  const wrong = lintImport(file, specifier, form);
+  expect(wrong.output).toContain('arrow:');
+  expect(wrong.status).not.toBe(0);
+  const right = lintImport(...RIGHT['the operator imports lib/kube'], form);
+  expect([right.status, right.output]).toEqual([0, expect.not.stringContaining('arrow:')]);
 });

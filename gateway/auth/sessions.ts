@@ -14,7 +14,7 @@ import {
   UNIT_AUDIENCE,
 } from '#base/wire/claims.ts';
 import type { SessionClaims } from '#base/wire/claims.ts';
-import { APP_UID_PATTERN } from '#base/wire/demand.schema.ts';
+import { APP_UID_PATTERN, UNIT_PATTERN } from '#base/wire/demand.schema.ts';
 import { SESSION_CACHE_MAX } from '../limits.ts';
 import { createJwtVerifier, refuse } from './jwt.ts';
 
@@ -50,7 +50,7 @@ export interface SessionsOptions {
 }
 
 const UID = new RegExp(APP_UID_PATTERN);
-const UNIT = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+const UNIT = new RegExp(UNIT_PATTERN);
 const REVISION = /^[A-Za-z0-9._-]{1,64}$/;
 
 export async function createSessions({ sessionKeys, operatorJwks, clock, random }: SessionsOptions): Promise<Sessions> {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { RetireCall } from '#base/wire/demand.ts';
-import { RETIRE_SCHEMA } from '#base/wire/demand.schema.ts';
+import { RETIRE_SCHEMA, UNIT_PATTERN } from '#base/wire/demand.schema.ts';
 import { gatewayError, queueUnavailable } from '../errors.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { checker, readJson } from '../http/json-body.ts';
 import { INTERNAL_BODY_MAX_BYTES } from '../limits.ts';
 import type { ControlContext } from './context.ts';
 
-const UNIT = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+const UNIT = new RegExp(UNIT_PATTERN);
 const check = checker<RetireCall>(RETIRE_SCHEMA);
 
 /**

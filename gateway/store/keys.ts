@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { APP_UID_PATTERN } from '#base/wire/demand.schema.ts';
 import { storeError } from './errors.ts';
 
 /** First segment of every key. A layout that reads differently gets another one. */
@@ -13,13 +14,12 @@ const KEY_MAX = 512;
 /** A segment is a file name in the local driver: below the 255 bytes of Linux, with room for a suffix. */
 const SEGMENT = /^[A-Za-z0-9._-]{1,200}$/;
 
-/** A Kubernetes uid (a UUID today, opaque by its API) or the uid that standalone keeps. */
-const APP_UID = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+const APP_UID = new RegExp(APP_UID_PATTERN);
 /** UUIDv7 (RFC 9562 §5.7) in lower case. */
 const REQUEST_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 /** 64 random bits in hex. */
 const NONCE = /^[0-9a-f]{16}$/;
-const PLACE = /^v1\/([^/]+)\/(bodies|results)\/([^/]+)(?:\/([1-9][0-9]{0,15})\.[0-9a-f]{16})?$/;
+const PLACE = new RegExp(`^${ALL_KEYS}([^/]+)/(bodies|results)/([^/]+)(?:/([1-9][0-9]{0,15})\\.[0-9a-f]{16})?$`);
 
 /** The key of a request's body: v1/<uid>/bodies/<id>. */
 export function bodyKey(app: string, id: string): string {

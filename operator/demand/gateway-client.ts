@@ -22,7 +22,7 @@ export interface GatewayClient {
   retire(appUid: string, unit: string): Promise<'retired' | 'busy'>;
   /** Closes the app and removes what it left in queue and object store, step by step. `pending`: call again. */
   purge(appUid: string): Promise<'done' | 'pending'>;
-  /** One connection's worth of wake-ups: uids of apps that have work and no unit. Ends or throws when the stream does. */
+  /** One connection's worth of wake-ups: uids of apps whose demand may have changed: work came, or a unit came or went. Ends or throws when the stream does. */
   wakeUps(onWake: (appUid: string) => void, onOpen: () => void, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }

@@ -95,12 +95,13 @@ describe('the Job of a unit', () => {
   });
 });
 
-describe('the Deployment of the operator', () => {
-  it('makes pods that PodSecurity restricted lets in', async () => {
-    const [document] = parseAllDocuments(readFileSync(`${root}/config/operator/deployment.yaml`, 'utf8'));
+describe.each(['operator', 'gateway'])('the Deployment of the %s', (program) => {
+  it('makes pods that PodSecurity restricted lets in, whose settings no Service can change', async () => {
+    const [document] = parseAllDocuments(readFileSync(`${root}/config/${program}/deployment.yaml`, 'utf8'));
     const deployment = document?.toJS() as { spec: { replicas: number; template: { spec: object } } };
     const pod = await dryRunPod(deployment.spec.template.spec);
     expect(pod.metadata.uid).toBeDefined();
+    expect(pod).toMatchObject({ spec: { enableServiceLinks: false } });
     expect(deployment.spec.replicas).toBe(2);
   });
 });

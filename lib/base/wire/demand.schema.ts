@@ -2,6 +2,9 @@
 /** A Kubernetes uid (a UUID today, opaque by its API) or the uid that standalone keeps: safe in keys and paths. */
 export const APP_UID_PATTERN = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
 
+/** The name of a unit, which is that of its Job and pod: a DNS label (RFC 1123 §2.1). */
+export const UNIT_PATTERN = '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$';
+
 /** Body of POST units/{unit}/retire. */
 export const RETIRE_SCHEMA = {
   type: 'object',
