@@ -86,7 +86,7 @@ export async function release(
 }
 
 /**
- * POST upload-url: a URL for the result of this attempt and no other. The queue knows the object's name before the URL exists, so
+ * POST upload-url: a URL for the result of this attempt and no other, of the size that is named. The queue knows the object's name before the URL exists, so
  * that whatever is uploaded has someone who removes it.
  * @throws ProblemError 409 when the lease is no longer held
  */
@@ -104,6 +104,7 @@ export async function uploadUrl(
     verb: 'PUT',
     expiresInSeconds: SIGNED_URL_MIN_SECONDS,
     contentType: call.content_type,
+    bytes: call.bytes,
   } as const;
   const url = await store.signedUrl(request, 'worker').catch((err: unknown) => {
     throw storeUnavailable(err);

@@ -6,6 +6,8 @@ import type { ByteRange, SignedUrlRequest } from './object-store.ts';
 
 /** Seven days: what S3's signature allows, so the same in every driver. */
 const URL_LIFETIME_MAX_SECONDS = 7 * 24 * 3600;
+/** Largest upload through one signed URL: what S3 takes in one PUT, so that every driver has the same bound. */
+const PUT_LIMIT_BYTES = 5 * 1024 ** 3;
 /** One listing of S3 holds at most this many keys. */
 export const PAGE_MAX = 1000;
 const CONTENT_TYPE = /^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$/;
@@ -72,7 +74,7 @@ export function resolveRange(range: ByteRange | undefined, bytes: number): { sta
   });
 }
 
-/** @throws StoreError `bad-expiry`, or `bad-type` for a PUT without its content type */
+/** @throws StoreError `bad-expiry`, or `bad-type` or `bad-size` for a PUT without its content type or size */
 export function checkUrlRequest(request: SignedUrlRequest): void {
   const { expiresInSeconds: seconds } = request;
   if (!Number.isSafeInteger(seconds) || seconds < 1 || seconds > URL_LIFETIME_MAX_SECONDS) {
@@ -84,7 +86,15 @@ export function checkUrlRequest(request: SignedUrlRequest): void {
       },
     );
   }
-  if (request.verb === 'PUT') checkContentType(request.contentType ?? '');
+  if (request.verb === 'PUT') checkUpload(request);
+}
+
+function checkUpload({ contentType = '', bytes = -1 }: SignedUrlRequest): void {
+  checkContentType(contentType);
+  if (Number.isSafeInteger(bytes) && bytes >= 0 && bytes <= PUT_LIMIT_BYTES) return;
+  throw storeError('bad-size', `a signed upload has 0 to ${PUT_LIMIT_BYTES} whole bytes, not ${bytes}`, {
+    field: 'bytes',
+  });
 }
 
 /** @throws StoreError `bad-limit` */

@@ -9,6 +9,7 @@ const STORE_ERRORS = {
   'bad-type': { status: 400, title: 'Bad content type' },
   'bad-range': { status: 416, title: 'Range not satisfiable' },
   'bad-expiry': { status: 400, title: 'Bad lifetime of a signed URL' },
+  'bad-size': { status: 400, title: 'Bad size of a signed upload' },
   'bad-limit': { status: 400, title: 'Bad page size' },
   'too-large': { status: 413, title: 'Object too large' },
   forbidden: { status: 403, title: 'Signed URL refused' },

@@ -36,6 +36,8 @@ export interface SignedUrlRequest {
   readonly expiresInSeconds: number;
   /** Required for PUT: part of what is signed, so the upload must send exactly this Content-Type. */
   readonly contentType?: string;
+  /** Required for PUT: part of what is signed, so the upload must have exactly this Content-Length; at most 5 GiB, S3's bound of one PUT. */
+  readonly bytes?: number;
 }
 
 export interface ObjectPage {
@@ -55,7 +57,7 @@ export interface StoredObject {
  * Keys are built by `keys.ts` from checked parts only; a driver refuses any key outside [A-Za-z0-9._/-] or with an empty, `.` or `..` segment.
  * An error of a body that is being put comes through unchanged; it is its producer's, not the store's. A put that fails does not destroy
  * the body: its owner ends it.
- * @throws StoreError (see `errors.ts`): `not-found`, `exists`, `bad-key`, `bad-type`, `bad-range`, `bad-expiry`, `too-large` or `unavailable`
+ * @throws StoreError (see `errors.ts`): `not-found`, `exists`, `bad-key`, `bad-type`, `bad-range`, `bad-expiry`, `bad-size`, `too-large` or `unavailable`
  */
 export interface ObjectStore {
   /** Streams; memory stays flat whatever the size. Visible only when complete. */

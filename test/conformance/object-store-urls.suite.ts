@@ -24,11 +24,11 @@ export function signedUrlSuite(name: string, open: () => Promise<StoreHarness>):
     const contentType = 'text/plain; charset=utf-8';
     const url = (
       verb: 'GET' | 'PUT',
-      changes: { key?: string; expiresInSeconds?: number; contentType?: string } = {},
+      changes: { key?: string; expiresInSeconds?: number; contentType?: string; bytes?: number } = {},
       audience: 'client' | 'worker' = 'worker',
     ): Promise<string> =>
       store.signedUrl(
-        { key, verb, expiresInSeconds: 60, ...(verb === 'PUT' && { contentType }), ...changes },
+        { key, verb, expiresInSeconds: 60, ...(verb === 'PUT' && { contentType, bytes: 11 }), ...changes },
         audience,
       );
     const put = (to: string, type = contentType, body: Buffer | string = 'overwritten'): Promise<Response> =>
@@ -59,7 +59,11 @@ export function signedUrlSuite(name: string, open: () => Promise<StoreHarness>):
 
     it.each(['client', 'worker'] as const)('for a %s: PUT with plain fetch stores bytes and type', async (audience) => {
       const bytes = randomBytes(3 * MIB);
-      const response = await put(await url('PUT', { key: `${key}.${audience}` }, audience), contentType, bytes);
+      const response = await put(
+        await url('PUT', { key: `${key}.${audience}`, bytes: bytes.length }, audience),
+        contentType,
+        bytes,
+      );
       expect(response.status).toBe(200);
       const { info, body } = await store.get(`${key}.${audience}`);
       expect([info.contentType, sha(await buffer(body))]).toEqual([contentType, sha(bytes)]);
@@ -138,18 +142,49 @@ export function signedUrlSuite(name: string, open: () => Promise<StoreHarness>):
       expect((await store.head(key))?.contentType).toBe(contentType);
     });
 
+    it('takes an upload of exactly the size that it was made for', async () => {
+      const target = `${key}.size`;
+      const to = (): Promise<string> => url('PUT', { key: target, bytes: 1000 });
+      await expectRefused(await put(await to(), contentType, Buffer.alloc(999)));
+      await expectRefused(await put(await to(), contentType, Buffer.alloc(1001)));
+      await expectRefused(await put(await to(), contentType, Buffer.alloc(3 * MIB)));
+      await expectRefused(await put(await to(), contentType, ''));
+      expect(await store.head(target)).toBeUndefined();
+      expect((await put(await to(), contentType, Buffer.alloc(1000))).status).toBe(200);
+      expect((await store.head(target))?.bytes).toBe(1000);
+      const more = new URL(await to());
+      bump(more, ['bytes', 'X-Amz-SignedHeaders', 'X-Amz-Expires']);
+      await expectRefused(await put(more.href, contentType, Buffer.alloc(1001)));
+    });
+
+    it('an upload of unknown size is refused', async () => {
+      const target = `${key}.unknown`;
+      const body = ReadableStream.from([Buffer.alloc(500), Buffer.alloc(500)]);
+      const to = await url('PUT', { key: target, bytes: 1000 });
+      const headers = { 'content-type': contentType };
+      const response = await fetch(to, { method: 'PUT', headers, body, duplex: 'half' });
+      expect([400, 403, 411]).toContain(response.status);
+      await response.text();
+      expect(await store.head(target)).toBeUndefined();
+    });
+
     it('an upload shorter than its Content-Length leaves nothing', async () => {
       const target = `${key}.short`;
-      const to = new URL(await url('PUT', { key: target }));
+      const to = new URL(await url('PUT', { key: target, bytes: 1000 }));
       await shortUpload(to, contentType);
       await until(async () => (await at.leftovers(target)).length === 0, { what: 'the unfinished upload to go' });
       expect(await store.head(target)).toBeUndefined();
     });
 
-    it('lives 1 second to 7 days, and a PUT names its content type', async () => {
+    it('lives 1 second to 7 days, and a PUT names its content type and size', async () => {
       for (const expiresInSeconds of [0, -1, 604_801, 1.5])
         expect(await failure(url('GET', { expiresInSeconds }))).toBe('bad-expiry');
-      expect(await failure(store.signedUrl({ key, verb: 'PUT', expiresInSeconds: 60 }, 'client'))).toBe('bad-type');
+      const write = { key, verb: 'PUT', expiresInSeconds: 60 } as const;
+      expect(await failure(store.signedUrl({ ...write, bytes: 1 }, 'client'))).toBe('bad-type');
+      for (const bytes of [undefined, -1, 0.5, Number.NaN, 5 * 1024 ** 3 + 1]) {
+        const request = { ...write, contentType, ...(bytes === undefined ? {} : { bytes }) };
+        expect(await failure(store.signedUrl(request, 'client'))).toBe('bad-size');
+      }
     });
   });
 }

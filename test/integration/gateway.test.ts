@@ -3,9 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { request } from 'undici';
 import { afterEach, describe, expect, test } from 'vitest';
+import type { UploadUrlReply } from '#base/wire/broker.ts';
 import { post, problem, status, submit } from './gateway.client.ts';
 import type { Headers } from './gateway.client.ts';
-import { bodyOf, startStack, testApp } from './gateway.harness.ts';
+import { bodyOf, held, startStack, testApp } from './gateway.harness.ts';
 import type { Stack, StackOptions } from './gateway.harness.ts';
 
 let stack: Stack | undefined;
@@ -141,6 +142,20 @@ describe('large bodies', () => {
     const first = await submit(s, body);
     expect(await submit(s, body)).toBe(first);
     expect((await s.store.list('v1/')).objects).toHaveLength(1);
+  });
+
+  test('that a unit uploads have the size it asked for, and no other', async () => {
+    const s = await start();
+    await submit(s, 'x');
+    const worker = await s.unit('echo-1');
+    const lease = await worker.one();
+    const call = { ...held(lease), content_type: 'text/plain', bytes: 20_000 };
+    const { url, headers } = (await (await worker.post('upload-url', call)).json()) as UploadUrlReply;
+    const put = (bytes: number): Promise<Response> => fetch(url, { method: 'PUT', headers, body: Buffer.alloc(bytes) });
+    expect((await put(20_001)).status).toBe(403);
+    expect((await put(50_000_000)).status).toBe(403);
+    expect((await s.store.list('v1/')).objects).toEqual([]);
+    expect((await put(20_000)).status).toBe(200);
   });
 
   test('named by a completion that was never uploaded are refused with the field', async () => {

@@ -3,22 +3,18 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import type { Logger } from '#base/logger.ts';
 import { ProblemError } from '#base/problem.ts';
-import { resolveRange, tooLarge } from '../body.ts';
+import { resolveRange } from '../body.ts';
 import { isStoreError, storeError } from '../errors.ts';
 import type { ObjectInfo } from '../object-store.ts';
 import { answerProblem } from './answer.ts';
 import { parseRange } from './range-header.ts';
 import type { LocalStore } from './store.ts';
-import type { UrlVerb } from './url.ts';
-
-/** Largest upload through one signed URL: what S3 takes in one PUT, so that both drivers have the same bound. */
-const PUT_LIMIT_BYTES = 5 * 1024 ** 3;
+import type { UrlGrant, UrlVerb } from './url.ts';
 
 export interface LocalStoreHandlerOptions {
   readonly logger: Logger;
   /** Path before the key when nothing in front has cut it off (`/objects`); express cuts it when the handler is mounted with `use`. */
   readonly mount?: string;
-  readonly maxPutBytes?: number;
 }
 
 /** Fits `http.createServer` and `express().use('/objects', …)`; answers every request itself. */
@@ -26,13 +22,13 @@ export type LocalStoreHandler = (request: IncomingMessage, response: ServerRespo
 
 /** Serves GET, HEAD and PUT of the local store's signed URLs; what is not validly signed never reaches the disk. */
 export function createLocalStoreHandler(store: LocalStore, options: LocalStoreHandlerOptions): LocalStoreHandler {
-  const { logger, mount = '', maxPutBytes = PUT_LIMIT_BYTES } = options;
+  const { logger, mount = '' } = options;
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const verb = verbOf(request.method);
     const { path, query } = split(request.url ?? '', mount);
-    const { key, contentType } = store.verifyUrl(verb, path, query);
-    if (verb === 'PUT') await receive(store, key, contentType, request, response, maxPutBytes);
-    else await send(store, key, request, response);
+    const grant = store.verifyUrl(verb, path, query);
+    if (verb === 'PUT') await receive(store, grant, request, response);
+    else await send(store, grant.key, request, response);
   };
   return (request, response) => {
     serve(request, response).catch(async (err: unknown) => {
@@ -119,18 +115,22 @@ function objectHeaders(info: ObjectInfo): Record<string, string> {
 
 async function receive(
   store: LocalStore,
-  key: string,
-  contentType: string,
+  { key, contentType, bytes }: UrlGrant,
   request: IncomingMessage,
   response: ServerResponse,
-  maxBytes: number,
 ): Promise<void> {
   if (request.headers['content-type'] !== contentType) {
     throw storeError('forbidden', `this URL takes Content-Type ${contentType} only`, { field: 'header:Content-Type' });
   }
-  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes);
+  // Announced, not counted: HTTP itself holds the body to its Content-Length, as it does in front of S3.
+  if (request.headers['content-length'] !== String(bytes)) {
+    throw storeError('forbidden', `this URL takes an upload of ${bytes} bytes only`, {
+      field: 'header:Content-Length',
+      fix: 'send the size that the URL was asked for',
+    });
+  }
   try {
-    await store.put(key, request, { contentType, maxBytes });
+    await store.put(key, request, { contentType });
   } catch (err) {
     if (isStoreError(err)) throw err;
     throw storeError('upload-interrupted', 'the upload ended before its last byte', { field: 'body', cause: err });

@@ -61,8 +61,9 @@ export async function openLocalStore(options: LocalStoreOptions): Promise<LocalS
     signedUrl: async (request, audience) => {
       checkUrlRequest(request);
       const expires = Math.ceil(clock.now() / 1000) + request.expiresInSeconds;
-      const contentType = request.verb === 'PUT' ? (request.contentType ?? '') : '';
-      return `${bases[audience]}/${signer.sign({ verb: request.verb, key: checkKey(request.key), expires, contentType })}`;
+      const { verb, contentType = '', bytes = 0 } = request;
+      const upload = verb === 'PUT' ? { contentType, bytes } : { contentType: '', bytes: 0 };
+      return `${bases[audience]}/${signer.sign({ verb, key: checkKey(request.key), expires, ...upload })}`;
     },
     verifyUrl: (verb, path, query) => signer.verify(verb, path, query, clock.now()),
     ping: () => checkWritable(folders),

@@ -187,9 +187,10 @@ async function sign(place: S3Place, request: SignedUrlRequest): Promise<string> 
   const { getSignedUrl } = await import('@aws-sdk/s3-request-presigner');
   const expiresIn = request.expiresInSeconds;
   if (request.verb === 'GET') return getSignedUrl(place.client, new GetObjectCommand(where), { expiresIn });
-  const command = new PutObjectCommand({ ...where, ContentType: request.contentType });
-  // The SDK leaves the content type unsigned unless told; then an upload could choose its own.
-  return getSignedUrl(place.client, command, { expiresIn, signableHeaders: new Set(['content-type', 'host']) });
+  const command = new PutObjectCommand({ ...where, ContentType: request.contentType, ContentLength: request.bytes });
+  // The SDK leaves type and size unsigned unless told; then an upload could choose its own.
+  const signableHeaders = new Set(['content-length', 'content-type', 'host']);
+  return getSignedUrl(place.client, command, { expiresIn, signableHeaders });
 }
 
 function target(place: S3Place, key: string): { Bucket: string; Key: string } {
