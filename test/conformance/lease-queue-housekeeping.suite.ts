@@ -51,6 +51,21 @@ export function housekeepingSuite(driver: QueueDriver): void {
     );
 
     it(
+      'a call that joined, and starts a request of its own when it is repeated, keeps its body',
+      on(async (s) => {
+        const first = await s.add({ dedupeKey: 'k' });
+        const call = { id: id(), dedupeKey: 'k', body: stored('body') };
+        expect((await s.offer(call)).kind).toBe('joined');
+        // The answer is lost with the connection, and the call is sent again.
+        await s.queue.cancel(s.app, first, s.now);
+        expect((await s.offer(call)).kind).toBe('queued');
+        s.now += REOFFER_MS;
+        expect(await s.sweep()).toEqual([]);
+        expect(await s.record(call.id)).toMatchObject({ body: stored('body') });
+      }),
+    );
+
+    it(
       'answers at most as many keys as asked for, and all of them in the end',
       on(async (s) => {
         for (let i = 0; i < 7; i++)

@@ -71,6 +71,8 @@ function insert(step: Step, request: NewRequest): StoredRequest {
   step.store.saveApp(app.stored);
   step.store.insertRequest(made);
   step.store.putPayload(made.id, BODY, request.body.inline);
+  // The first time this call came it may have joined a request that has ended badly since: its body has an owner after all.
+  if (request.body.key !== undefined) step.store.deleteObject(request.app, request.body.key);
   step.store.putJoinable(app.stored.uid, request.dedupeKey, made.id, request.fingerprint ?? '');
   app.live.set(made.id, made);
   app.queue(made);

@@ -46,6 +46,8 @@ local function add(id, r, a)
   arrivals[r[REV]] = arrivals[r[REV]] or {}
   push(arrivals[r[REV]], now, id)
   if r[DEADLINE] > 0 then call('ZADD', base .. 'dl', r[DEADLINE], id) end
+  -- The first time this call came it joined a request that has ended badly since: its body has an owner after all.
+  if r[BODY_KEY] ~= '' then call('ZREM', base .. 'obj', '-' .. r[BODY_KEY]) end
   ready = true
 end
 
