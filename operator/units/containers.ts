@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { dirname } from 'node:path/posix';
-import type { InferenceAppEnv, InferenceAppOverrides } from '#crds/inference-app.gen.ts';
+import type { InferenceAppEnv } from '#crds/inference-app.gen.ts';
 import { GPU } from '#crds/names.ts';
-import { UNIT_ENV, UNIT_OPS_PORT, UNIT_READY_FILE, UNIT_TOKEN_FILE } from '#base/wire/unit-env.ts';
+import { UNIT_OPS_PORT, UNIT_READY_FILE, UNIT_TOKEN_FILE } from '#base/wire/unit-env.ts';
 import { TOKEN_VOLUME, graceSeconds } from './job-settings.ts';
 import type { JobSettings } from './job-settings.ts';
 import { SERVER_CONTAINER, WORKER_CONTAINER } from './objects.ts';
 import type { Container, EnvVar, HttpProbe } from './objects.ts';
+import { overridesOf, runtimeSettings } from './runtime-settings.ts';
 import type { UnitPlan } from './unit-driver.ts';
 
 /** Of the pod's grace, what stays for giving unfinished requests back and ending. */
@@ -20,16 +21,11 @@ const READ_ONLY = { ...LOCKED_DOWN, readOnlyRootFilesystem: true };
 
 /** The handler in its own image, whose entry point is the worker runtime. */
 export function handlerContainer(plan: UnitPlan, settings: JobSettings): Container {
-  const { worker } = plan.app.spec;
-  const overrides = overridesOf(plan);
-  const own: Record<string, string | number | undefined> = {
-    [UNIT_ENV.handler]: worker.handler,
-    [UNIT_ENV.instances]: overrides.instances ?? worker.instances,
-    [UNIT_ENV.batchSize]: worker.batchSize,
-  };
+  const image = overridesOf(plan).image ?? plan.app.spec.worker.image ?? '';
+  const runtime = runtimeContainer(plan, settings, image);
   return {
-    ...runtimeContainer(plan, settings, overrides.image ?? worker.image ?? '', own),
-    env: [...appEnv(plan), ...runtimeEnv(plan, settings, own)],
+    ...runtime,
+    env: [...appEnv(plan), ...runtime.env],
     ...envFrom(plan),
     resources: appResources(plan),
   };
@@ -37,16 +33,8 @@ export function handlerContainer(plan: UnitPlan, settings: JobSettings): Contain
 
 /** Feeds the model server; the main container, so that the pod ends when it does. */
 export function adapterContainer(plan: UnitPlan, settings: JobSettings): Container {
-  const { server } = plan.app.spec.worker;
-  const own = {
-    [UNIT_ENV.serverPort]: server?.port,
-    [UNIT_ENV.serverPath]: server?.path,
-    [UNIT_ENV.serverMethod]: server?.method,
-    [UNIT_ENV.serverContentType]: server?.contentType,
-    [UNIT_ENV.serverHealthPath]: server?.healthPath,
-  };
   return {
-    ...runtimeContainer(plan, settings, settings.workerImage, own),
+    ...runtimeContainer(plan, settings, settings.workerImage),
     resources: { requests: ADAPTER_REQUESTS },
   };
 }
@@ -78,13 +66,12 @@ function runtimeContainer(
   plan: UnitPlan,
   settings: JobSettings,
   image: string,
-  own: Record<string, string | number | undefined>,
-): Container {
+): Container & { readonly env: readonly EnvVar[] } {
   return {
     name: WORKER_CONTAINER,
     image,
     imagePullPolicy: settings.imagePullPolicy,
-    env: runtimeEnv(plan, settings, own),
+    env: runtimeEnv(plan, settings),
     ports: [{ name: 'ops', containerPort: UNIT_OPS_PORT }],
     // Ready = it may lease. There is no liveness probe: nothing but the queue's lease ends a worker that hangs.
     readinessProbe: probe('/readyz', UNIT_OPS_PORT, 2, 1),
@@ -96,24 +83,15 @@ function runtimeContainer(
   };
 }
 
-function runtimeEnv(plan: UnitPlan, settings: JobSettings, own: Record<string, string | number | undefined>): EnvVar[] {
-  const { worker, scaling, request } = plan.app.spec;
-  const values: Record<string, string | number | undefined> = {
-    [UNIT_ENV.brokerUrl]: settings.brokerUrl,
-    [UNIT_ENV.unitTokenFile]: UNIT_TOKEN_FILE,
-    [UNIT_ENV.archetype]: worker.archetype,
-    [UNIT_ENV.concurrency]: scaling.concurrency,
-    [UNIT_ENV.maxJobs]: scaling.maxJobs,
-    [UNIT_ENV.graceSeconds]: Math.max(1, graceSeconds(request.timeoutSeconds) - RELEASE_SECONDS),
-    [UNIT_ENV.readyTimeoutSeconds]: worker.server?.readyTimeoutSeconds ?? scaling.startupGraceSeconds,
-    [UNIT_ENV.readyFile]: UNIT_READY_FILE,
-    [UNIT_ENV.opsHost]: '0.0.0.0',
-    [UNIT_ENV.opsPort]: UNIT_OPS_PORT,
-    ...own,
-  };
-  return Object.entries(values).flatMap(([name, value]) =>
-    value === undefined ? [] : [{ name, value: literal(String(value)) }],
-  );
+function runtimeEnv(plan: UnitPlan, settings: JobSettings): EnvVar[] {
+  const own = runtimeSettings(plan, {
+    brokerUrl: settings.brokerUrl,
+    tokenFile: UNIT_TOKEN_FILE,
+    readyFile: UNIT_READY_FILE,
+    graceSeconds: Math.max(1, graceSeconds(plan.app.spec.request.timeoutSeconds) - RELEASE_SECONDS),
+    more: { opsHost: '0.0.0.0', opsPort: UNIT_OPS_PORT },
+  });
+  return Object.entries(own).map(([name, value]) => ({ name, value: literal(value) }));
 }
 
 /** env of the app, entries of the placement's overrides in place of those of the same name. */
@@ -145,10 +123,6 @@ function appResources(plan: UnitPlan): NonNullable<Container['resources']> {
     ...(Object.keys(requests).length > 0 ? { requests } : {}),
     ...(Object.keys(limits).length > 0 ? { limits } : {}),
   };
-}
-
-function overridesOf(plan: UnitPlan): InferenceAppOverrides {
-  return plan.app.spec.placements?.find((entry) => entry.name === plan.placement)?.overrides ?? {};
 }
 
 function probe(path: string, port: number, periodSeconds: number, failureThreshold: number): HttpProbe {
