@@ -3,8 +3,8 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { until } from '#test/until.ts';
 import { post, problem, status, submit, untilWaiting } from './gateway.client.ts';
 import type { Headers } from './gateway.client.ts';
-import { startStack, tenantsWithKeys, testApp } from './gateway.harness.ts';
-import type { Stack, StackOptions } from './gateway.harness.ts';
+import { makeFleet, startStack, tenantsWithKeys, testApp } from './gateway.harness.ts';
+import type { Fleet, Stack, StackOptions } from './gateway.harness.ts';
 
 let stack: Stack | undefined;
 
@@ -140,12 +140,9 @@ describe('tickets', () => {
   });
 
   test('whose record is gone are 410 after the retention, else 500 and counted', async () => {
-    const s = await start();
-    const ticket = await submit(s, 'x');
-    // The record goes as a lost disk would take it: the gateway knows nothing of it.
-    const { units } = await s.queue.demand('uid-echo');
-    expect(units).toEqual([]);
-    while (!(await s.queue.purge('uid-echo', 100)).done);
+    const fleet = await makeFleet();
+    const ticket = await ticketOfLostDisk(fleet, 'x');
+    const s = await start({ fleet });
     const lost = await status(s, ticket);
     expect(await problem(lost)).toEqual([500, 'request-lost']);
     expect(await s.registry.metrics()).toMatch(/penstock_gateway_requests_lost_total\{[^}]*\} 1/);
@@ -154,8 +151,19 @@ describe('tickets', () => {
   });
 });
 
+/** A ticket that is genuine and of which the queue knows nothing, as after the loss of its disk. */
+async function ticketOfLostDisk(fleet: Fleet, body: string): Promise<string> {
+  const before = await startStack({ fleet });
+  try {
+    return await submit(before, body);
+  } finally {
+    await before.close();
+  }
+}
+
 test('a ticket whose record was swept stays 410 when the retention is raised later; one that is lost stays 500', async () => {
-  const s = await start({ apps: [testApp({ retentionSeconds: 1 })] });
+  const fleet = await makeFleet();
+  const s = await start({ apps: [testApp({ retentionSeconds: 1 })], fleet });
   const swept = await submit(s, 'old');
   expect((await fetch(`${s.url}/v1/echo/requests/${swept}`, { method: 'DELETE' })).status).toBe(200);
   await s.queue.sweep(100, Date.now() + 2_000);
@@ -163,8 +171,7 @@ test('a ticket whose record was swept stays 410 when the retention is raised lat
   expect(await problem(await status(s, swept))).toEqual([410, 'result-expired']);
   const made = Date.now();
   await until(() => Date.now() > made, { what: 'the next millisecond: tickets carry their time in whole ones' });
-  const lost = await submit(s, 'new');
-  while (!(await s.queue.purge('uid-echo', 100)).done);
+  const lost = await ticketOfLostDisk(fleet, 'new');
   expect(await problem(await status(s, lost))).toEqual([500, 'request-lost']);
   expect(await problem(await status(s, swept))).toEqual([410, 'result-expired']);
   expect(await s.registry.metrics()).toMatch(/penstock_gateway_requests_lost_total\{[^}]*\} 1/);
