@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import type { Clock } from '#base/clock.ts';
+import { silentLogger } from '#base/logger.ts';
 import type { Logger } from '#base/logger.ts';
 import type { Random } from '#base/random.ts';
 import { openFileSource } from '#gateway/apps/file-source.ts';
@@ -26,14 +27,32 @@ export function openApps(settings: { readonly apps: string; readonly data: strin
   const path = resolve(settings.apps);
   if (!existsSync(path)) throw new UsageError(`-f ${settings.apps}: there is no such file or folder`);
   refuseStrangers(path, settings.data, deps.data);
-  const apps = openFileSource({ path, ...deps, namespace: NAMESPACE, check: localErrors });
+  const { logger, begin } = quietUntilBegun(deps.logger);
+  const apps = openFileSource({ path, ...deps, logger, namespace: NAMESPACE, check: localErrors });
   const problems = apps.problems();
   if (problems.length > 0) {
     void apps.close();
     throw new UsageError(problems.join('\n'));
   }
+  begin();
   if (apps.list().length === 0) deps.logger.warn({ path }, 'there is no InferenceApp in it yet; it is watched');
   return apps;
+}
+
+/** Problems that end the start are said once, by the error. */
+function quietUntilBegun(logger: Logger): { readonly logger: Logger; readonly begin: () => void } {
+  let current = silentLogger;
+  const begin = (): void => {
+    current = logger;
+  };
+  const relay: Logger = {
+    debug: (fields, message) => current.debug(fields, message),
+    info: (fields, message) => current.info(fields, message),
+    warn: (fields, message) => current.warn(fields, message),
+    error: (fields, message) => current.error(fields, message),
+    child: (fields) => current.child(fields),
+  };
+  return { logger: relay, begin };
 }
 
 /**

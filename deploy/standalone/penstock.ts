@@ -7,7 +7,7 @@ import { createShutdown, stopOnSignals } from '#base/shutdown.ts';
 import { loadStandaloneConfig } from './config.ts';
 import { UsageError } from './errors.ts';
 import { startStandalone } from './standalone.ts';
-import { stopOnTerminal } from './terminal.ts';
+import { logDestination, stopOnTerminal } from './terminal.ts';
 
 const HELP = `penstock: scarce GPUs as a service
 
@@ -33,7 +33,7 @@ function version(): string {
 
 async function standalone(argv: readonly string[]): Promise<number> {
   const config = loadStandaloneConfig(argv, process.env);
-  const logger = createLogger('standalone', config.logLevel);
+  const logger = createLogger('standalone', config.logLevel, logDestination());
   const shutdown = createShutdown(logger);
   stopOnSignals(shutdown);
   stopOnTerminal(shutdown);

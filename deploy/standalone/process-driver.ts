@@ -124,5 +124,5 @@ function observation({ plan, process, createdAt, retired }: Unit): UnitObservati
   if (exit === undefined) return { ...state, phase: ready ? 'Running' : 'Starting' };
   if (exit === UNIT_EXIT.left) return { ...state, phase: 'Succeeded' };
   const how = exit < 0 ? 'was killed by a signal' : `ended with exit code ${exit}`;
-  return { ...state, phase: 'Failed', message: `${how}: ${process.tail() || 'it printed nothing'}` };
+  return { ...state, phase: 'Failed', message: `${how}: ${process.lastWords() || 'it printed nothing'}` };
 }

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { createWriteStream, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { keepLog } from './unit-log.ts';
 
-/** What one unit may write to its log: a handler in a loop must not fill the disk. */
-const LOG_LIMIT_BYTES = 8 * 1024 * 1024;
-/** Part of the log that goes into a message for people. */
-const TAIL_BYTES = 400;
 /** A retired unit can commit nothing any more: it gets this long to end by itself. */
 const KILL_AFTER_MS = 20_000;
+
+/** How long the end of its log is waited for once a unit has ended. */
+const LAST_WORDS_MS = 500;
+/** As shells say it: there is no such program. */
+const EXIT_NOT_STARTED = 127;
 
 export interface UnitProcessOptions {
   /** Folder of this unit alone, made here. */
@@ -28,8 +29,8 @@ export interface UnitProcess {
   ready(): boolean;
   /** Exit code (negative: signal) once it has ended. */
   exit(): number | undefined;
-  /** Last words on its standard error. */
-  tail(): string;
+  /** Why it ended, as far as its log says so. */
+  lastWords(): string;
   /** SIGTERM, and SIGKILL later. */
   end(): void;
   kill(): void;
@@ -53,7 +54,8 @@ export function startUnitProcess(options: UnitProcessOptions): UnitProcess {
   const { promise: ended, resolve } = Promise.withResolvers<void>();
   let exit: number | undefined;
   let late: NodeJS.Timeout | undefined;
-  const tail = keepLog(child, join(dir, 'log'));
+  const log = keepLog(child.stderr, join(dir, 'log'));
+  let failure: string | undefined;
   const over = (code: number): void => {
     if (exit !== undefined) return;
     exit = code;
@@ -61,15 +63,24 @@ export function startUnitProcess(options: UnitProcessOptions): UnitProcess {
     resolve();
     options.onChange();
   };
-  child.on('error', () => over(127));
-  child.on('exit', (code, signal) => over(code ?? (signal === null ? 1 : -1)));
+  child.on('error', (err) => {
+    failure = `it cannot be started in ${options.cwd}: ${err.message}`;
+    over(EXIT_NOT_STARTED);
+  });
+  child.on('exit', (code, signal) => {
+    clearTimeout(late);
+    const exitCode = code ?? (signal === null ? 1 : -1);
+    // Its last words may still be in the pipe, which something that it has started may hold open for ever.
+    child.on('close', () => over(exitCode));
+    late = setTimeout(() => over(exitCode), LAST_WORDS_MS);
+  });
   child.stdin?.on('error', () => {});
   const kill = (): void => void child.kill('SIGKILL');
   return {
     pid: child.pid,
     ready: () => exit === undefined && existsSync(readyFile),
     exit: () => exit,
-    tail,
+    lastWords: () => failure ?? log.lastWords(),
     end: () => {
       if (exit !== undefined || late !== undefined) return;
       child.kill('SIGTERM');
@@ -79,19 +90,4 @@ export function startUnitProcess(options: UnitProcessOptions): UnitProcess {
     ended,
     removeFiles: () => rmSync(dir, { recursive: true, force: true }),
   };
-}
-
-function keepLog(child: ChildProcess, file: string): () => string {
-  const log = createWriteStream(file, { mode: 0o600 });
-  // A full disk must not end the process that everyone's requests go through.
-  log.on('error', () => {});
-  let written = 0;
-  let last = '';
-  child.stderr?.on('data', (chunk: Buffer) => {
-    last = (last + chunk.toString('utf8')).slice(-TAIL_BYTES);
-    if (written < LOG_LIMIT_BYTES) log.write(chunk);
-    written += chunk.length;
-  });
-  child.stderr?.on('close', () => log.end());
-  return () => last.trim();
 }
