@@ -8,6 +8,9 @@ import type { Child } from '#test/servers/child.ts';
 
 const PENSTOCK = join(import.meta.dirname, '../../deploy/standalone/penstock');
 
+/** Runs its arguments in a new terminal, and shows what they print. */
+const TERMINAL = 'import pty, sys; pty.spawn(sys.argv[1:])';
+
 /** How an app's manifest differs from the smallest one; values are YAML as JSON. */
 export interface AppPatch {
   readonly desiredState?: string;
@@ -42,6 +45,8 @@ export interface Bench {
   refusal(...args: readonly string[]): Promise<{ readonly code: number | null; readonly log: string }>;
   /** Runs `penstock standalone` on the folder and waits until it serves. */
   start(...args: readonly string[]): Promise<Running>;
+  /** The same in a terminal of its own, which ends with `exited`'s process: kill that to close it. */
+  startInTerminal(): Promise<Running>;
   /** pids of all units of this bench and of whatever they started: they work in its folder. */
   processes(): readonly number[];
   readonly remove: () => Promise<void>;
@@ -80,12 +85,16 @@ export function makeBench(): Bench {
   const dir = mkdtempSync(join(tmpdir(), 'penstock-standalone-'));
   const [apps, data] = [join(dir, 'apps'), join(dir, 'data')];
   mkdirSync(apps);
+  const serve = ['standalone', '-f', apps, '--data', data, '--port', '0'];
   const children: Child[] = [];
   let runs = 0;
-  const launch = async (args: readonly string[]): Promise<{ child: Child; logFile: string }> => {
+  const launch = async (
+    args: readonly string[],
+    command: string = PENSTOCK,
+  ): Promise<{ child: Child; logFile: string }> => {
     const logFile = join(dir, `log-${runs++}`);
     const env = { PATH: `${dirname(process.execPath)}:${process.env['PATH']}`, HOME: dir, TMPDIR: dir };
-    const child = await startChild({ command: PENSTOCK, args, env, logFile });
+    const child = await startChild({ command, args, env, logFile });
     children.push(child);
     return { child, logFile };
   };
@@ -104,7 +113,11 @@ export function makeBench(): Bench {
       return { code, log: readFileSync(logFile, 'utf8') };
     },
     start: async (...args) => {
-      const { child, logFile } = await launch(['standalone', '-f', apps, '--data', data, '--port', '0', ...args]);
+      const { child, logFile } = await launch([...serve, ...args]);
+      return await running(child, logFile);
+    },
+    startInTerminal: async () => {
+      const { child, logFile } = await launch(['-c', TERMINAL, PENSTOCK, ...serve], 'python3');
       return await running(child, logFile);
     },
     processes,
@@ -153,7 +166,7 @@ async function running(child: Child, logFile: string): Promise<Running> {
   const log = (): string => readFileSync(logFile, 'utf8');
   const serving = await until(
     () => {
-      if (child.running()) return /^penstock: serving (\S+) \(ops (\S+)\)$/m.exec(log());
+      if (child.running()) return /^penstock: serving (\S+) \(ops (\S+)\)\r?$/m.exec(log());
       throw new Error(`standalone has ended: ${log()}`);
     },
     { what: 'standalone to serve', timeoutMs: 30_000 },

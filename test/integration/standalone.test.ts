@@ -165,7 +165,7 @@ describe('kill -9', () => {
 });
 
 describe('the end', () => {
-  test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+  test.each(['SIGTERM', 'SIGINT'] as const)(
     '%s to the terminal’s group finishes what runs, keeps what waits and leaves no process',
     async (signal) => {
       slowApp();
@@ -184,6 +184,28 @@ describe('the end', () => {
       expect(bench.lines('calls.log')).toHaveLength(40);
     },
   );
+
+  test('a terminal that is closed stops it in order too, although nobody can read the log any more', async () => {
+    slowApp();
+    const standalone = await bench.startInTerminal();
+    const tickets = await submitMany(standalone, 40);
+    await until(() => bench.lines('calls.log').length >= 3, { what: 'three executions' });
+    await standalone.signal('SIGKILL');
+    await untilEmpty();
+    expect(bench.lines('calls.log').length).toBeLessThan(40);
+    // It holds the lock of the data until it has ended.
+    const again = await until(async () => await bench.start(), { what: 'the data to be free', timeoutMs: 30_000 });
+    for (const [ticket, body] of tickets) expect((await again.ended('slow', ticket)).text).toBe(body);
+    expect(bench.lines('calls.log')).toHaveLength(40);
+  });
+
+  test('SIGHUP without a terminal, as under nohup, stops nothing', async () => {
+    bench.app('echo', { scaling: NO_LINGER });
+    const standalone = await bench.start();
+    process.kill(standalone.pid, 'SIGHUP');
+    expect((await standalone.ended('echo', await standalone.submit('echo', 'still here'))).text).toBe('still here');
+    expect(standalone.said('"msg":"stopping"')).toBe(false);
+  });
 
   test('Ctrl-C a second time does not wait for a unit that is busy', async () => {
     bench.write('stuck.ts', 'export const predict = () => { for (;;); };');
