@@ -41,6 +41,12 @@ test.each<[what: string, worker: Record<string, unknown>, spec: Record<string, u
   ['an image, when there is a handler', { ...handler, image: 'a/b:1' }, {}, ['spec.worker.image']],
   ['resources', handler, { resources: { cpu: '2' } }, ['spec.resources']],
   ['placements other than local', handler, { placements: [{ name: 'local' }, { name: 'a' }] }, ['spec.placements[1]']],
+  [
+    'an image for here',
+    handler,
+    { placements: [{ name: 'local', overrides: { image: 'a/b:2' } }] },
+    ['spec.placements[0].overrides.image'],
+  ],
 ])('without effect here: %s', (_what, worker, spec, paths) => {
   expect(unsupportedHere(anApp(worker, spec))).toEqual(paths);
 });

@@ -47,11 +47,12 @@ function environment({ spec }: InferenceApp): FieldError[] {
   return [...from, { path: 'spec.worker.envFrom', message, hint: 'use env' }];
 }
 
-/** Fields that are valid and without effect here; they are said in the log and in the app's status. */
+/** Fields that are valid and without effect here; the log says so. */
 export function unsupportedHere({ spec }: InferenceApp): string[] {
-  const paths = (spec.placements ?? []).flatMap(({ name }, i) =>
-    name === LOCAL_PLACEMENT ? [] : [`spec.placements[${i}]`],
-  );
+  const paths = (spec.placements ?? []).flatMap(({ name, overrides }, i) => {
+    if (name !== LOCAL_PLACEMENT) return [`spec.placements[${i}]`];
+    return overrides?.image === undefined ? [] : [`spec.placements[${i}].overrides.image`];
+  });
   if (spec.resources !== undefined) paths.push('spec.resources');
   if (spec.worker.image !== undefined) paths.push('spec.worker.image');
   return paths;

@@ -17,7 +17,7 @@ const HELP = `penstock: scarce GPUs as a service
       --ops-port N              /healthz, /readyz, /metrics on loopback (any free port)
       --tenants FILE            API keys; required beyond loopback
       --lease-seconds N         how soon the work of a dead unit is given to another one (30)
-      --log-level LEVEL         debug, info, warn, error or silent (info)
+      --log-level LEVEL         debug (calls, and what handlers print), info, warn, error or silent (info)
       --config FILE             the same settings as YAML; PENSTOCK_* and flags win
   penstock version
   penstock help

@@ -60,6 +60,7 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
         cwd: options.folderOf(plan.appUid) ?? options.dir,
         runtime: RUNTIME,
         env: (files) => unitEnv(plan, { ...files, brokerUrl, logLevel }, process.env),
+        onPrint: (line) => logger.debug({ unit: plan.unit }, line),
         onChange: () => {
           logger.info({ unit: plan.unit, exitCode: started.exit() }, 'unit has ended');
           changed(plan.appUid);

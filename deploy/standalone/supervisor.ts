@@ -89,7 +89,8 @@ class LocalReconciler {
   readonly #options: SupervisorOptions;
   readonly #board: DemandBoard;
   readonly #memories = new Map<string, AppMemory>();
-  readonly #said = new Map<string, string>();
+  /** What the log last said of each app. */
+  readonly #said = new Map<string, { readonly phase: string; readonly fields: string }>();
   /** Monotonic ms at which a unit of the app last came up or ended. */
   readonly #changedAt = new Map<string, number>();
   readonly #units: Gauge<'app'>;
@@ -150,10 +151,13 @@ class LocalReconciler {
   }
 
   #say(app: InferenceApp, uid: string, { status }: Decision): void {
-    const sentence = `${status.phase}: ${status.reason ?? ''}`;
-    if (this.#said.get(uid) === sentence) return;
-    this.#said.set(uid, sentence);
-    this.#options.logger.info({ app: labelOf(app), phase: status.phase }, status.reason ?? '');
+    const { logger } = this.#options;
+    const [phase, fields] = [`${status.phase}: ${status.reason ?? ''}`, unsupportedHere(app)];
+    const before = this.#said.get(uid);
+    this.#said.set(uid, { phase, fields: fields.join() });
+    if (fields.length > 0 && before?.fields !== fields.join())
+      logger.warn({ app: labelOf(app), fields }, 'these fields have no effect in standalone');
+    if (before?.phase !== phase) logger.info({ app: labelOf(app), phase: status.phase }, status.reason ?? '');
   }
 
   async #finalize(

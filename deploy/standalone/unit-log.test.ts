@@ -32,7 +32,7 @@ test('a log is kept in its file up to a limit, while its end stays at hand', asy
   onTestFinished(() => rmSync(dir, { recursive: true }));
   const stream = new PassThrough();
   const file = join(dir, 'log');
-  const log = keepLog(stream, file);
+  const log = keepLog(stream, file, () => {});
   const mebibyte = `${'x'.repeat(1024 * 1024 - 1)}\n`;
   for (let i = 0; i < 12; i++) stream.write(mebibyte);
   stream.end('the end\n');
@@ -40,4 +40,17 @@ test('a log is kept in its file up to a limit, while its end stays at hand', asy
   await log.kept;
   expect(readFileSync(file).length).toBe(8 * 1024 * 1024);
   expect(log.lastWords()).toMatch(/the end$/);
+});
+
+test('what handlers print is told line by line, however it arrives', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'penstock-log-'));
+  onTestFinished(() => rmSync(dir, { recursive: true }));
+  const stream = new PassThrough();
+  const told: string[] = [];
+  const log = keepLog(stream, join(dir, 'log'), (printed) => void told.push(printed));
+  stream.write(`loa`);
+  stream.write(`ding\n${info}\n50 %\n`);
+  stream.end(`${'x'.repeat(5000)}\nrest`);
+  await log.kept;
+  expect(told).toEqual(['loading', '50 %', 'x'.repeat(4096)]);
 });

@@ -6,6 +6,8 @@ import { isObject } from '#base/json.ts';
 
 /** What one unit may write to its log: a handler in a loop must not fill the disk. */
 const LOG_LIMIT_BYTES = 8 * 1024 * 1024;
+/** Longest line of a handler that is told whole. */
+const LINE_CHARS = 4096;
 /** The end of the log that is kept at hand: an error with its stack and its causes. */
 const TAIL_CHARS = 16 * 1024;
 /** Part of it that goes into a message for people. */
@@ -20,22 +22,39 @@ export interface UnitLog {
   readonly kept: Promise<void>;
 }
 
-/** Keeps a unit's standard error in a file: JSON lines of the runtime, and between them whatever handlers print. */
-export function keepLog(stream: Readable, file: string): UnitLog {
+/**
+ * Keeps a unit's standard error in a file: JSON lines of the runtime, and between them whatever handlers print, which is told line by
+ * line as well, up to the same limit.
+ */
+export function keepLog(stream: Readable, file: string, onPrint: (line: string) => void): UnitLog {
   const log = createWriteStream(file, { mode: 0o600 });
   // A full disk must not end the process that everyone's requests go through.
   log.on('error', () => {});
   let written = 0;
   let tail = '';
+  let partial = '';
   stream.setEncoding('utf8');
   stream.on('data', (chunk: string) => {
     tail = (tail + chunk).slice(-TAIL_CHARS);
-    if (written < LOG_LIMIT_BYTES) log.write(chunk);
+    if (written < LOG_LIMIT_BYTES) {
+      log.write(chunk);
+      partial = tellLines(partial + chunk, onPrint);
+    }
     written += Buffer.byteLength(chunk);
   });
   stream.on('close', () => log.end());
   const kept = finished(log).catch(() => {});
   return { lastWords: () => lastWords(tail), kept };
+}
+
+/** Tells the whole lines that are not the runtime's, and answers the rest. */
+function tellLines(text: string, onPrint: (line: string) => void): string {
+  const lines = text.split('\n');
+  const rest = lines.pop() ?? '';
+  for (const line of lines) {
+    if (line.trim() !== '' && !line.startsWith('{')) onPrint(line.slice(0, LINE_CHARS));
+  }
+  return rest.slice(0, LINE_CHARS);
 }
 
 /** The last error that the runtime logged, else the last lines that somebody printed. */

@@ -21,6 +21,8 @@ export interface UnitProcessOptions {
   /** Script of the worker runtime. */
   readonly runtime: string;
   readonly onChange: () => void;
+  /** A line that its handler has printed. */
+  readonly onPrint: (line: string) => void;
 }
 
 /** A unit as a process of this machine. It ends by itself when its standard input does: a killed parent leaves none. */
@@ -54,7 +56,7 @@ export function startUnitProcess(options: UnitProcessOptions): UnitProcess {
   const { promise: ended, resolve } = Promise.withResolvers<void>();
   let exit: number | undefined;
   let late: NodeJS.Timeout | undefined;
-  const log = keepLog(child.stderr, join(dir, 'log'));
+  const log = keepLog(child.stderr, join(dir, 'log'), options.onPrint);
   let failure: string | undefined;
   const over = (code: number): void => {
     if (exit !== undefined) return;
