@@ -37,7 +37,7 @@ describe('settings of a unit', () => {
   it.each([
     ['a missing broker URL', { PENSTOCK_BROKER_URL: undefined }, /brokerUrl: is required.*PENSTOCK_BROKER_URL/],
     ['a broker URL with a path', { PENSTOCK_BROKER_URL: 'http://host/internal' }, /brokerUrl: must match pattern/],
-    ['an unknown archetype', { PENSTOCK_ARCHETYPE: 'Job' }, /archetype: must be equal to one of/],
+    ['an unknown archetype', { PENSTOCK_ARCHETYPE: 'Job' }, /archetype: must be one of Handler, Sidecar/],
     ['a Handler without handler', { PENSTOCK_HANDLER: undefined }, /handler: is required for archetype Handler/],
     ['a Sidecar without port', { PENSTOCK_ARCHETYPE: 'Sidecar' }, /serverPort: is required for archetype Sidecar/],
     ['a concurrency of 0', { PENSTOCK_CONCURRENCY: '0' }, /concurrency: must be >= 1/],
