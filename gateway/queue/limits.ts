@@ -10,6 +10,9 @@ export const ENQUEUE_CHUNK = 64;
 /** Leases, extensions or completions of one call: no unit runs more side by side, and 256 answers with 16 KiB bodies are 4 MiB. */
 export const MAX_BATCH = 256;
 
+/** Leases or completions at which a script run that several calls share is full: enough to share its cost, few enough that Redis works on one while the next is made. */
+export const RUN_WEIGHT = 32;
+
 /** Requests whose deadline passed that one lease call clears away before it gives up and is woken again. */
 export const LEASE_EXPIRY_BUDGET = 256;
 

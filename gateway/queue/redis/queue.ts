@@ -25,7 +25,7 @@ import type {
   RequestRecord,
   SweepStep,
 } from '../lease-queue.ts';
-import { ENQUEUE_CHUNK, MAX_BATCH, MAX_MESSAGE_CHARS, OBJECT_GRACE_MS } from '../limits.ts';
+import { ENQUEUE_CHUNK, MAX_MESSAGE_CHARS, OBJECT_GRACE_MS, RUN_WEIGHT } from '../limits.ts';
 import { checkApp, checkBatch, checkEnqueue, checkLease, checkLeaseMs, checkPayload, checkUnit } from '../validate.ts';
 import { arrivalsOf, demandOf, enqueueOutcome, leaseAnswer } from './answers.ts';
 import type { Arrival } from './answers.ts';
@@ -95,12 +95,12 @@ class RedisQueue implements LeaseQueue {
     });
     this.#leases = new TurnBatcher({
       perItem: LEASE_ARGS,
-      maxWeight: MAX_BATCH,
+      maxWeight: RUN_WEIGHT,
       run: async (app, now, args) => listOf(await this.#run('lease', app, now, args)),
     });
     this.#completions = new TurnBatcher({
       perItem: COMPLETION_ARGS,
-      maxWeight: MAX_BATCH,
+      maxWeight: RUN_WEIGHT,
       run: async (app, now, args) =>
         listOf(await this.#run('complete', app, now, args)).map((word) => textOf(word) as CommitOutcome),
     });

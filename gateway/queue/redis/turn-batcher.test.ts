@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { MAX_BATCH } from '../limits.ts';
+import { RUN_WEIGHT } from '../limits.ts';
 import type { Argument } from './runner.ts';
 import { TurnBatcher } from './turn-batcher.ts';
 
@@ -21,7 +22,7 @@ function setUp(fail?: (call: Call) => boolean) {
     if (fail?.(call)) throw new Error('Redis is away');
     return call.ids.map(String);
   };
-  const batcher = new TurnBatcher({ perItem: 7, maxWeight: MAX_BATCH, run });
+  const batcher = new TurnBatcher({ perItem: 7, maxWeight: RUN_WEIGHT, run });
   return { calls, batcher };
 }
 
@@ -42,15 +43,30 @@ describe('turn batcher', () => {
     expect(calls).toHaveLength(3);
   });
 
-  it('never puts more in one run than one full call may bring', async () => {
+  it('never puts several calls together beyond a full run, and takes a larger call as one', async () => {
     const { calls, batcher } = setUp();
     const some = (unit: string, n: number): Argument[] =>
       Array.from({ length: n }, (_, i) => completion(unit, `${unit}-${i}`)).flat();
-    const sizes = [MAX_BATCH, 1, MAX_BATCH - 1, 2];
+    const sizes = [3 * RUN_WEIGHT, 1, RUN_WEIGHT - 1, 2];
     const outcomes = await Promise.all(sizes.map((n, i) => batcher.add('app', some(`u${i}`, n), undefined)));
     expect(outcomes.map((list) => list.length)).toEqual(sizes);
     expect(outcomes[3]).toEqual(['u3-0', 'u3-1']);
-    expect(calls.map(({ ids }) => ids.length)).toEqual([MAX_BATCH, MAX_BATCH, 2]);
+    expect(calls.map(({ ids }) => ids.length)).toEqual([3 * RUN_WEIGHT, RUN_WEIGHT, 2]);
+  });
+
+  it('sends the first full run at once and everything else in the next turn, in order', async () => {
+    const { calls, batcher } = setUp();
+    const ids = (): unknown[] => calls.flatMap((call) => call.ids);
+    const all = Array.from({ length: 3 * RUN_WEIGHT }, (_, i) =>
+      batcher.add('app', completion('u', `${i}`), undefined),
+    );
+    await nextTurn();
+    expect(ids()).toHaveLength(RUN_WEIGHT);
+    all.push(batcher.add('app', completion('u', 'late'), undefined));
+    await nextTurn();
+    expect(ids()).toEqual([...Array.from({ length: 3 * RUN_WEIGHT }, (_, i) => `${i}`), 'late']);
+    expect((await Promise.all(all)).flat()).toEqual(ids());
+    expect(await batcher.add('app', completion('u', 'after'), undefined)).toEqual(['after']);
   });
 
   it('a run that fails is heard by its own callers only', async () => {

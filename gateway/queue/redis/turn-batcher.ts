@@ -11,15 +11,17 @@ interface Waiting<T> {
 export interface TurnBatcherOptions<T> {
   /** Arguments of one item. */
   readonly perItem: number;
-  /** Weight that one run takes: what one full call may bring. */
+  /** Weight at which a run is full. A call that weighs more is a run of its own. */
   readonly maxWeight: number;
   /** Answers one outcome for each item, in order. */
   run(app: string, now: number | undefined, args: readonly Argument[]): Promise<readonly T[]>;
 }
 
 /**
- * One script run for all items of an app that arrive in one turn of the event loop, whichever calls they come from: they share the run's
- * fixed cost and its write to disk. A lone item goes out in the same turn.
+ * One script run for the items of an app that arrive in one turn of the event loop, whichever calls they come from: they share the run's
+ * fixed cost and its write to disk. A lone item goes out in the same turn. Of more than one full run the first goes at once and the
+ * others in the next turn: callers whose answers came together call again together, and in one run for them all this process would
+ * idle while Redis works, and Redis while this process does.
  */
 export class TurnBatcher<T> {
   readonly #options: TurnBatcherOptions<T>;
@@ -31,7 +33,7 @@ export class TurnBatcher<T> {
 
   /**
    * `args`: `perItem` for each item. A time that is set is a test's, and its own run.
-   * @param weight at most `maxWeight`; default: the number of items
+   * @param weight default: the number of items
    */
   add(
     app: string,
@@ -53,11 +55,25 @@ export class TurnBatcher<T> {
       return;
     }
     this.#waiting.set(app, [one]);
-    setImmediate(() => {
-      const all = this.#waiting.get(app) ?? [];
+    setImmediate(() => this.#flush(app));
+  }
+
+  #flush(app: string): void {
+    const [first = [], ...others] = this.#batches(this.#waiting.get(app) ?? []);
+    if (others.length === 0) {
       this.#waiting.delete(app);
-      for (const batch of this.#batches(all)) void this.#send(app, batch);
-    });
+    } else {
+      this.#waiting.set(app, others.flat());
+      setImmediate(() => this.#flushRest(app));
+    }
+    void this.#send(app, first);
+  }
+
+  /** All of them, those that came meanwhile included: nothing waits for longer than a turn, however much comes. */
+  #flushRest(app: string): void {
+    const all = this.#waiting.get(app) ?? [];
+    this.#waiting.delete(app);
+    for (const batch of this.#batches(all)) void this.#send(app, batch);
   }
 
   async #send(app: string, batch: readonly Waiting<T>[], now?: number): Promise<void> {
@@ -71,7 +87,7 @@ export class TurnBatcher<T> {
     }
   }
 
-  /** No run takes more than one full call may bring. */
+  /** In order, each full or the last. */
   #batches(all: readonly Waiting<T>[]): Waiting<T>[][] {
     const made: Waiting<T>[][] = [];
     let size = Number.POSITIVE_INFINITY;
