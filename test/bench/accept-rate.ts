@@ -11,7 +11,7 @@ import { median } from './statistics.ts';
 const CONNECTIONS = 64;
 const SECONDS_PER_ROUND = 2;
 const WARM_UP_SECONDS = 1;
-const ROUNDS = 3;
+const ROUNDS = 5;
 
 export interface AcceptRates {
   readonly gateway: number;
