@@ -154,9 +154,13 @@ test('a spec that changes raises the generation and keeps the uid', async () => 
   expect([before?.generation, after?.generation, after?.uid]).toEqual([1, 2, before?.uid]);
 });
 
-test('a ledger of another version is refused', async () => {
+test.each([
+  ['of another version', JSON.stringify({ version: 2, apps: [] }), /version 2/],
+  ['that is no ledger', '{}', /apps\.json is not a ledger/],
+  ['that is no JSON', '{', /apps\.json is not a ledger/],
+])('a ledger %s is refused', async (_what, text, says) => {
   write('a.yaml', 'one');
   await open();
-  writeFileSync(join(dir, 'data', 'apps.json'), JSON.stringify({ version: 2, apps: [] }));
-  await expect(open()).rejects.toThrow(/version 2/);
+  writeFileSync(join(dir, 'data', 'apps.json'), text);
+  await expect(open()).rejects.toThrow(says);
 });

@@ -48,10 +48,19 @@ export function readLedger(file: string): readonly LedgerEntry[] {
     if (err instanceof Error && 'code' in err && err.code === 'ENOENT') return [];
     throw err;
   }
-  const ledger: unknown = JSON.parse(text);
+  const ledger = parsed(text);
   if (!isLedger(ledger)) throw new Error(`${file} is not a ledger of apps; restore it, or remove the data folder`);
   if (ledger.version === LEDGER_VERSION) return ledger.apps;
   throw new Error(`${file} has version ${ledger.version}, this program reads ${LEDGER_VERSION}`);
+}
+
+/** Undefined for what is no JSON: like any other text, it is not a ledger. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Whole or not at all, and on disk before anything is accepted under a new uid. */
