@@ -29,7 +29,7 @@ const PROCESSES: readonly (readonly [title: string, intro: string, schema: unkno
 const LIMIT_FOLDERS = ['crds', 'lib', 'operator', 'gateway', 'worker-runtime', 'deploy/standalone'];
 /** Constants that bound something: a size, a count, a time. */
 const LIMIT_NAME =
-  /^(?:\w+_)?(?:MAX|LIMIT|BYTES|SECONDS|MS|STEP|STEPS|KEYS|CONCURRENCY|CONNECTIONS|WORKERS|FILES|DOCUMENTS|ALIASES|COUNT|ENTRIES|RETRIES|ATTEMPTS|ROUNDS|WAITERS|TAIL)(?:_\w+)?$/;
+  /^(?:\w+_)?(?:MAX|LIMIT|BYTES|SECONDS|MS|STEP|STEPS|KEYS|CONCURRENCY|CONNECTIONS|WORKERS|FILES|DOCUMENTS|ALIASES|COUNT|ENTRIES|RETRIES|ATTEMPTS|ROUNDS|WAITERS|TAIL|CHUNK|WEIGHT|BATCH|BUDGET|CHARS|RECORDS|REQUESTS|SHOWN|DEPTH|KEPT)(?:_\w+)?$/;
 const CONSTANT = /\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\n(?:export )?const ([A-Z][A-Z0-9_]*) = ([^;{[(]+);/g;
 
 interface Limit {
