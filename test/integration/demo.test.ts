@@ -49,7 +49,7 @@ test('the demo reads every page, fails the one broken file, answers a repeat at 
   const code = await exited;
   const text = output();
   expect(text.trimEnd().split('\n').at(-1)).toBe('demo: 9 requests, 8 succeeded, 1 failed as expected');
-  expect(code, text).toBe(0);
+  expect({ code, text }).toMatchObject({ code: 0 });
   expect(text).toMatch(/^1\. 0 units running/m);
   expect(text).toMatch(/8 queued, 0 running/);
   expect(text).toMatch(/^ {2}\[#{28}\] 9\/9 done, 0 queued, 0 running/m);
@@ -71,7 +71,7 @@ test.each<[string, string, NodeJS.Signals]>([
   const { pid, exited } = await start();
   await until(() => existsSync(OUT) && output().includes(seen), { what: `"${seen}"`, timeoutMs: 30_000 });
   process.kill(-pid, signal);
-  expect(await exited, output()).toBe(130);
+  expect({ code: await exited, output: output() }).toMatchObject({ code: 130 });
   expect(existsSync(OUT)).toBe(false);
   expectTidy();
 });
