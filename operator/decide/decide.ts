@@ -26,7 +26,7 @@ export function decideUnits(input: DecideInput): Decision {
   // Gateway unknown: nothing is started, since a unit could lease nothing; nothing is retired, since nobody can vouch that it is
   // idle; nothing is removed, so that "gateway down = no deletes" has no exception to reason about (DESIGN §6).
   if (input.demand === undefined) {
-    const memory = noteFailures(input.memory, fleet, [], input.now);
+    const memory = noteFailures(input.memory, fleet, [], input.now, undefined);
     return { actions: [], memory, status: appStatus({ ...input, memory }, fleet, { kind: 'unknown' }) };
   }
   return decideKnown(input, input.demand, fleet);
@@ -38,7 +38,7 @@ function decideKnown(input: DecideInput, demand: AppDemandWire, fleet: Fleet): D
   // Without a placement nobody knows its grace; a unit that has no node then waits for a placement to resolve.
   const scheduleGrace = placement.kind === 'chosen' ? placement.scheduleGraceSeconds : Number.POSITIVE_INFINITY;
   const { late, nextAt } = lateUnits(app, fleet, demand, scheduleGrace, now);
-  const memory = noteFailures(input.memory, fleet, late, now);
+  const memory = noteFailures(input.memory, fleet, late, now, demand);
   const surplus = surplusUnits(input, demand, fleet, desired, late);
   const gone = goneUnits(input.units, demand);
   const removals = removableUnits(fleet, demand, memory, now);

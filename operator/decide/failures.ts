@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { AppDemandWire } from '#base/wire/demand.ts';
 import type { UnitObservation } from '../units/unit-driver.ts';
 import { liveUnits } from './fleet.ts';
 import type { Fleet } from './fleet.ts';
@@ -14,6 +15,8 @@ const MAX_BACKOFF_MS = 300_000;
 const HEALTHY_AFTER_MS = 30_000;
 /** The last failed unit stays at least this long, so that somebody can read its logs. */
 const KEEP_FAILED_MS = 60_000;
+/** The API server's clock and ours may differ by this much. */
+const CLOCK_TOLERANCE_MS = 30_000;
 /** Bound of the memory of one app; more failed units than this are reaped within the same minute anyway. */
 const MAX_COUNTED = 1000;
 
@@ -31,34 +34,61 @@ export function backoffUntil(memory: AppMemory): number | undefined {
 
 /**
  * Counts failures that this decision sees for the first time, as one round however many units fell together, and forgets the
- * row once a unit made after the last failure has proven itself.
+ * row once a unit that was not there at the last failure has proven itself.
  */
-export function noteFailures(memory: AppMemory, fleet: Fleet, late: readonly RetireAction[], now: number): AppMemory {
+export function noteFailures(
+  memory: AppMemory,
+  fleet: Fleet,
+  late: readonly RetireAction[],
+  now: number,
+  demand: AppDemandWire | undefined,
+): AppMemory {
   const seen = new Map<string, string>();
+  const silent = silentUnits(fleet, demand);
   for (const unit of fleet.failed) seen.set(unit.unit, unit.message ?? `unit ${unit.unit} ended with an error`);
+  for (const unit of silent) {
+    const why = 'its token was refused, or its image exits by itself';
+    seen.set(unit.unit, `unit ${unit.unit} ended without ever asking for work: ${why}`);
+  }
   for (const action of late) seen.set(action.unit, action.message);
   const before = new Set(memory.counted);
   const fresh = [...seen.keys()].filter((unit) => !before.has(unit));
   // A unit counts when it is decided to retire it, and not again when that call fails, while it leaves or when it ends with an error.
-  const visible = new Set([...fleet.failed, ...liveUnits(fleet), ...fleet.leaving].map((unit) => unit.unit));
+  const present = [...fleet.failed, ...liveUnits(fleet), ...fleet.leaving, ...fleet.succeeded].map((unit) => unit.unit);
+  const visible = new Set(present);
   const counted = [...new Set([...memory.counted, ...fresh])].filter((unit) => visible.has(unit)).slice(-MAX_COUNTED);
   const { lastScaleUpAt } = memory;
   const kept = lastScaleUpAt === undefined ? {} : { lastScaleUpAt };
   const last = fresh.at(-1);
   if (last !== undefined) {
     const lastFailure = seen.get(last) ?? '';
-    return { ...kept, failures: memory.failures + 1, lastFailureAt: now, lastFailure, counted };
+    const presentAtFailure = present.slice(-MAX_COUNTED);
+    return { ...kept, failures: memory.failures + 1, lastFailureAt: now, lastFailure, counted, presentAtFailure };
   }
-  if (hasRecovered(memory, fleet, now)) return { ...kept, failures: 0, counted };
+  if (hasRecovered(memory, fleet, silent, now)) return { ...kept, failures: 0, counted };
   return { ...memory, counted };
 }
 
-function hasRecovered(memory: AppMemory, fleet: Fleet, now: number): boolean {
-  const { lastFailureAt } = memory;
+/**
+ * A unit that was refused its token leaves in order, with exit code 0: its Job succeeds, though it never worked. The queue remembers
+ * each unit that ever asked it for work (a retired one for an hour, far longer than its Job stays).
+ */
+function silentUnits(fleet: Fleet, demand: AppDemandWire | undefined): readonly UnitObservation[] {
+  if (demand === undefined) return [];
+  const known = new Set(demand.units.map((unit) => unit.unit));
+  return fleet.succeeded.filter((unit) => !unit.retired && !known.has(unit.unit));
+}
+
+function hasRecovered(memory: AppMemory, fleet: Fleet, silent: readonly UnitObservation[], now: number): boolean {
+  const { lastFailureAt, presentAtFailure = [] } = memory;
   if (memory.failures === 0 || lastFailureAt === undefined) return false;
-  const newer = (unit: UnitObservation): boolean => unit.createdAt > lastFailureAt;
+  // By name, and by time only roughly: creationTimestamp is in whole seconds and of another clock, so that a unit made right after a
+  // failure may seem older than it.
+  const before = new Set(presentAtFailure);
+  const newer = (unit: UnitObservation): boolean =>
+    !before.has(unit.unit) && unit.createdAt > lastFailureAt - CLOCK_TOLERANCE_MS;
   const proven = (unit: UnitObservation): boolean => newer(unit) && now - unit.createdAt >= HEALTHY_AFTER_MS;
-  return fleet.succeeded.some(newer) || fleet.serving.some(proven);
+  return fleet.succeeded.some((unit) => newer(unit) && !silent.includes(unit)) || fleet.serving.some(proven);
 }
 
 /** Failed units that may go now, and when the one that is kept for its logs may (Unix ms). */

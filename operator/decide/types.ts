@@ -34,6 +34,8 @@ export interface AppMemory {
   readonly lastFailureAt?: number;
   /** What went wrong last, for people. */
   readonly lastFailure?: string;
+  /** Units that were there at the last failure: only a later one can prove that starting works again. */
+  readonly presentAtFailure?: readonly string[];
   /** Units whose failure is in `failures` already and that can still be seen. */
   readonly counted: readonly string[];
   /** Unix ms at which units were last really created; set by whoever executed the plan, never by the decision. */
