@@ -102,7 +102,9 @@ export class HandlerExecutor implements Executor {
     }
     if (alone !== undefined) return;
     for (const item of items) {
-      await this.#runIsolated(slot, [item], report);
+      // Cancelled or lost while the batch ran: nobody waits for it, so the model does not see it again.
+      if (item.signal.aborted) report(item, { kind: 'returned', reason: 'cancelled before it ran alone' });
+      else await this.#runIsolated(slot, [item], report);
       if (this.#closing.signal.aborted || this.#instances[slot] === undefined) return;
     }
   }
@@ -114,9 +116,10 @@ export class HandlerExecutor implements Executor {
     const took = (): number => clock.monotonic() - begun;
     if (instance === undefined) return { kind: 'died', err: new HostDied('no such instance'), took: 0 };
     const limitMs = Math.min(...items.map(({ timeoutMs }) => timeoutMs));
+    const predicting = instance.predict(items);
     const unlisten = forwardAborts(items, instance);
     try {
-      const predicted = await this.#within(limitMs, instance.predict(items));
+      const predicted = await this.#within(limitMs, predicting);
       if (predicted === undefined) {
         const stuck = await instance.kill().then(
           () => undefined,
@@ -234,10 +237,13 @@ function isError(answer: ItemAnswer): answer is Extract<ItemAnswer, { error: unk
   return 'error' in answer;
 }
 
+/** Called once the host knows the items: it ignores an abort of one that it has not heard of. */
 function forwardAborts(items: readonly WorkItem[], instance: Instance): () => void {
   const listeners = items.map((item) => {
     const listener = (): void => instance.abort(item.id);
-    item.signal.addEventListener('abort', listener, { once: true });
+    // A signal that has aborted already never tells a new listener.
+    if (item.signal.aborted) listener();
+    else item.signal.addEventListener('abort', listener, { once: true });
     return () => item.signal.removeEventListener('abort', listener);
   });
   return () => {
