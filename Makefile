@@ -11,7 +11,12 @@ STAMP = node_modules/.penstock-installed
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(STAMP): package-lock.json package.json
+# Before anything asks for a Node: what the one that hack/node brings is linked to.
+.PHONY: ensure-node
+ensure-node:
+	@hack/ensure make
+
+$(STAMP): package-lock.json package.json | ensure-node
 	$(RUN) npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
 

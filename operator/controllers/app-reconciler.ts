@@ -18,7 +18,7 @@ import type { ActionDeps } from '../units/cycle.ts';
 import { appEvents } from './app-events.ts';
 import { StillLeaving } from './app-finalizer.ts';
 import type { AppFinalizer } from './app-finalizer.ts';
-import { checkSpec, invalidStatus } from './app-spec.ts';
+import { checkSpec, imageProblem, invalidStatus } from './app-spec.ts';
 import type { StatusWriter } from './status-writer.ts';
 
 /** How old the demand may be that a decision is based on: a unit that ends must not be replaced for work it has done. */
@@ -76,7 +76,7 @@ export function createAppReconciler(deps: AppReconcilerDeps): Reconcile {
     // A re-created app of the same name is another app: it inherits nothing, not even a backoff.
     const memory = known !== undefined && known.uid === app.metadata.uid ? known.memory : EMPTY_MEMORY;
     const view = await deps.board.look(app.metadata.uid ?? '', DEMAND_MAX_AGE_MS);
-    const input = await observe(deps, checked.app, checked.problem, view, memory);
+    const input = await observe(deps, checked.app, view, memory);
     const remember = (after: AppMemory): void =>
       void remembered.set(key, { uid: app.metadata.uid ?? '', memory: after });
     return soonest(await act(deps, key, input, remember), view.retryAfterMs);
@@ -86,7 +86,6 @@ export function createAppReconciler(deps: AppReconcilerDeps): Reconcile {
 async function observe(
   deps: AppReconcilerDeps,
   app: InferenceApp,
-  specProblem: DecideInput['specProblem'],
   view: DemandView,
   memory: AppMemory,
 ): Promise<DecideInput> {
@@ -94,6 +93,8 @@ async function observe(
   // After the demand: a unit that ended in between is then seen as ended with the demand that it left behind.
   const units = await deps.driver.observe(uid, namespace);
   const placements = new Map(deps.placements.list().map((placement) => [placement.metadata.name, placement]));
+  const placement = choosePlacement(app, placements);
+  const specProblem = imageProblem(app, placement);
   return {
     app,
     revision: revisionOf(app),
@@ -101,7 +102,7 @@ async function observe(
     ...(view.problem === undefined ? {} : { gatewayProblem: view.problem }),
     ...(specProblem === undefined ? {} : { specProblem }),
     units,
-    placement: choosePlacement(app, placements),
+    placement,
     memory,
     now: deps.clock.now(),
     random: deps.random,

@@ -2,7 +2,12 @@
 import { describe, expect, it } from 'vitest';
 import type { InferenceApp } from '#crds/inference-app.gen.ts';
 import { anApp } from '../decide/testing.ts';
-import { checkSpec, invalidStatus } from './app-spec.ts';
+import { checkSpec, imageProblem, invalidStatus } from './app-spec.ts';
+
+interface ImageCase {
+  readonly image?: string;
+  readonly placements?: readonly object[];
+}
 
 function anAppWith(spec: object): InferenceApp {
   const app = anApp();
@@ -26,19 +31,23 @@ describe('checkSpec', () => {
       message: expect.stringMatching(/minUnits must be at most maxUnits/) as string,
     });
   });
+});
+
+describe('imageProblem', () => {
+  const chosen = (name: string) => ({ kind: 'chosen', name, scheduleGraceSeconds: 600, unsupported: [] }) as const;
+  const none = { kind: 'none', reason: 'PlacementNotFound', message: 'no', unsupported: [] } as const;
+  const placements = [{ name: 'a' }, { name: 'b', overrides: { image: 'example/b:1' } }];
 
   it.each([
-    ['no image at all', {}, 'ImageRequired'],
-    ['an image of the worker', { image: 'example/a:1' }, undefined],
-  ])('knows what a cluster needs: %s', (_what, image, want) => {
-    const checked = checkSpec(anAppWith({ worker: { archetype: 'Handler', handler: 'a.ts', instances: 1, ...image } }));
-    expect(checked.ok && checked.problem?.reason).toBe(want);
-  });
-
-  it('takes an image that only a placement names', () => {
-    const worker = { archetype: 'Handler', handler: 'a.ts', instances: 1 };
-    const checked = checkSpec(anAppWith({ worker, placements: [{ name: 'a', overrides: { image: 'example/a:1' } }] }));
-    expect(checked).not.toHaveProperty('problem');
+    ['no image at all', {}, chosen('default'), 'ImageRequired'],
+    ['an image of the worker', { image: 'example/a:1' }, chosen('default'), undefined],
+    ['an image of the placement that was chosen', { placements }, chosen('b'), undefined],
+    ['an image of another placement only', { placements }, chosen('a'), 'ImageRequired'],
+    ['an image that may come with the placement', { placements }, none, undefined],
+  ])('knows what a unit here needs: %s', (_what, { image, placements: entries }: ImageCase, choice, want) => {
+    const worker = { archetype: 'Handler', handler: 'a.ts', instances: 1, ...(image === undefined ? {} : { image }) };
+    const app = anAppWith({ worker, ...(entries === undefined ? {} : { placements: entries }) });
+    expect(imageProblem(app, choice)?.reason).toBe(want);
   });
 });
 

@@ -3,10 +3,10 @@ import type { InferenceApp, InferenceAppStatus } from '#crds/inference-app.gen.t
 import { CONDITIONS, REASONS } from '#crds/names.ts';
 import { validateInferenceApp } from '#crds/validate.ts';
 import { shorten, toConditions } from '../decide/conditions.ts';
-import type { DecideInput } from '../decide/types.ts';
+import type { DecideInput, PlacementChoice } from '../decide/types.ts';
 
 export type CheckedSpec =
-  | { readonly ok: true; readonly app: InferenceApp; readonly problem?: NonNullable<DecideInput['specProblem']> }
+  | { readonly ok: true; readonly app: InferenceApp }
   | { readonly ok: false; readonly message: string };
 
 /**
@@ -21,11 +21,18 @@ export function checkSpec(app: InferenceApp): CheckedSpec {
     const errors = verdict.errors.map((error) => `${error.path} ${error.message}`).join('; ');
     return { ok: false, message: shorten(`the spec is not valid: ${errors}`) };
   }
-  const checked = { ...app, spec: verdict.value.spec };
-  const images = [checked.spec.worker.image, ...(checked.spec.placements ?? []).map((entry) => entry.overrides?.image)];
-  if (images.some((image) => image !== undefined)) return { ok: true, app: checked };
+  return { ok: true, app: { ...app, spec: verdict.value.spec } };
+}
+
+/** Units need an image here: the app's, or that of the placement entry by which they run. */
+export function imageProblem(app: InferenceApp, placement: PlacementChoice): DecideInput['specProblem'] {
+  const { worker, placements = [] } = app.spec;
+  const entry = placement.kind === 'chosen' ? placements.find(({ name }) => name === placement.name) : undefined;
+  if (worker.image !== undefined || entry?.overrides?.image !== undefined) return undefined;
+  // Without a placement that is what keeps units from starting, and the image may still come with it.
+  if (placement.kind === 'none' && placements.some(({ overrides }) => overrides?.image !== undefined)) return undefined;
   const message = 'spec.worker.image is required on Kubernetes: name an image with the handler or the model server';
-  return { ok: true, app: checked, problem: { reason: REASONS.imageRequired, message } };
+  return { reason: REASONS.imageRequired, message };
 }
 
 /** Status of an app whose spec can't be read: nothing is decided about its units. */
