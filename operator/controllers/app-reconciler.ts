@@ -79,7 +79,8 @@ export function createAppReconciler(deps: AppReconcilerDeps): Reconcile {
     const input = await observe(deps, checked.app, view, memory);
     const remember = (after: AppMemory): void =>
       void remembered.set(key, { uid: app.metadata.uid ?? '', memory: after });
-    return soonest(await act(deps, key, input, remember), view.retryAfterMs);
+    const retries = input.units.map((unit) => unit.retryAfterMs);
+    return soonest(await act(deps, key, input, remember), view.retryAfterMs, ...retries);
   };
 }
 

@@ -14,12 +14,14 @@ import { operatorError } from '../errors.ts';
 import { unitJob } from './job.ts';
 import type { JobSettings } from './job-settings.ts';
 import type { Job, Pod } from './objects.ts';
-import { isFinished, observeUnit } from './observe.ts';
+import { isFinished, observeUnit, shorten } from './observe.ts';
 import type { UnitDriver, UnitObservation, UnitPlan } from './unit-driver.ts';
 import type { UnitSecrets } from './unit-secrets.ts';
 
 /** A created Job that the cache has not shown for this long is looked up: created and deleted between two looks. */
 const UNSEEN_MS = 10_000;
+/** A refused Secret is tried again after this: what refuses it (a quota) changes without any change of Job or pod. */
+const SECRET_RETRY_MS = 10_000;
 
 export interface JobDriverDeps {
   readonly client: KubeClient;
@@ -60,10 +62,13 @@ export class JobDriver implements UnitDriver {
     const seen = this.#deps.jobs.byIndex(appUid);
     const fresh = [...this.#unseen.values()].map((entry) => entry.job).filter((job) => jobIndex(job)[0] === appUid);
     const jobs = [...seen, ...fresh];
+    const observed: UnitObservation[] = [];
     for (const job of jobs) {
-      if (!isFinished(job) && job.metadata.deletionTimestamp === undefined) await this.#deps.secrets.ensure(job);
+      const refusal = await this.#ensureSecret(job);
+      const seenUnit = observeUnit(job, this.#podsOf(job));
+      observed.push(refusal === undefined ? seenUnit : withoutSecret(seenUnit, refusal));
     }
-    return jobs.map((job) => observeUnit(job, this.#podsOf(job)));
+    return observed;
   }
 
   async create(plan: UnitPlan): Promise<void> {
@@ -131,6 +136,19 @@ export class JobDriver implements UnitDriver {
     throw operatorError('name-taken', `Job ${manifest.metadata.name} exists and belongs to something else`);
   }
 
+  /** Why the Job's Secret can't be made. One refused Secret (quota, a terminating namespace) must not hide all other units. */
+  async #ensureSecret(job: Job): Promise<string | undefined> {
+    if (isFinished(job) || job.metadata.deletionTimestamp !== undefined) return undefined;
+    const { namespace, name } = job.metadata;
+    try {
+      await this.#deps.secrets.ensure(job);
+      return undefined;
+    } catch (err) {
+      this.#deps.logger.warn({ err, namespace, unit: name }, 'the Secret of a unit could not be made');
+      return err instanceof Error ? err.message : String(err);
+    }
+  }
+
   /** Over = finished, or retired by the gateway with nothing ready, by the Job's status and by its pods. */
   #isOver(job: Job): boolean {
     if (isFinished(job)) return true;
@@ -151,4 +169,11 @@ export class JobDriver implements UnitDriver {
       if (found === undefined || found.metadata.uid !== job.metadata.uid) this.#unseen.delete(key);
     }
   }
+}
+
+/** Until its Secret exists a pod waits for its volume, which its status does not say; a unit that runs lives on its old token. */
+function withoutSecret(unit: UnitObservation, refusal: string): UnitObservation {
+  const retry = { ...unit, retryAfterMs: SECRET_RETRY_MS };
+  if (unit.phase !== 'Starting' || unit.trouble !== undefined) return retry;
+  return { ...retry, trouble: 'Config', message: shorten(`its Secret could not be made: ${refusal}`) };
 }

@@ -151,6 +151,7 @@ function trouble(kind: UnitTrouble, message: string): Found {
   return { trouble: kind, message: shorten(message) };
 }
 
-function shorten(text: string): string {
+/** At most 300 characters. */
+export function shorten(text: string): string {
   return text.length <= MAX_MESSAGE ? text : `${text.slice(0, MAX_MESSAGE - 1)}…`;
 }

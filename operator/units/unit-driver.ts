@@ -41,6 +41,8 @@ export interface UnitObservation {
   readonly message?: string;
   /** What keeps it from starting, for programs; `message` says it in words. */
   readonly trouble?: UnitTrouble;
+  /** The driver could not do its part and tries again when it is asked after this time, even if no change is seen. */
+  readonly retryAfterMs?: number;
   /** Its removal was asked for and is under way. */
   readonly leaving: boolean;
 }
