@@ -230,7 +230,7 @@ export interface InferenceAppRequest {
   maxBytes: number;
   /**
    * Longest time one attempt may take in a worker; past it the attempt has failed. A unit that is asked to stop
-   * gets this time plus 30 s to finish what it holds.
+   * gets this time plus 30 s, at most an hour, to finish what it holds.
    * @default 600
    */
   timeoutSeconds: number;

@@ -130,8 +130,6 @@ export interface PlacementStatus {
   state?: 'Open' | 'Misconfigured';
   /** The state explained in one sentence. */
   reason?: string;
-  /** Paths of fields in the spec that this version does not act on. */
-  unsupportedFields?: string[];
   /** Standard conditions. */
   conditions?: PlacementCondition[];
 }

@@ -637,10 +637,6 @@ export const PLACEMENT_SHAPE: Shape = {
         "observedGeneration": {},
         "state": {},
         "reason": {},
-        "unsupportedFields": {
-          "items": {},
-          "list": "set"
-        },
         "conditions": {
           "items": {
             "properties": {
