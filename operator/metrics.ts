@@ -24,13 +24,7 @@ export function createOperatorMetrics(registry: Registry, sources: MetricSources
   const seen = new Map<string, InferenceAppStatus>();
   gauges(registry, seen, sources);
   const cost = gauge(registry, 'penstock_operator_placement_cost_per_hour', 'Price of a unit', ['placement']);
-  const wakes = counter(
-    registry,
-    'penstock_operator_wake_ups_total',
-    'First requests reported by the gateway',
-    [],
-    [{}],
-  );
+  const wakes = counter(registry, 'penstock_operator_wake_ups_total', 'Reports of ready work by the gateway', [], [{}]);
   const initial = ['create', 'retire', 'dismiss', 'remove'].flatMap((action) =>
     ['done', 'busy', 'failed'].map((outcome) => ({ action, outcome })),
   );

@@ -10,7 +10,7 @@ const MISSED_HEARTBEATS = 3;
 
 /**
  * Reads `wake` events (text/event-stream, WHATWG HTML §9.2) until the stream ends, throws, or stays silent for three heartbeats.
- * @param onWake gets the uid of an app that has work and no unit
+ * @param onWake gets the uid of an app whose queue got ready work, whether it has units or not
  */
 export async function readWakeUps(
   body: Readable,
