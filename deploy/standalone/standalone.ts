@@ -170,7 +170,7 @@ function operate(
 }
 
 function folderOf(apps: FileAppSource, uid: string): string | undefined {
-  const file = apps.manifests().find(({ app }) => app.metadata.uid === uid)?.file;
+  const file = apps.manifest(uid)?.file;
   return file === undefined ? undefined : dirname(file);
 }
 

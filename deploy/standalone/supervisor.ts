@@ -110,7 +110,7 @@ class LocalReconciler {
 
   async reconcile(uid: string): Promise<Result> {
     const { apps, driver } = this.#options;
-    const app = findApp(apps, uid);
+    const app = apps.manifest(uid)?.app;
     if (app === undefined) return this.#forget(uid);
     const observed = await driver.observe(uid, app.metadata.namespace ?? '');
     this.#units.set({ app: labelOf(app) }, observed.filter(isAlive).length);
@@ -187,10 +187,6 @@ class LocalReconciler {
 
 function labelOf({ metadata }: InferenceApp): string {
   return `${metadata.namespace}.${metadata.name}`;
-}
-
-function findApp(apps: FileAppSource, uid: string): InferenceApp | undefined {
-  return apps.manifests().find(({ app }) => app.metadata.uid === uid)?.app;
 }
 
 function isAlive({ phase }: UnitObservation): boolean {

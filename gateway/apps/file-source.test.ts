@@ -30,6 +30,11 @@ function write(file: string, ...names: readonly string[]): void {
   writeFileSync(join(dir, 'apps', file), documents.join('---\n'));
 }
 
+/** Metadata of the first app. */
+function firstOf(source: FileAppSource) {
+  return source.manifest(source.list()[0]?.uid ?? '')?.app.metadata;
+}
+
 /** Opens it as a start of the process would. */
 async function open(): Promise<FileAppSource> {
   for (const earlier of opened.splice(0)) await earlier.close();
@@ -67,7 +72,7 @@ test('an app whose manifest goes is served as deleting over restarts, until it i
   expect((await open()).byUid(uid)?.deleting).toBe(true);
   const again = await open();
   expect(again.get('default', 'one')?.deleting).toBe(true);
-  expect(again.manifests().find(({ app }) => app.metadata.uid === uid)?.app.metadata.deletionTimestamp).toBeDefined();
+  expect(again.manifest(uid)?.app.metadata.deletionTimestamp).toBeDefined();
   again.purged(uid);
   expect(again.byUid(uid)).toBeUndefined();
   write('a.yaml', 'one', 'two');
@@ -145,12 +150,12 @@ test('one name in two files is a problem, and what the runner forbids is one', a
 
 test('a spec that changes raises the generation and keeps the uid', async () => {
   write('a.yaml', 'one');
-  const before = (await open()).manifests()[0]?.app.metadata;
+  const before = firstOf(await open());
   writeFileSync(
     join(dir, 'apps', 'a.yaml'),
     readFileSync(join(dir, 'apps', 'a.yaml'), 'utf8').replace('one.ts', 'two.ts'),
   );
-  const after = (await open()).manifests()[0]?.app.metadata;
+  const after = firstOf(await open());
   expect([before?.generation, after?.generation, after?.uid]).toEqual([1, 2, before?.uid]);
 });
 

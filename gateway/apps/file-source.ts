@@ -40,7 +40,8 @@ export interface FileApp {
  * says that nothing of it is left (what a finalizer is in a cluster), and the same name starts anew under another uid.
  */
 export interface FileAppSource extends AppSource {
-  manifests(): readonly FileApp[];
+  /** Undefined once it is purged. */
+  manifest(uid: string): FileApp | undefined;
   /** What is wrong in the files now. */
   problems(): readonly string[];
   /** Forgets a deleted app. */
@@ -94,7 +95,10 @@ export function openFileSource(options: FileSourceOptions): FileAppSource {
     },
     synced: () => true,
     close: async () => stop(),
-    manifests: () => entries.map((entry) => ({ app: appOf(entry), file: entry.file })),
+    manifest: (uid) => {
+      const entry = entries.find((one) => one.uid === uid);
+      return entry && { app: appOf(entry), file: entry.file };
+    },
     problems: () => problems,
     purged: (uid) => take(entries.filter((entry) => entry.uid !== uid || entry.deletedAt === undefined)),
   };
