@@ -65,7 +65,7 @@ export function watchKeysFile(file: string, logger: Logger): OperatorKeys {
   return { jwks: keys.jwks, close: async () => stop() };
 }
 
-/** Keys from ConfigMap `penstock-issuer`, watched. Empty until the operator has published: then every token is refused. */
+/** Keys from ConfigMap `penstock-issuer`, watched. Empty until the operator has published: until then callers are told to come again. */
 export function watchKeysConfigMap(deps: KubeDeps, namespace: string): OperatorKeys {
   const keys = keeper(`ConfigMap ${namespace}/${ISSUER_CONFIGMAP}`, deps.logger);
   const informer = createInformer<ConfigMap>(deps, {
