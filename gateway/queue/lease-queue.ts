@@ -55,6 +55,18 @@ export interface RetryBudget {
   readonly maxLosses: number;
 }
 
+/** What a tenant may have of one app. The gateway knows it from the tenants' document; the queue keeps the last one it was told. */
+export interface TenantShare {
+  /** 1 … 1 000; GPU time is shared in this proportion. */
+  readonly weight: number;
+  /** Leases that the tenant may hold of this app at once; absent = no bound. */
+  readonly maxInFlight?: number;
+  /** Requests that it may have queued in this app; absent = no bound. */
+  readonly maxQueued?: number;
+}
+
+export const DEFAULT_SHARE: TenantShare = { weight: 1 };
+
 export interface NewRequest {
   /** UUIDv7. */
   readonly id: string;
@@ -67,8 +79,10 @@ export interface NewRequest {
   readonly priority: number;
   /** Past it the request expires and never runs. */
   readonly deadline?: number;
-  /** Estimated cost in integer µGPU-seconds, slot fraction included; orders tenants, charged at lease. */
+  /** GPU time that the client expects, in integer µGPU-seconds; 0 = not said: the queue charges what it has learned. */
   readonly cost: number;
+  /** Default: `DEFAULT_SHARE`, or what the queue was told of this tenant last. */
+  readonly share?: TenantShare;
   readonly body: Payload;
   /** Scoped key under which an equal request joins this one: see `dedupeKey`. */
   readonly dedupeKey: string;
@@ -80,7 +94,7 @@ export interface NewRequest {
   readonly traceparent?: string;
 }
 
-export interface RequestRecord extends Omit<NewRequest, 'fingerprint'> {
+export interface RequestRecord extends Omit<NewRequest, 'fingerprint' | 'share'> {
   readonly state: RequestState;
   readonly createdAt: number;
   readonly finishedAt?: number;
@@ -96,6 +110,8 @@ export interface RequestRecord extends Omit<NewRequest, 'fingerprint'> {
   readonly cause?: Cause;
   /** Whether a past-budget request waits in the dead letters. */
   readonly deadLetter: boolean;
+  /** The request that a redrive made of this dead letter. */
+  readonly redrivenAs?: string;
   /** Service time of the attempt that succeeded, in µs. */
   readonly serviceMicros?: number;
   /** A cancel that a leased request's unit has not heard of yet. */
@@ -107,7 +123,9 @@ export type EnqueueOutcome =
   /** The explicit key exists with another fingerprint. */
   | { readonly kind: 'conflict'; readonly id: string }
   /** The app is being purged, or was. */
-  | { readonly kind: 'closed' };
+  | { readonly kind: 'closed' }
+  /** The tenant has as many queued as its share allows; nothing was stored. */
+  | { readonly kind: 'full'; readonly queued: number; readonly limit: number };
 
 /** Proof of holding a lease: `epoch` counts the leases of the request, `nonce` is 64 random bits in hex drawn by the gateway. */
 export interface LeaseToken {
@@ -135,6 +153,10 @@ export interface LeaseRequest {
   readonly leaseMs: number;
   /** One fresh nonce per possible lease, `max` of them. The same first nonce again is the same call again: it answers what that one gave. */
   readonly nonces: readonly string[];
+  /** Part of a GPU that one lease of this unit occupies, in millionths (2 GPUs = 2 000 000); default 1 000 000. Multiplies measured and learned time. */
+  readonly fractionMicros?: number;
+  /** How long the oldest batch request waits behind online work before both lanes share; default `STARVATION_GRACE_MS`. */
+  readonly starvationGraceMs?: number;
   /** The app's current revision; a unit of another one is told to leave when it holds nothing and nothing of its revision waits. */
   readonly currentRevision: string;
   /** Units that stay although there is nothing to do. */
@@ -169,6 +191,54 @@ export interface Completion extends Held {
   /** Measured service time in µs. */
   readonly serviceMicros: number;
 }
+
+export interface Failure extends Held {
+  readonly cause: Cause;
+}
+
+export interface DeadLetterFilter {
+  readonly tenant?: string;
+  readonly kind?: Cause['kind'];
+  /** Unix ms: died at or after, and before. */
+  readonly since?: number;
+  readonly until?: number;
+}
+
+export interface DeadLetterPage {
+  /** Oldest death first. Of a page that is empty but has a cursor nothing matched yet. */
+  readonly letters: readonly RequestRecord[];
+  /** Hand it back to go on; absent at the end. */
+  readonly cursor?: string;
+}
+
+/** A dead letter goes in again as a request of its own (final states are immutable): `newId` is a fresh UUIDv7. */
+export interface Redrive {
+  readonly id: string;
+  readonly newId: string;
+  /** The app's current revision. */
+  readonly revision: string;
+}
+
+export type RedriveOutcome =
+  /** `record` is the new request, or (a repeat of the call) the one that an earlier call made; `joined`: an equal live request was there. */
+  | { readonly kind: 'redriven' | 'joined'; readonly record: RequestRecord }
+  /** Not a dead letter of this app (any more). */
+  | { readonly kind: 'unknown' }
+  | { readonly kind: 'closed' };
+
+/** A live request as recovery sees it. */
+export interface LivePage {
+  readonly records: readonly RequestRecord[];
+  readonly cursor?: string;
+}
+
+/**
+ * The queue was found to have gone back in time: `seen` is the highest generation known of the app, `found` what it answered.
+ * `restarted`: its process is another one than the one known (Redis' run_id), which alone proves no loss.
+ */
+export type Regression =
+  | { readonly kind: 'went-back'; readonly app: string; readonly seen: number; readonly found: number }
+  | { readonly kind: 'restarted'; readonly run: string };
 
 /** 'committed' also answers the repeat of a call whose answer was lost; 'lost' = the token is not the last one, or the request has ended otherwise. */
 export type CommitOutcome = 'committed' | 'lost' | 'cancelled';
@@ -254,8 +324,8 @@ export interface LeaseQueue {
    * is dropped: 'cancelled', and that is the final state.
    */
   complete(app: string, unit: string, done: readonly Completion[], now?: number): Promise<readonly CommitOutcome[]>;
-  /** A handler error (or bad input: ends at once). Requeues with the original order key while the budget lasts. */
-  fail(app: string, unit: string, held: Held, cause: Cause, now?: number): Promise<FailOutcome>;
+  /** Handler errors (or bad input: ends at once). Requeues with the original order key while the budget lasts. */
+  fail(app: string, unit: string, failed: readonly Failure[], now?: number): Promise<readonly FailOutcome[]>;
   /** Gives leases back unfinished: requeued with the original order key, no budget charged. */
   release(
     app: string,
@@ -273,6 +343,28 @@ export interface LeaseQueue {
   /** 'busy' while the unit holds a live lease; else the unit can never lease or extend again. Unknown units are retired too. */
   retire(app: string, unit: string, now?: number): Promise<'retired' | 'busy'>;
   demand(app: string): Promise<AppDemand>;
+  /** New shares of tenants (a changed document). Those of whom the app's queue knows nothing are left out; at most `MAX_BATCH` of a call. */
+  setShares(app: string, shares: ReadonlyMap<string, TenantShare>, now?: number): Promise<void>;
+  /** One page of the dead letters, `limit` records looked at. */
+  deadLetters(app: string, filter: DeadLetterFilter, limit: number, cursor?: string): Promise<DeadLetterPage>;
+  redrive(app: string, letters: readonly Redrive[], now?: number): Promise<readonly RedriveOutcome[]>;
+  /** Takes dead letters off the list: their records go with the next sweep past their retention. Their number. */
+  discard(app: string, ids: readonly string[], now?: number): Promise<number>;
+  /** How many dead letters an app has. */
+  deadLetterCount(app: string): Promise<number>;
+
+  /** The highest generation that each app's queue has answered to this process; it grows with every change. */
+  generations(): ReadonlyMap<string, number>;
+  /** Identity of the store's running process; another one after every restart. */
+  run(): Promise<string>;
+  /** Hears of every regression that this process sees; at most once for each app and process of the store. */
+  onRegression(listener: (found: Regression) => void): () => void;
+  /** The app's generation, read from the queue; raised to `atLeast` when that is more, so that what is lost once is not reported again. */
+  generation(app: string, atLeast?: number): Promise<number>;
+  /** One page of the queued and leased requests, payload bytes left out. Requests that come or go meanwhile may be missed. */
+  live(app: string, limit: number, cursor?: string): Promise<LivePage>;
+  /** Recovery: a result that lies in the object store for a request that has not ended. 'lost' when it has ended, or is not known. */
+  salvage(app: string, id: string, result: Payload, now?: number): Promise<'committed' | 'lost'>;
   remains(app: string): Promise<AppRemains>;
   /**
    * One bounded step of removing finished records past their retention and objects of losing attempts, `limit` keys at most. No app waits

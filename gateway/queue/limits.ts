@@ -71,3 +71,24 @@ export const LOST_MESSAGE = 'the unit did not extend its lease in time';
 
 /** What it says of one whose result came after a cancel. */
 export const CANCELLED_MESSAGE = 'the request was cancelled while it ran';
+
+/** Weight of a tenant: three decimal orders are more than any house distinguishes. */
+export const WEIGHT_LIMIT = 1_000;
+
+/** What a request of which nothing is known is charged, in µGPU-seconds: corrected when it ends. */
+export const ASSUMED_COST_MICROS = 1_000_000;
+
+/** Most that a client may announce for one request: 10 000 GPU-hours. More would bring virtual times near 2^53. */
+export const COST_LIMIT_MICROS = 36_000_000_000_000;
+
+/** How long the oldest batch request waits behind online work before both lanes share. */
+export const STARVATION_GRACE_MS = 300_000;
+
+/** While lanes share: online gets four parts of GPU time, batch one. */
+export const LANE_WEIGHTS = { online: 4, batch: 1 } as const;
+
+/** How long a dead letter is kept at least, whatever the retention of its app: a fortnight for people to look at it. */
+export const DEAD_LETTER_RETENTION_MS = 14 * 24 * 3_600_000;
+
+/** How long a suspect waits for a unit that happens to be empty; then one unit is given nothing else until it is. */
+export const SUSPECT_PATIENCE_MS = 10_000;
