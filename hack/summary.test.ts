@@ -65,3 +65,20 @@ test('the sum counts a suite that left nothing as one failure', () => {
   const green = tallyRun(report(true, { status: 'passed', tests: ['passed', 'passed'] }), 0);
   expect(closingLine(addUp([green, undefined, green]))).toBe('4 passed, 1 failed');
 });
+
+test('a failed test is named with its file and the first line of what went wrong', () => {
+  const text = JSON.stringify({
+    success: false,
+    testResults: [
+      {
+        name: 'a.test.ts',
+        status: 'failed',
+        assertionResults: [
+          { status: 'passed', fullName: 'one' },
+          { status: 'failed', fullName: 'two', failureMessages: ['Error: no such\nthing\n    at here (a.ts:1:1)'] },
+        ],
+      },
+    ],
+  });
+  expect(tallyRun(text, 1).failures).toEqual(['a.test.ts > two: Error: no such | thing']);
+});

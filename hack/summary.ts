@@ -11,7 +11,14 @@ export interface Tally {
   readonly skipped: number;
   /** Why `failed` is more than the failed tests: a file that would not load, a run that died. */
   readonly problems: readonly string[];
+  /** The failed tests: file, name and the first line of what went wrong. */
+  readonly failures?: readonly string[];
 }
+
+/** Failed tests that are named at the end; more say nothing new. */
+const NAMED_FAILURES = 20;
+/** Of each the start of its message: CI keeps only a part of what a run prints. */
+const FAILURE_CHARS = 400;
 
 /** What we read of Vitest's JSON report. */
 interface Report {
@@ -19,7 +26,11 @@ interface Report {
   readonly testResults?: readonly {
     readonly name?: string;
     readonly status?: string;
-    readonly assertionResults?: readonly { readonly status?: string }[];
+    readonly assertionResults?: readonly {
+      readonly status?: string;
+      readonly fullName?: string;
+      readonly failureMessages?: readonly string[];
+    }[];
   }[];
 }
 
@@ -53,7 +64,22 @@ export function tallyRun(report: string | undefined, exitCode: number | null): T
     failed: failedTests + problems.length,
     skipped: count('pending', 'skipped', 'todo', 'disabled'),
     problems,
+    failures: failuresOf(files),
   };
+}
+
+function failuresOf(files: NonNullable<Report['testResults']>): readonly string[] {
+  return files
+    .flatMap((file) =>
+      (file.assertionResults ?? [])
+        .filter((test) => test.status === 'failed')
+        .map((test) => {
+          const [why = ''] = (test.failureMessages?.[0] ?? '').split('\n    at ');
+          return `${file.name ?? 'a file'} > ${test.fullName ?? 'a test'}: ${why.replaceAll('\n', ' | ')}`;
+        }),
+    )
+    .map((line) => line.slice(0, FAILURE_CHARS))
+    .slice(0, NAMED_FAILURES);
 }
 
 function parseReport(report: string | undefined): Report | undefined {
@@ -76,8 +102,9 @@ export function addUp(tallies: readonly (Tally | undefined)[]): Tally {
         failed: sum.failed + tally.failed,
         skipped: sum.skipped + tally.skipped,
         problems: [...sum.problems, ...tally.problems],
+        failures: [...(sum.failures ?? []), ...(tally.failures ?? [])],
       }),
-      { passed: 0, failed: 0, skipped: 0, problems: [] },
+      { passed: 0, failed: 0, skipped: 0, problems: [] as readonly string[], failures: [] as readonly string[] },
     );
 }
 
@@ -113,6 +140,11 @@ export function summarise(suites: readonly string[]): number {
     console.log(`${suite}: ${[closingLine(tally), ...tally.problems].join('; ')}`);
   }
   const sum = addUp(tallies);
+  // On both streams, at their very end: whoever keeps only a part of either sees what failed.
+  for (const failure of [...(sum.failures ?? []), ...sum.problems]) {
+    console.log(`FAILED ${failure}`);
+    console.error(`FAILED ${failure}`);
+  }
   console.log(closingLine(sum));
   return sum.failed === 0 && suites.length > 0 ? 0 : 1;
 }
