@@ -6,7 +6,6 @@ import type {
   AppDemand,
   AppRemains,
   CancelOutcome,
-  Cause,
   CommitOutcome,
   Completion,
   Durability,
@@ -14,6 +13,7 @@ import type {
   ExpireStep,
   ExtendOutcome,
   FailOutcome,
+  Failure,
   Held,
   LeaseAnswer,
   LeaseQueue,
@@ -198,11 +198,16 @@ class RedisQueue implements LeaseQueue {
     return await this.#completions.add(app, args, now);
   }
 
-  async fail(app: string, unit: string, held: Held, cause: Cause, now?: number): Promise<FailOutcome> {
+  async fail(app: string, unit: string, failed: readonly Failure[], now?: number): Promise<readonly FailOutcome[]> {
     checkApp(app);
-    const message = cause.message.slice(0, MAX_MESSAGE_CHARS);
-    const [word] = listOf(await this.#run('giveBack', app, now, [unit, cause.kind, message, ...heldArgs(held)]));
-    return textOf(word) as FailOutcome;
+    checkBatch('failed', failed);
+    const args = failed.flatMap((one) => [
+      ...heldArgs(one),
+      one.cause.kind,
+      one.cause.message.slice(0, MAX_MESSAGE_CHARS),
+    ]);
+    const words = listOf(await this.#run('giveBack', app, now, [unit, ...args]));
+    return words.map((word) => textOf(word) as FailOutcome);
   }
 
   async release(
@@ -213,7 +218,8 @@ class RedisQueue implements LeaseQueue {
   ): Promise<readonly ('requeued' | 'lost' | 'cancelled')[]> {
     checkApp(app);
     checkBatch('held', held);
-    const words = listOf(await this.#run('giveBack', app, now, [unit, 'released', '', ...held.flatMap(heldArgs)]));
+    const args = held.flatMap((one) => [...heldArgs(one), 'released', '']);
+    const words = listOf(await this.#run('giveBack', app, now, [unit, ...args]));
     return words.map((word) => textOf(word) as 'requeued' | 'lost' | 'cancelled');
   }
 

@@ -83,11 +83,11 @@ end
 return answers
 `;
 
-/** fail (one) and release (many). ARGV from 4: unit, kind, message, then per lease id, epoch, nonce. */
+/** fail and release. ARGV from 4: unit, then per lease id, epoch, nonce, kind of the cause, message. */
 export const GIVE_BACK = String.raw`${core}${pending}${ending}
-local unit, kind, message = ARGV[4], ARGV[5], ARGV[6]
+local unit = ARGV[4]
 local function give_back(a)
-  local id = ARGV[a]
+  local id, kind, message = ARGV[a], ARGV[a + 3], ARGV[a + 4]
   local r = load(id)
   if not r or r[STATE] ~= LEASED or not matches(r, unit, ARGV[a + 1], ARGV[a + 2]) then return 'lost' end
   end_attempt(id, r, kind, message)
@@ -101,7 +101,7 @@ local function give_back(a)
   return 'failed'
 end
 local answers = {}
-for a = 7, #ARGV, 3 do answers[#answers + 1] = give_back(a) end
+for a = 5, #ARGV, 5 do answers[#answers + 1] = give_back(a) end
 tell()
 return answers
 `;
