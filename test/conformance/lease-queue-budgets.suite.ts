@@ -189,11 +189,29 @@ export function budgetSuite(driver: QueueDriver): void {
     );
 
     it(
+      'many failures of one call are judged one by one, in its order',
+      on(async (s) => {
+        const retry = { maxAttempts: 1, maxLosses: 1 };
+        for (let i = 0; i < 3; i++) await s.add({ retry });
+        const { leases } = await s.ask('u1', { max: 3 });
+        const failures = leases.map(({ id, token }, i) => ({
+          id,
+          token: i === 1 ? { ...token, epoch: 9 } : token,
+          cause: { kind: i === 0 ? ('lost' as const) : ('handler' as const), message: `no. ${i}` },
+        }));
+        expect(await s.queue.fail(s.app, 'u1', failures, s.now)).toEqual(['requeued', 'lost', 'failed']);
+        const many = Array.from({ length: 257 }, () => failures[1]!);
+        await expect(s.queue.fail(s.app, 'u1', many, s.now)).rejects.toMatchObject({ code: 'invalid' });
+      }),
+    );
+
+    it(
       'a long message is cut and survives its characters',
       on(async (s) => {
         const which = await s.add({ retry: { maxAttempts: 1, maxLosses: 0 } });
         const message = `"quotes"\n\t\u0001 é 🚀 ${'x'.repeat(5_000)}`;
-        await s.queue.fail(s.app, 'u1', await s.take(), { kind: 'handler', message }, s.now);
+        const { id, token } = await s.take();
+        await s.queue.fail(s.app, 'u1', [{ id, token, cause: { kind: 'handler', message } }], s.now);
         expect((await s.record(which)).cause!.message).toBe(message.slice(0, 2_048));
       }),
     );

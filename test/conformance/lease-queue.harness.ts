@@ -4,6 +4,7 @@ import { systemClock } from '#base/clock.ts';
 import { systemRandom } from '#base/random.ts';
 import { uuid7 } from '#base/uuid7.ts';
 import type {
+  Cause,
   CommitOutcome,
   EnqueueOutcome,
   ExpireStep,
@@ -128,8 +129,10 @@ export class Scenario {
     return (await this.queue.sweep(10, this.now)).keys;
   }
 
-  fail(lease: Lease, kind: 'handler' | 'input' | 'timeout' | 'lost' = 'handler', unit = 'u1'): Promise<FailOutcome> {
-    return this.queue.fail(this.app, unit, lease, { kind, message: `because ${kind}` }, this.now);
+  async fail(lease: Lease, kind: Cause['kind'] = 'handler', unit = 'u1'): Promise<FailOutcome> {
+    const failure = { id: lease.id, token: lease.token, cause: { kind, message: `because ${kind}` } };
+    const [outcome] = await this.queue.fail(this.app, unit, [failure], this.now);
+    return outcome!;
   }
 
   async release(lease: Lease, unit = 'u1'): Promise<string> {

@@ -243,7 +243,7 @@ export class Player {
       case 'note':
         return (queue) => queue.noteObject(app, target.id, token, key, at);
       default:
-        return (queue) => queue.fail(app, unit, held, { kind: step.kind, message: 'why' }, at);
+        return (queue) => queue.fail(app, unit, [{ ...held, cause: { kind: step.kind, message: 'why' } }], at);
     }
   }
 }

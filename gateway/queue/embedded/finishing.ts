@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import type {
   CancelOutcome,
-  Cause,
   CommitOutcome,
   Completion,
   ExtendOutcome,
   FailOutcome,
+  Failure,
   Held,
 } from '../lease-queue.ts';
 import { CANCELLED_MESSAGE } from '../limits.ts';
@@ -66,8 +66,9 @@ function finalRequest(step: Step, id: string): StoredRequest | undefined {
   return found?.app === step.app.stored.uid ? found : undefined;
 }
 
-export function fail(step: Step, unit: string, held: Held, cause: Cause): FailOutcome {
-  const request = heldBy(step, unit, held);
+export function fail(step: Step, unit: string, failure: Failure): FailOutcome {
+  const { cause } = failure;
+  const request = heldBy(step, unit, failure);
   if (request === undefined) return 'lost';
   endAttempt(step, request, cause);
   request.nonce = '';

@@ -6,7 +6,6 @@ import type {
   AppDemand,
   AppRemains,
   CancelOutcome,
-  Cause,
   CommitOutcome,
   Completion,
   Durability,
@@ -14,6 +13,7 @@ import type {
   ExpireStep,
   ExtendOutcome,
   FailOutcome,
+  Failure,
   Held,
   LeaseAnswer,
   LeaseQueue,
@@ -108,9 +108,10 @@ class EmbeddedQueue implements LeaseQueue {
     return this.#turn.run(() => done.map((one) => complete(this.#step(app, now), unit, one)));
   }
 
-  async fail(app: string, unit: string, held: Held, cause: Cause, now?: number): Promise<FailOutcome> {
+  async fail(app: string, unit: string, failed: readonly Failure[], now?: number): Promise<readonly FailOutcome[]> {
     checkApp(app);
-    return this.#turn.run(() => fail(this.#step(app, now), unit, held, cause));
+    checkBatch('failed', failed);
+    return this.#turn.run(() => failed.map((one) => fail(this.#step(app, now), unit, one)));
   }
 
   async release(
