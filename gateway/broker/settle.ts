@@ -55,17 +55,22 @@ export async function complete(context: BrokerContext, unit: UnitIdentity, call:
   };
 }
 
-/** POST fail. @throws ProblemError 409 when the lease is no longer held */
+/** POST fail: each by its own lease token, like `complete`. */
 export async function fail(
   { queue, metrics, waiters }: BrokerContext,
   unit: UnitIdentity,
   call: FailCall,
 ): Promise<FailReply> {
-  const outcome = await queue.fail(unit.appUid, unit.unit, heldOf(call), call.cause);
+  const failed = call.failures.map((entry) => ({ ...heldOf(entry), cause: entry.cause }));
+  const outcomes = await queue.fail(unit.appUid, unit.unit, failed);
   waiters.settled(unit.appUid, unit.unit);
-  metrics.settled('fail', outcome, 1);
-  if (outcome === 'lost') throw leaseLost();
-  return { outcome };
+  return {
+    failures: failed.map(({ id }, i) => {
+      const outcome = outcomes[i] ?? 'lost';
+      metrics.settled('fail', outcome, 1);
+      return { id, outcome };
+    }),
+  };
 }
 
 /** POST release: back in the queue, where they were. */

@@ -130,15 +130,7 @@ describe('units', () => {
     expect(await worker.release(lease)).toMatchObject({ leases: [{ outcome: 'requeued' }] });
     const again = await worker.one();
     expect([again.id, again.attempt]).toEqual([lease.id, 2]);
-    expect(
-      await problem(
-        await worker.post('fail', {
-          id: lease.id,
-          lease_token: lease.lease_token,
-          cause: { kind: 'handler', message: 'stale' },
-        }),
-      ),
-    ).toEqual([409, 'lease-lost']);
+    expect(await worker.fail(lease, 'handler', 'stale')).toBe('lost');
   });
 
   test('are retired only when they hold nothing; then every call of theirs is refused', async () => {
@@ -232,8 +224,7 @@ test('dead letters are a metric, from 0 on, by whichever budget they came', asyn
   const worker = await s.unit('echo-1');
   for (const kind of ['handler', 'input'] as const) {
     await submit(s, kind);
-    const { id, lease_token } = await worker.one();
-    await worker.post('fail', { id, lease_token, cause: { kind, message: 'no' } });
+    await worker.fail(await worker.one(), kind, 'no');
   }
   await until(async () => (await count()) === '1', { what: 'the count of the one dead letter' });
 });

@@ -246,7 +246,7 @@ export interface TestUnit {
   one(waitSeconds?: number): Promise<WireLease>;
   complete(lease: WireLease, text: string, contentType?: string): Promise<string>;
   extend(...leases: readonly WireLease[]): Promise<ExtendReply>;
-  fail(lease: WireLease, kind: 'handler' | 'input' | 'timeout', message: string): Promise<FailReply>;
+  fail(lease: WireLease, kind: 'handler' | 'input' | 'timeout', message: string): Promise<string>;
   release(...leases: readonly WireLease[]): Promise<unknown>;
   /** Uploads a result and completes with it. */
   upload(lease: WireLease, bytes: Uint8Array, contentType: string): Promise<string>;
@@ -311,7 +311,10 @@ export async function connectUnit(
         inline: Buffer.from(text).toString('base64'),
       }),
     extend: (...leases) => ask('extend', { leases: leases.map(held) }),
-    fail: (leased, kind, message) => ask('fail', { ...held(leased), cause: { kind, message } }),
+    fail: async (leased, kind, message) => {
+      const { failures } = await ask<FailReply>('fail', { failures: [{ ...held(leased), cause: { kind, message } }] });
+      return failures[0]?.outcome ?? 'none';
+    },
     release: (...leases) => ask('release', { leases: leases.map(held) }),
     upload: async (leased, bytes, contentType) => {
       const call = { ...held(leased), content_type: contentType, bytes: bytes.length };

@@ -58,7 +58,7 @@ export function createBroker(deps: BrokerDeps): Broker {
     lease: (call, signal) => request(deps, 'lease', call, 'leases', call.wait_seconds * 1000 + LEASE_MARGIN_MS, signal),
     extend: (call, timeoutMs) => request(deps, 'extend', call, 'leases', timeoutMs),
     complete: (call, signal) => repeat('complete', call, 'results', signal),
-    fail: (call, signal) => repeat('fail', call, 'outcome', signal),
+    fail: (call, signal) => repeat('fail', call, 'failures', signal),
     release: (call, signal) => repeat('release', call, 'leases', signal),
     uploadUrl: (call, signal) => repeat('upload-url', call, 'url', signal),
   };

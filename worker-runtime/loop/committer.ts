@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '#base/logger.ts';
 import { LEASE_BATCH_MAX } from '#base/wire/broker.ts';
-import type { CompleteCall, WireHeld } from '#base/wire/broker.ts';
+import type { CompleteCall, CompleteReply, FailCall, FailReply, WireCause, WireHeld } from '#base/wire/broker.ts';
 import type { Broker } from '../broker/broker-client.ts';
 import type { Payloads } from '../broker/payloads.ts';
 import { BrokerError, TokenRefused, clip, describe } from '../errors.ts';
 import type { Outcome } from '../executor.ts';
 import { inChunks } from './held.ts';
+import { TurnBatch } from './turn-batch.ts';
 
 /** What became of an outcome; 'undelivered' = the lease will run out. */
 export type Delivery = 'committed' | 'failed' | 'requeued' | 'released' | 'cancelled' | 'lost' | 'undelivered';
@@ -30,19 +31,19 @@ function isMediaType(type: unknown): type is string {
 }
 
 type Completion = CompleteCall['results'][number];
+type FailedCall = FailCall['failures'][number];
 
-interface Pending {
-  readonly completion: Completion;
-  readonly settle: (delivery: Delivery | BrokerError) => void;
-}
-
-/** Hands outcomes to the gateway. Results that are ready in the same turn of the event loop (a batch) travel in one call. */
+/** Hands outcomes to the gateway. Those that are ready in the same turn of the event loop (a batch) travel in one call. */
 export class Committer {
   readonly #deps: CommitterDeps;
-  #pending: Pending[] = [];
+  readonly #completions: TurnBatch<Completion, CompleteReply['results'][number]['outcome']>;
+  readonly #failures: TurnBatch<FailedCall, FailReply['failures'][number]['outcome']>;
 
   constructor(deps: CommitterDeps) {
+    const { broker, signal } = deps;
     this.#deps = deps;
+    this.#completions = new TurnBatch(async (results) => (await broker.complete({ results }, signal)).results);
+    this.#failures = new TurnBatch(async (failures) => (await broker.fail({ failures }, signal)).failures);
   }
 
   /** Resolves when the request is off this unit's hands. Never rejects. */
@@ -70,9 +71,8 @@ export class Committer {
     }
   }
 
-  async #fail(held: WireHeld, cause: { kind: 'handler' | 'input' | 'timeout'; message: string }): Promise<Delivery> {
-    const { outcome } = await this.#deps.broker.fail({ ...held, cause }, this.#deps.signal);
-    return outcome;
+  #fail(held: WireHeld, cause: WireCause): Promise<Delivery> {
+    return this.#failures.add({ ...held, cause });
   }
 
   async #complete(held: WireHeld, outcome: Extract<Outcome, { kind: 'succeeded' }>): Promise<Delivery> {
@@ -83,35 +83,7 @@ export class Committer {
         message: `the result's content type is none: ${clip(String(outcome.contentType))}`,
       });
     const result = await payloads.store(held, outcome, signal);
-    const completion: Completion = { ...held, result, service_micros: outcome.serviceMicros };
-    return await new Promise((resolve, reject) => {
-      const settle = (delivery: Delivery | BrokerError): void =>
-        delivery instanceof BrokerError ? reject(delivery) : resolve(delivery);
-      this.#pending.push({ completion, settle });
-      if (this.#pending.length === 1) setImmediate(() => this.#flush());
-    });
-  }
-
-  #flush(): void {
-    const batch = this.#pending;
-    this.#pending = [];
-    for (const chunk of inChunks(batch, LEASE_BATCH_MAX)) void this.#send(chunk);
-  }
-
-  async #send(chunk: readonly Pending[]): Promise<void> {
-    try {
-      const reply = await this.#deps.broker.complete(
-        { results: chunk.map(({ completion }) => completion) },
-        this.#deps.signal,
-      );
-      const outcomes = new Map(reply.results.map(({ id, outcome }) => [id, outcome]));
-      for (const { completion, settle } of chunk) settle(outcomes.get(completion.id) ?? 'lost');
-    } catch (err) {
-      // One result that the gateway refuses must not take the others of its call along.
-      if (err instanceof BrokerError && chunk.length > 1) for (const one of chunk) await this.#send([one]);
-      else if (err instanceof BrokerError) for (const { settle } of chunk) settle(err);
-      else for (const { completion, settle } of chunk) settle(this.#undelivered(err, completion));
-    }
+    return await this.#completions.add({ ...held, result, service_micros: outcome.serviceMicros });
   }
 
   #undelivered(err: unknown, held: WireHeld | undefined): Delivery {

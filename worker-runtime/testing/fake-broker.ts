@@ -151,7 +151,8 @@ export class FakeBroker {
     if (call === 'release') return { leases: held.map((one) => ({ id: one['id'], outcome: this.#release(one) })) };
     if (call === 'complete')
       return { results: list(body['results']).map((one) => ({ id: one['id'], outcome: this.#complete(one) })) };
-    if (call === 'fail') return { outcome: this.#fail(body) };
+    if (call === 'fail')
+      return { failures: list(body['failures']).map((one) => ({ id: one['id'], outcome: this.#fail(one) })) };
     const name = `result-${String(body['id'])}-${Math.random()}`;
     return { url: `${this.origin}/blobs/${name}`, method: 'PUT', headers: {}, name, expires_at: Date.now() + 60_000 };
   }

@@ -55,6 +55,16 @@ const result = {
   },
 } as const;
 
+const cause = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['kind', 'message'],
+  properties: {
+    kind: { enum: ['handler', 'input', 'timeout'] },
+    message: { type: 'string', maxLength: MESSAGE_MAX },
+  },
+} as const;
+
 export const BROKER_SCHEMAS = {
   token: { type: 'object', additionalProperties: false, properties: {} },
   lease: {
@@ -90,16 +100,17 @@ export const BROKER_SCHEMAS = {
   fail: {
     type: 'object',
     additionalProperties: false,
-    required: ['id', 'lease_token', 'cause'],
+    required: ['failures'],
     properties: {
-      ...held,
-      cause: {
-        type: 'object',
-        additionalProperties: false,
-        required: ['kind', 'message'],
-        properties: {
-          kind: { enum: ['handler', 'input', 'timeout'] },
-          message: { type: 'string', maxLength: MESSAGE_MAX },
+      failures: {
+        type: 'array',
+        minItems: 1,
+        maxItems: LEASE_BATCH_MAX,
+        items: {
+          type: 'object',
+          additionalProperties: false,
+          required: ['id', 'lease_token', 'cause'],
+          properties: { ...held, cause },
         },
       },
     },

@@ -87,12 +87,20 @@ export interface CompleteReply {
   readonly results: readonly { readonly id: string; readonly outcome: 'committed' | 'lost' | 'cancelled' }[];
 }
 
-export interface FailCall extends WireHeld {
-  readonly cause: { readonly kind: 'handler' | 'input' | 'timeout'; readonly message: string };
+export interface WireCause {
+  readonly kind: 'handler' | 'input' | 'timeout';
+  readonly message: string;
+}
+
+export interface FailCall {
+  readonly failures: readonly (WireHeld & { readonly cause: WireCause })[];
 }
 
 export interface FailReply {
-  readonly outcome: 'requeued' | 'failed' | 'cancelled';
+  readonly failures: readonly {
+    readonly id: string;
+    readonly outcome: 'requeued' | 'failed' | 'lost' | 'cancelled';
+  }[];
 }
 
 export interface ReleaseCall {
