@@ -33,6 +33,7 @@ export const gatewayError = problemTable({
   'deadline-passed': { status: 422, title: 'The deadline passed before the request could run' },
   'input-refused': { status: 422, title: 'The handler refused the input' },
   'upload-missing': { status: 422, title: 'The result object is not there' },
+  'queue-full': { status: 429, title: 'The tenant has as many requests queued as it may' },
   'headers-too-large': { status: 431, title: 'The headers are too large' },
   'handler-failed': { status: 500, title: 'The request failed' },
   'request-lost': { status: 500, title: 'The request was lost' },

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage } from 'node:http';
 import { gatewayError } from '../errors.ts';
+import type { Coding } from './decoding.ts';
 
 /** How a request's body is to be read, from its headers alone: what can be refused is refused before a byte of it is taken. */
 export interface BodyPlan {
   readonly contentType: string;
-  readonly gzip: boolean;
+  readonly coding: Coding;
   readonly json: boolean;
   /** Most bytes after inflation. */
   readonly maxBytes: number;
@@ -24,9 +25,9 @@ const JSON_TYPE = /^application\/(?:[A-Za-z0-9!#$&^_.-]+\+)?json\s*(?:;|$)/i;
  * @throws ProblemError 400, 413, 415
  */
 export function planBody(req: IncomingMessage, maxBytes: number): BodyPlan {
-  const gzip = isGzip(req.headers['content-encoding']);
-  // A compressor may add 5 bytes per block and a frame to what it cannot shrink (RFC 1951 §3.2.4); more is no honest gzip.
-  const maxWireBytes = gzip ? maxBytes + Math.ceil(maxBytes / 1000) + 1024 : maxBytes;
+  const coding = codingOf(req.headers['content-encoding']);
+  // A compressor may add 5 bytes per block and a frame to what it cannot shrink (RFC 1951 §3.2.4, less in RFC 8878): more is not honest.
+  const maxWireBytes = coding === 'identity' ? maxBytes : maxBytes + Math.ceil(maxBytes / 1000) + 1024;
   const declared = req.headers['content-length'];
   if (declared !== undefined && Number(declared) > maxWireBytes) throw bodyTooLarge(maxBytes);
   const contentType = (req.headers['content-type'] ?? DEFAULT_TYPE).trim();
@@ -36,23 +37,29 @@ export function planBody(req: IncomingMessage, maxBytes: number): BodyPlan {
       fix: `send type/subtype with printable ASCII parameters, at most ${CONTENT_TYPE_MAX} characters`,
     });
   }
-  return { contentType, gzip, json: JSON_TYPE.test(contentType), maxBytes, maxWireBytes };
+  return { contentType, coding, json: JSON_TYPE.test(contentType), maxBytes, maxWireBytes };
 }
 
-function isGzip(header: string | undefined): boolean {
+/** One coding at most: each further one is another inflater to be held to its bounds, and no client needs two. */
+function codingOf(header: string | undefined): Coding {
   switch (header?.trim().toLowerCase()) {
     case undefined:
     case '':
     case 'identity':
-      return false;
+      return 'identity';
     case 'gzip':
     case 'x-gzip':
-      return true;
+      return 'gzip';
+    case 'deflate':
+      return 'deflate';
+    case 'zstd':
+      return 'zstd';
     default:
       throw gatewayError('unsupported-encoding', 'the body has a content encoding that is not read here', {
         field: 'header:Content-Encoding',
-        fix: 'send the body as it is or with Content-Encoding: gzip',
-        headers: { 'accept-encoding': 'gzip, identity' },
+        fix: 'send the body as it is, or in one of gzip, deflate and zstd',
+        // RFC 7694 §3: what the next request may use.
+        headers: { 'accept-encoding': 'gzip, deflate, zstd, identity' },
       });
   }
 }

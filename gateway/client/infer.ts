@@ -99,9 +99,20 @@ function acceptedRecord(outcome: EnqueueOutcome): RequestRecord {
       });
     case 'closed':
       throw appDeleting();
+    case 'full':
+      throw queueFull(outcome);
     default:
       return outcome.record;
   }
+}
+
+/** Repeats of what is queued already are never refused: only a request that would have made the queue longer. */
+function queueFull({ queued, limit }: { readonly queued: number; readonly limit: number }): Error {
+  return gatewayError('queue-full', `the tenant has ${queued} requests queued for this app, and may have ${limit}`, {
+    limit,
+    fix: 'send it again when some of them are done, or have maxQueued of the tenant raised',
+    headers: { 'retry-after': '1' },
+  });
 }
 
 /** The body of a request that joined another one, or was refused, belongs to nobody. */

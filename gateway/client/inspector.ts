@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto';
-import { createGunzip } from 'node:zlib';
 import { gatewayError } from '../errors.ts';
 import { JsonScanner } from '../http/json-scanner.ts';
 import { bodyTooLarge } from './body-plan.ts';
 import type { BodyPlan } from './body-plan.ts';
+import { brokenCoding, createDecoder } from './decoding.ts';
 import { parseRid } from './idempotency.ts';
 
 /** What is known of a body once all of it went by. */
@@ -27,14 +27,14 @@ export interface BodyInspector {
 
 export function createInspector(plan: BodyPlan): BodyInspector {
   const decoded = inspectDecoded(plan);
-  if (!plan.gzip) {
+  if (plan.coding === 'identity') {
     return {
       push: async (chunk) => decoded.push(chunk),
       end: async () => decoded.end(),
       close: () => {},
     };
   }
-  return inflating(decoded);
+  return inflating(decoded, plan.coding);
 }
 
 interface DecodedInspector {
@@ -72,24 +72,24 @@ function inspectDecoded({ contentType, json, maxBytes }: BodyPlan): DecodedInspe
  * The inflater's output is looked at piece by piece and thrown away, and nothing is inflated past the first fault: a bomb costs
  * what maxBytes costs, whatever it would become.
  */
-function inflating(decoded: DecodedInspector): BodyInspector {
-  const gunzip = createGunzip();
+function inflating(decoded: DecodedInspector, coding: Exclude<BodyPlan['coding'], 'identity'>): BodyInspector {
+  const decoder = createDecoder(coding);
   let failure: unknown;
   const fail = (err: unknown): void => {
     failure ??= err;
-    gunzip.destroy();
+    decoder.destroy();
   };
-  gunzip.on('data', (chunk: Buffer) => {
+  decoder.on('data', (chunk: Buffer) => {
     try {
       decoded.push(chunk);
     } catch (err) {
       fail(err);
     }
   });
-  gunzip.on('error', (err) => fail(brokenGzip(err)));
+  decoder.on('error', (err) => fail(brokenCoding(coding, err)));
   const settled = Promise.withResolvers<void>();
-  gunzip.once('end', () => settled.resolve());
-  gunzip.once('close', () => settled.resolve());
+  decoder.once('end', () => settled.resolve());
+  decoder.once('close', () => settled.resolve());
 
   const check = (): void => {
     if (failure !== undefined) throw failure;
@@ -97,29 +97,21 @@ function inflating(decoded: DecodedInspector): BodyInspector {
   return {
     push: async (chunk) => {
       check();
-      if (!gunzip.write(chunk)) {
+      if (!decoder.write(chunk)) {
         await new Promise<void>((resolve) => {
-          gunzip.once('drain', resolve);
-          gunzip.once('close', resolve);
+          decoder.once('drain', resolve);
+          decoder.once('close', resolve);
         });
       }
       check();
     },
     end: async () => {
       check();
-      gunzip.end();
+      decoder.end();
       await settled.promise;
       check();
       return decoded.end();
     },
-    close: () => gunzip.destroy(),
+    close: () => decoder.destroy(),
   };
-}
-
-function brokenGzip(cause: unknown): Error {
-  return gatewayError('bad-body', 'the body says Content-Encoding: gzip and is not whole, valid gzip', {
-    field: 'body',
-    fix: 'send a complete gzip stream (RFC 1952), or leave Content-Encoding out',
-    cause,
-  });
 }

@@ -12,11 +12,12 @@ import type { Payload } from '../queue/lease-queue.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { bodyTooLarge } from './body-plan.ts';
 import type { BodyPlan } from './body-plan.ts';
+import { decoded } from './decoding.ts';
 import { ridOf } from './idempotency.ts';
 import { createInspector } from './inspector.ts';
 import type { BodyFacts } from './inspector.ts';
 
-/** A body that is held (inline) or stored (object), as it came. */
+/** A body that is held (inline) or stored (object): as it came, or decoded when it came in a coding that workers do not read. */
 export interface ReceivedBody extends BodyFacts {
   readonly payload: Payload;
 }
@@ -34,9 +35,51 @@ export async function receiveBody(
   key: () => string,
 ): Promise<ReceivedBody> {
   if (req.headers.expect !== undefined) res.writeContinue();
+  const { coding } = plan;
+  // Workers read gzip; what they do not read is stored decoded.
+  if (coding === 'deflate' || coding === 'zstd') return await receiveDecoded(req, coding, plan, store, key);
   const head = await readHead(req, plan);
   if (!head.more) return await holdInline(head.bytes, plan);
-  return await storeObject(req, head.bytes, plan, store, key());
+  return await storeObject(bodyChunks(req, head.bytes), plan, store, key());
+}
+
+async function receiveDecoded(
+  req: IncomingMessage,
+  coding: 'deflate' | 'zstd',
+  plan: BodyPlan,
+  store: ObjectStore,
+  key: () => string,
+): Promise<ReceivedBody> {
+  const plain: BodyPlan = { ...plan, coding: 'identity', maxWireBytes: plan.maxBytes };
+  const source = decoded(withinWire(bodyChunks(req), plan), coding);
+  try {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    while (size <= INLINE_LIMIT_BYTES) {
+      const next = await source.next();
+      if (next.done === true) return await holdInline(Buffer.concat(chunks), plain);
+      chunks.push(next.value);
+      size += next.value.length;
+      if (size > plan.maxBytes) throw bodyTooLarge(plan.maxBytes);
+    }
+    return await storeObject(resumed(Buffer.concat(chunks), source), plain, store, key());
+  } finally {
+    await source.return();
+  }
+}
+
+async function* withinWire(source: AsyncIterable<Buffer>, plan: BodyPlan): AsyncGenerator<Buffer, void, undefined> {
+  let bytes = 0;
+  for await (const chunk of source) {
+    bytes += chunk.length;
+    if (bytes > plan.maxWireBytes) throw bodyTooLarge(plan.maxBytes);
+    yield chunk;
+  }
+}
+
+async function* resumed(head: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
+  yield head;
+  yield* rest;
 }
 
 interface Head {
@@ -87,11 +130,11 @@ function readHead(req: IncomingMessage, plan: BodyPlan): Promise<Head> {
 async function holdInline(bytes: Buffer, plan: BodyPlan): Promise<ReceivedBody> {
   const payload: Payload = {
     contentType: plan.contentType,
-    ...(plan.gzip ? { contentEncoding: 'gzip' } : {}),
+    ...encodingOf(plan),
     bytes: bytes.length,
     ...(bytes.length === 0 ? {} : { inline: bytes }),
   };
-  if (plan.gzip) {
+  if (plan.coding !== 'identity') {
     const inspector = createInspector(plan);
     try {
       await inspector.push(bytes);
@@ -114,9 +157,12 @@ function ridOfSmall(bytes: Buffer): string | undefined {
   return isObject(value) && Object.hasOwn(value, '_rid') ? ridOf(value['_rid']) : undefined;
 }
 
+function encodingOf({ coding }: BodyPlan): Pick<Payload, 'contentEncoding'> {
+  return coding === 'identity' ? {} : { contentEncoding: coding };
+}
+
 async function storeObject(
-  req: IncomingMessage,
-  head: Buffer,
+  source: AsyncIterable<Buffer>,
   plan: BodyPlan,
   store: ObjectStore,
   key: string,
@@ -128,7 +174,7 @@ async function storeObject(
 
   async function* inspected(): AsyncGenerator<Uint8Array, void, undefined> {
     try {
-      for await (const chunk of bodyChunks(req, head)) {
+      for await (const chunk of source) {
         bytes += chunk.length;
         if (bytes > plan.maxWireBytes) throw bodyTooLarge(plan.maxBytes);
         await inspector.push(chunk);
@@ -154,15 +200,15 @@ async function storeObject(
   if (facts === undefined) throw failure ?? storeUnavailable(new Error('the store ended the upload early'));
   const payload: Payload = {
     contentType: plan.contentType,
-    ...(plan.gzip ? { contentEncoding: 'gzip' } : {}),
+    ...encodingOf(plan),
     bytes,
     key,
   };
   return { payload, ...facts };
 }
 
-async function* bodyChunks(req: IncomingMessage, head: Buffer): AsyncGenerator<Buffer, void, undefined> {
-  yield head;
+async function* bodyChunks(req: IncomingMessage, head?: Buffer): AsyncGenerator<Buffer, void, undefined> {
+  if (head !== undefined) yield head;
   try {
     // The connection is the answer's too: leaving the loop early must not destroy it.
     for await (const chunk of req.iterator({ destroyOnReturn: false })) yield chunk as Buffer;

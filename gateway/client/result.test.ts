@@ -19,6 +19,10 @@ test.each([
   ['gzip;q=0, *', false],
   ['gzip;q=0', false],
   ['identity, br', false],
+  ['gzip;q=0.5, identity;q=0.9', false],
+  ['gzip;q=0.9, identity;q=0.5', true],
+  ['gzip, identity', true],
+  ['gzip;q=much', false],
 ])('Accept-Encoding: %s', (header, accepted) => {
   expect(acceptsGzip(header)).toBe(accepted);
 });

@@ -101,7 +101,7 @@ async function stream(x: Exchange, headers: OutgoingHttpHeaders, body: Readable,
   await (inflated ? pipeline(body, createGunzip(), x.res) : pipeline(body, x.res));
 }
 
-/** RFC 9110 §12.5.3, as far as gzip goes: named or by `*`, and not with q=0. */
+/** RFC 9110 §12.5.3, as far as gzip goes: named or by `*`, not with q=0, and not when identity is named and preferred. */
 export function acceptsGzip(header: string | string[] | undefined): boolean {
   if (header === undefined) return false;
   const weights = new Map<string, number>();
@@ -110,7 +110,8 @@ export function acceptsGzip(header: string | string[] | undefined): boolean {
     const q = params.find((param) => param.startsWith('q='))?.slice(2);
     weights.set(coding === 'x-gzip' ? 'gzip' : coding, q === undefined ? 1 : Number(q));
   }
-  return (weights.get('gzip') ?? weights.get('*') ?? 0) > 0;
+  const gzip = weights.get('gzip') ?? weights.get('*') ?? 0;
+  return gzip > 0 && gzip >= (weights.get('identity') ?? 0);
 }
 
 function resultLost(cause?: unknown): Error {
