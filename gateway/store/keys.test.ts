@@ -1,7 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
 import { isStoreError } from './errors.ts';
-import { appPrefix, bodyKey, checkKey, checkPrefix, parseKey, resultKey } from './keys.ts';
+import {
+  MIRRORED_APPS,
+  MIRRORED_RUN_KEY,
+  appPrefix,
+  bodyKey,
+  checkKey,
+  checkPrefix,
+  generationKey,
+  mirroredApp,
+  parseKey,
+  resultKey,
+  resultPrefix,
+} from './keys.ts';
 
 const APP = '0b0e9bd5-6d0a-4f8c-9a3e-0f6f1c2d3e4f';
 const ID = '01920000-0000-7000-8000-000000000001';
@@ -22,10 +34,27 @@ describe('object keys', () => {
     expect(appPrefix(APP)).toBe(`v1/${APP}/`);
   });
 
+  it('of the mirror lie beside those of requests', () => {
+    expect(generationKey(APP)).toBe(`mirror/v1/apps/${APP}.json`);
+    expect(generationKey(APP).startsWith(MIRRORED_APPS)).toBe(true);
+    expect(mirroredApp(generationKey(APP))).toBe(APP);
+    for (const key of [MIRRORED_RUN_KEY, `mirror/v1/apps/${APP}`, 'mirror/v1/apps/A.json', bodyKey(APP, ID)]) {
+      expect(mirroredApp(key)).toBeUndefined();
+    }
+    expect(badKey(() => generationKey('../x'))).toBe(true);
+  });
+
+  it('of all attempts of a request share a prefix', () => {
+    expect(resultKey(APP, ID, { epoch: 3, nonce: NONCE }).startsWith(resultPrefix(APP, ID))).toBe(true);
+    expect(badKey(() => resultPrefix(APP, 'x'))).toBe(true);
+  });
+
   it('are read back into what they name; any other key is none of ours', () => {
     expect(parseKey(bodyKey(APP, ID))).toEqual({ app: APP, id: ID });
     expect(parseKey(resultKey(APP, ID, { epoch: 3, nonce: NONCE }))).toEqual({ app: APP, id: ID, epoch: 3 });
     const foreign = [
+      generationKey(APP),
+      MIRRORED_RUN_KEY,
       'layout.json',
       `v2/${APP}/bodies/${ID}`,
       `v1/${APP}/bodies/${ID}/1.${NONCE}`,

@@ -6,6 +6,15 @@ import { storeError } from './errors.ts';
 export const LAYOUT_VERSION = 1;
 /** What the keys of all apps start with. */
 export const ALL_KEYS = `v${LAYOUT_VERSION}/`;
+/**
+ * What recovery keeps beside the objects of apps: how far each app's queue had come, and which process held it. Outside of ALL_KEYS, so
+ * that walks over what belongs to requests never meet it.
+ */
+const MIRROR_PREFIX = 'mirror/v1/';
+/** Where the generations of all apps lie. */
+export const MIRRORED_APPS = `${MIRROR_PREFIX}apps/`;
+/** Run identity of the queue that a gateway knew last. */
+export const MIRRORED_RUN_KEY = `${MIRROR_PREFIX}run.json`;
 /** Name of the object that says which layout a store has; not a key that anyone may use. */
 export const LAYOUT_KEY = 'layout.json';
 
@@ -32,7 +41,23 @@ export function resultKey(app: string, id: string, token: { readonly epoch: numb
     throw storeError('bad-key', `epoch ${token.epoch} is not a positive integer`, { field: 'epoch' });
   }
   const attempt = `${token.epoch}.${part('nonce', token.nonce, NONCE)}`;
-  return `${appPrefix(app)}results/${part('request id', id, REQUEST_ID)}/${attempt}`;
+  return `${resultPrefix(app, id)}${attempt}`;
+}
+
+/** What the keys of a request's results start with, whatever the attempt. */
+export function resultPrefix(app: string, id: string): string {
+  return `${appPrefix(app)}results/${part('request id', id, REQUEST_ID)}/`;
+}
+
+/** The key of an app's mirrored generation. */
+export function generationKey(app: string): string {
+  return `${MIRRORED_APPS}${part('app uid', app, APP_UID)}.json`;
+}
+
+/** The way back from `generationKey`; undefined for any other key. */
+export function mirroredApp(key: string): string | undefined {
+  const uid = /^mirror\/v1\/apps\/([^/]+)\.json$/.exec(key)?.[1];
+  return uid !== undefined && APP_UID.test(uid) ? uid : undefined;
 }
 
 /** What every object of an app starts with. */
