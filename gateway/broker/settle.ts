@@ -18,6 +18,7 @@ import { SIGNED_URL_MIN_SECONDS } from '../limits.ts';
 import { INLINE_LIMIT_BYTES } from '../queue/lease-queue.ts';
 import type { Completion, Held, Payload } from '../queue/lease-queue.ts';
 import { resultKey } from '../store/keys.ts';
+import { storedType } from '../store/stored-type.ts';
 import type { BrokerContext } from './context.ts';
 import { heldOf } from './lease-token.ts';
 
@@ -104,17 +105,19 @@ export async function uploadUrl(
   const key = resultKey(unit.appUid, id, token);
   if (!(await queue.noteObject(unit.appUid, id, token, key))) throw leaseLost();
   const expiresAt = clock.now() + SIGNED_URL_MIN_SECONDS * 1000;
+  const { content_type: type, content_encoding: contentEncoding } = call;
+  const contentType = storedType({ contentType: type, ...(contentEncoding === undefined ? {} : { contentEncoding }) });
   const request = {
     key,
     verb: 'PUT',
     expiresInSeconds: SIGNED_URL_MIN_SECONDS,
-    contentType: call.content_type,
+    contentType,
     bytes: call.bytes,
   } as const;
   const url = await store.signedUrl(request, 'worker').catch((err: unknown) => {
     throw storeUnavailable(err);
   });
-  return { url, method: 'PUT', headers: { 'content-type': call.content_type }, name: key, expires_at: expiresAt };
+  return { url, method: 'PUT', headers: { 'content-type': contentType }, name: key, expires_at: expiresAt };
 }
 
 async function toPayload(

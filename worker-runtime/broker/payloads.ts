@@ -124,8 +124,10 @@ async function uploadOnce(
   result: ResultBytes,
   signal?: AbortSignal,
 ): Promise<string> {
+  const { contentType, contentEncoding, body } = result;
+  const encoding = contentEncoding === undefined ? {} : { content_encoding: contentEncoding };
   const minted: UploadUrlReply = await broker.uploadUrl(
-    { ...held, content_type: result.contentType, bytes: result.body.length },
+    { ...held, content_type: contentType, ...encoding, bytes: body.length },
     signal,
   );
   const response = await exchange(agent, 'upload', {

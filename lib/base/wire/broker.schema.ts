@@ -122,6 +122,7 @@ export const BROKER_SCHEMAS = {
     properties: {
       ...held,
       content_type: contentType,
+      content_encoding: { type: 'string', enum: ['gzip'] },
       bytes: { type: 'integer', minimum: 1, maximum: RESULT_MAX_BYTES },
     },
   },

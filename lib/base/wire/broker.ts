@@ -113,6 +113,8 @@ export interface ReleaseReply {
 
 export interface UploadUrlCall extends WireHeld {
   readonly content_type: string;
+  /** As `complete` will say it: the object alone must tell what its bytes are, should the record be lost. */
+  readonly content_encoding?: string;
   readonly bytes: number;
 }
 
