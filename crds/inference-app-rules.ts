@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { InferenceApp, InferenceAppEnv, InferenceAppEnvFrom, InferenceAppPlacement } from './inference-app.gen.ts';
 import type {
+  InferenceAppRequest,
   InferenceAppScaling,
   InferenceAppSpec,
   InferenceAppValueFrom,
   InferenceAppWorker,
 } from './inference-app.gen.ts';
 import { RESERVED_APP_NAMES, RESERVED_ENV_PREFIX } from './names.ts';
+import { REQUEST_SCHEMA_MAX_BODY_BYTES } from './request-schema.ts';
 import { twin } from './rules.ts';
 import type { Twin } from './rules.ts';
 import type { INFERENCE_APP_RULES } from './shapes.gen.ts';
@@ -33,6 +35,9 @@ export const INFERENCE_APP_TWINS: Readonly<Record<(typeof INFERENCE_APP_RULES)[n
         self.worker.archetype === 'Handler' ||
         (self.placements ?? []).every((p) => (p.overrides?.instances ?? 1) === 1),
     ),
+  '!has(self.schema) || self.maxBytes <= 8388608': twin<InferenceAppRequest>(
+    (self) => self.schema === undefined || self.maxBytes <= REQUEST_SCHEMA_MAX_BODY_BYTES,
+  ),
   "self.archetype != 'Handler' || has(self.handler)": worker(
     (self) => self.archetype !== 'Handler' || self.handler !== undefined,
   ),

@@ -224,6 +224,13 @@ export interface InferenceAppGpu {
  */
 export interface InferenceAppRequest {
   /**
+   * JSON Schema that every body must satisfy, checked before anything is stored: 2020-12, or draft-07 when $schema
+   * says so. At most 64 KiB as JSON, $ref only within it, unknown keywords refused, format not checked. Bodies
+   * must then be JSON (415) and fit (422 with JSON pointers). A schema that cannot be used is answered with 409
+   * app-misconfigured.
+   */
+  schema?: Record<string, unknown>;
+  /**
    * Largest body in bytes, after decompression; a larger one gets 413.
    * @default 8388608
    */

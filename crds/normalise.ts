@@ -9,6 +9,7 @@ import type { Shape } from './shape.ts';
  * its argument; unknown members are kept as they are, for unknownFields to report.
  */
 export function normalise(shape: Shape, value: unknown): unknown {
+  if (shape.opaque) return value;
   if (Array.isArray(value)) {
     const { items } = shape;
     return items ? value.map((item) => normalise(items, item)) : value;

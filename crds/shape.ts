@@ -8,6 +8,8 @@ export interface Shape {
   items?: Shape;
   /** Anything may be below: members of metadata, which Kubernetes itself describes. */
   free?: true;
+  /** Anything may be below, and stays as it is, nulls included: x-kubernetes-preserve-unknown-fields. */
+  opaque?: true;
   default?: unknown;
   list?: 'set' | 'map';
   /** Of a list-map: the members that make an item's key. */

@@ -175,6 +175,9 @@ export const INFERENCE_APP_SHAPE: Shape = {
         },
         "request": {
           "properties": {
+            "schema": {
+              "opaque": true
+            },
             "maxBytes": {
               "default": 8388608
             },
@@ -448,6 +451,12 @@ export const INFERENCE_APP_RULES = [
     "at": "spec.worker.server.port",
     "rule": "self != 9464",
     "message": "port must not be 9464, on which the unit itself shows its health and metrics"
+  },
+  {
+    "at": "spec.request",
+    "rule": "!has(self.schema) || self.maxBytes <= 8388608",
+    "message": "maxBytes must be at most 8388608 (8 MiB) when schema is set, because a body is held whole to be checked",
+    "fieldPath": ".maxBytes"
   },
   {
     "at": "spec.scaling",

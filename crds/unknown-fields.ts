@@ -17,7 +17,7 @@ const SCALAR: Shape = {};
 export function unknownFields(root: Shape, doc: unknown): FieldError[] {
   const errors: FieldError[] = [];
   const visit = (shape: Shape, value: unknown, path: string): void => {
-    if (shape.free || errors.length >= MAX_REPORTED) return;
+    if (shape.free || shape.opaque || errors.length >= MAX_REPORTED) return;
     if (Array.isArray(value)) value.forEach((item, index) => visit(shape.items ?? SCALAR, item, element(path, index)));
     else if (isRecord(value)) {
       const { properties = {}, values } = shape;

@@ -8,7 +8,7 @@ function ucs2length(text) {
 }
 "use strict";
 export const isInferenceApp = validate10;
-const schema11 = {"type":"object","required":["apiVersion","kind","metadata","spec"],"properties":{"apiVersion":{"type":"string","enum":["penstock.dev/v1alpha1"]},"kind":{"type":"string","enum":["InferenceApp"]},"metadata":{"type":"object","required":["name"],"properties":{"generateName":{"type":"string","maxLength":63},"namespace":{"type":"string","maxLength":63,"pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","description":"Name of a namespace: a DNS label."},"labels":{"type":"object","additionalProperties":{"type":"string"}},"annotations":{"type":"object","additionalProperties":{"type":"string"}},"finalizers":{"type":"array","items":{"type":"string"}},"ownerReferences":{"type":"array","items":{"type":"object","required":["apiVersion","kind","name","uid"],"properties":{"apiVersion":{"type":"string"},"kind":{"type":"string"},"name":{"type":"string"},"uid":{"type":"string"},"controller":{"type":"boolean"},"blockOwnerDeletion":{"type":"boolean"}}}},"uid":{"type":"string"},"resourceVersion":{"type":"string"},"selfLink":{"type":"string"},"creationTimestamp":{"type":"string"},"deletionTimestamp":{"type":"string"},"generation":{"type":"integer"},"deletionGracePeriodSeconds":{"type":"integer"},"managedFields":{"type":"array"},"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","maxLength":40,"description":"A DNS label: lower-case letters, digits and -, no dots, at most 40 characters."}}},"spec":{"type":"object","required":["worker"],"properties":{"desiredState":{"type":"string","enum":["Ready","Paused","Draining"]},"worker":{"type":"object","required":["archetype"],"properties":{"archetype":{"type":"string","enum":["Handler","Sidecar"]},"image":{"type":"string","pattern":"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$","minLength":1,"maxLength":512,"description":"Container image. Needed on Kubernetes: for Handler it holds the worker runtime and the handler, for Sidecar it is the model server. Not used in standalone mode."},"handler":{"type":"string","pattern":"^([a-zA-Z0-9_.@/-]+\\.(ts|mts|js|mjs)|[a-zA-Z_][a-zA-Z0-9_]*(\\.[a-zA-Z_][a-zA-Z0-9_]*)*:[a-zA-Z_][a-zA-Z0-9_]*)$","minLength":1,"maxLength":512,"description":"Handler only. Path of a TypeScript or JavaScript module (handlers/ocr.ts), or module:Class for Python (ocr.worker:Ocr). Relative to the image's working directory; in standalone mode to the manifest's folder."},"batchSize":{"type":"integer","minimum":1,"maximum":256},"command":{"type":"array","minItems":1,"maxItems":64,"items":{"type":"string","maxLength":4096}},"args":{"type":"array","maxItems":256,"items":{"type":"string","maxLength":4096}},"env":{"type":"array","maxItems":128,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[A-Za-z_][A-Za-z0-9_]*$","minLength":1,"maxLength":128,"description":"Name of the variable, a C identifier."},"value":{"type":"string","maxLength":8192},"valueFrom":{"type":"object","properties":{"secretKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"configMapKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"fieldRef":{"type":"object","required":["fieldPath"],"properties":{"fieldPath":{"type":"string","enum":["metadata.name","metadata.namespace","metadata.uid","spec.nodeName","spec.serviceAccountName","status.hostIP","status.podIP"]}}}}}}}},"envFrom":{"type":"array","maxItems":32,"items":{"type":"object","properties":{"prefix":{"type":"string","pattern":"^[A-Za-z_][A-Za-z0-9_]*$","maxLength":128,"description":"Put before every key of the source."},"configMapRef":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"optional":{"type":"boolean"}}},"secretRef":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"optional":{"type":"boolean"}}}}}},"instances":{"type":"integer","minimum":1,"maximum":64},"revision":{"type":"string","pattern":"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":63,"description":"Free text that is part of the revision hash. Change it to roll units and results over although nothing else in the worker changed, for instance when a tag now means another image."},"server":{"type":"object","required":["port"],"properties":{"port":{"type":"integer","minimum":1,"maximum":65535},"path":{"type":"string","pattern":"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$","maxLength":1024,"description":"Path, with query if need be, to which each request's body is sent."},"method":{"type":"string","enum":["POST","PUT","PATCH"]},"contentType":{"type":"string","pattern":"^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9!#$&^_.+-]+=[a-zA-Z0-9!#$&^_.+-]+)*$","minLength":3,"maxLength":128,"description":"Content type sent to the model server. Absent = the one that the client sent."},"healthPath":{"type":"string","pattern":"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$","maxLength":1024,"description":"Path that answers 2xx to a GET once the model is loaded; the unit takes no request before."},"readyTimeoutSeconds":{"type":"integer","minimum":1,"maximum":86400}}}}},"resources":{"type":"object","properties":{"gpu":{"type":"object","properties":{"count":{"type":"integer","minimum":1,"maximum":16},"type":{"type":"string","pattern":"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":63,"description":"Model of GPU, matched against the node label nvidia.com/gpu.product. Absent = any."}}},"cpu":{"type":["integer","string"],"pattern":"^([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{1,3}|[1-9][0-9]{0,6}m)$","maxLength":16,"minimum":1,"maximum":4096,"description":"CPUs of one unit as a quantity (2, 1.5, 500m); request and limit. Absent = neither."},"memory":{"type":["integer","string"],"pattern":"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$","maxLength":24,"minimum":1,"maximum":9007199254740991,"description":"Memory of one unit as a quantity (16Gi, 500M); request and limit. Absent = neither."}}},"request":{"type":"object","properties":{"maxBytes":{"type":"integer","minimum":1,"maximum":1073741824},"timeoutSeconds":{"type":"integer","minimum":1,"maximum":86400},"resultRetentionSeconds":{"type":"integer","minimum":60,"maximum":31536000},"retry":{"type":"object","properties":{"maxAttempts":{"type":"integer","minimum":1,"maximum":20},"maxLosses":{"type":"integer","minimum":0,"maximum":20}}}}},"scaling":{"type":"object","properties":{"minUnits":{"type":"integer","minimum":0,"maximum":1000},"maxUnits":{"type":"integer","minimum":1,"maximum":1000},"requestsPerUnit":{"type":"integer","minimum":1,"maximum":1000000},"concurrency":{"type":"integer","minimum":1,"maximum":256},"maxScaleUpPerCycle":{"type":"integer","minimum":1,"maximum":100},"scaleUpCooldownSeconds":{"type":"integer","minimum":0,"maximum":3600},"startupGraceSeconds":{"type":"integer","minimum":10,"maximum":86400},"idleLinger":{"type":"object","properties":{"policy":{"type":"string","enum":["Fixed"]},"seconds":{"type":"integer","minimum":0,"maximum":86400}}},"maxJobs":{"type":"integer","minimum":1,"maximum":1000000000}}},"placements":{"type":"array","maxItems":16,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","minLength":1,"maxLength":40,"description":"Name of a Placement."},"overrides":{"type":"object","properties":{"image":{"type":"string","pattern":"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$","minLength":1,"maxLength":512,"description":"Replaces worker.image."},"env":{"type":"array","maxItems":128,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[A-Za-z_][A-Za-z0-9_]*$","minLength":1,"maxLength":128,"description":"Name of the variable, a C identifier."},"value":{"type":"string","maxLength":8192},"valueFrom":{"type":"object","properties":{"secretKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"configMapKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"fieldRef":{"type":"object","required":["fieldPath"],"properties":{"fieldPath":{"type":"string","enum":["metadata.name","metadata.namespace","metadata.uid","spec.nodeName","spec.serviceAccountName","status.hostIP","status.podIP"]}}}}}}}},"args":{"type":"array","maxItems":256,"items":{"type":"string","maxLength":4096}},"instances":{"type":"integer","minimum":1,"maximum":64}}}}}}}}}};
+const schema11 = {"type":"object","required":["apiVersion","kind","metadata","spec"],"properties":{"apiVersion":{"type":"string","enum":["penstock.dev/v1alpha1"]},"kind":{"type":"string","enum":["InferenceApp"]},"metadata":{"type":"object","required":["name"],"properties":{"generateName":{"type":"string","maxLength":63},"namespace":{"type":"string","maxLength":63,"pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","description":"Name of a namespace: a DNS label."},"labels":{"type":"object","additionalProperties":{"type":"string"}},"annotations":{"type":"object","additionalProperties":{"type":"string"}},"finalizers":{"type":"array","items":{"type":"string"}},"ownerReferences":{"type":"array","items":{"type":"object","required":["apiVersion","kind","name","uid"],"properties":{"apiVersion":{"type":"string"},"kind":{"type":"string"},"name":{"type":"string"},"uid":{"type":"string"},"controller":{"type":"boolean"},"blockOwnerDeletion":{"type":"boolean"}}}},"uid":{"type":"string"},"resourceVersion":{"type":"string"},"selfLink":{"type":"string"},"creationTimestamp":{"type":"string"},"deletionTimestamp":{"type":"string"},"generation":{"type":"integer"},"deletionGracePeriodSeconds":{"type":"integer"},"managedFields":{"type":"array"},"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","maxLength":40,"description":"A DNS label: lower-case letters, digits and -, no dots, at most 40 characters."}}},"spec":{"type":"object","required":["worker"],"properties":{"desiredState":{"type":"string","enum":["Ready","Paused","Draining"]},"worker":{"type":"object","required":["archetype"],"properties":{"archetype":{"type":"string","enum":["Handler","Sidecar"]},"image":{"type":"string","pattern":"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$","minLength":1,"maxLength":512,"description":"Container image. Needed on Kubernetes: for Handler it holds the worker runtime and the handler, for Sidecar it is the model server. Not used in standalone mode."},"handler":{"type":"string","pattern":"^([a-zA-Z0-9_.@/-]+\\.(ts|mts|js|mjs)|[a-zA-Z_][a-zA-Z0-9_]*(\\.[a-zA-Z_][a-zA-Z0-9_]*)*:[a-zA-Z_][a-zA-Z0-9_]*)$","minLength":1,"maxLength":512,"description":"Handler only. Path of a TypeScript or JavaScript module (handlers/ocr.ts), or module:Class for Python (ocr.worker:Ocr). Relative to the image's working directory; in standalone mode to the manifest's folder."},"batchSize":{"type":"integer","minimum":1,"maximum":256},"command":{"type":"array","minItems":1,"maxItems":64,"items":{"type":"string","maxLength":4096}},"args":{"type":"array","maxItems":256,"items":{"type":"string","maxLength":4096}},"env":{"type":"array","maxItems":128,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[A-Za-z_][A-Za-z0-9_]*$","minLength":1,"maxLength":128,"description":"Name of the variable, a C identifier."},"value":{"type":"string","maxLength":8192},"valueFrom":{"type":"object","properties":{"secretKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"configMapKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"fieldRef":{"type":"object","required":["fieldPath"],"properties":{"fieldPath":{"type":"string","enum":["metadata.name","metadata.namespace","metadata.uid","spec.nodeName","spec.serviceAccountName","status.hostIP","status.podIP"]}}}}}}}},"envFrom":{"type":"array","maxItems":32,"items":{"type":"object","properties":{"prefix":{"type":"string","pattern":"^[A-Za-z_][A-Za-z0-9_]*$","maxLength":128,"description":"Put before every key of the source."},"configMapRef":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"optional":{"type":"boolean"}}},"secretRef":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"optional":{"type":"boolean"}}}}}},"instances":{"type":"integer","minimum":1,"maximum":64},"revision":{"type":"string","pattern":"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":63,"description":"Free text that is part of the revision hash. Change it to roll units and results over although nothing else in the worker changed, for instance when a tag now means another image."},"server":{"type":"object","required":["port"],"properties":{"port":{"type":"integer","minimum":1,"maximum":65535},"path":{"type":"string","pattern":"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$","maxLength":1024,"description":"Path, with query if need be, to which each request's body is sent."},"method":{"type":"string","enum":["POST","PUT","PATCH"]},"contentType":{"type":"string","pattern":"^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9!#$&^_.+-]+=[a-zA-Z0-9!#$&^_.+-]+)*$","minLength":3,"maxLength":128,"description":"Content type sent to the model server. Absent = the one that the client sent."},"healthPath":{"type":"string","pattern":"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$","maxLength":1024,"description":"Path that answers 2xx to a GET once the model is loaded; the unit takes no request before."},"readyTimeoutSeconds":{"type":"integer","minimum":1,"maximum":86400}}}}},"resources":{"type":"object","properties":{"gpu":{"type":"object","properties":{"count":{"type":"integer","minimum":1,"maximum":16},"type":{"type":"string","pattern":"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":63,"description":"Model of GPU, matched against the node label nvidia.com/gpu.product. Absent = any."}}},"cpu":{"type":["integer","string"],"pattern":"^([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{1,3}|[1-9][0-9]{0,6}m)$","maxLength":16,"minimum":1,"maximum":4096,"description":"CPUs of one unit as a quantity (2, 1.5, 500m); request and limit. Absent = neither."},"memory":{"type":["integer","string"],"pattern":"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$","maxLength":24,"minimum":1,"maximum":9007199254740991,"description":"Memory of one unit as a quantity (16Gi, 500M); request and limit. Absent = neither."}}},"request":{"type":"object","properties":{"schema":{"type":"object"},"maxBytes":{"type":"integer","minimum":1,"maximum":1073741824},"timeoutSeconds":{"type":"integer","minimum":1,"maximum":86400},"resultRetentionSeconds":{"type":"integer","minimum":60,"maximum":31536000},"retry":{"type":"object","properties":{"maxAttempts":{"type":"integer","minimum":1,"maximum":20},"maxLosses":{"type":"integer","minimum":0,"maximum":20}}}}},"scaling":{"type":"object","properties":{"minUnits":{"type":"integer","minimum":0,"maximum":1000},"maxUnits":{"type":"integer","minimum":1,"maximum":1000},"requestsPerUnit":{"type":"integer","minimum":1,"maximum":1000000},"concurrency":{"type":"integer","minimum":1,"maximum":256},"maxScaleUpPerCycle":{"type":"integer","minimum":1,"maximum":100},"scaleUpCooldownSeconds":{"type":"integer","minimum":0,"maximum":3600},"startupGraceSeconds":{"type":"integer","minimum":10,"maximum":86400},"idleLinger":{"type":"object","properties":{"policy":{"type":"string","enum":["Fixed"]},"seconds":{"type":"integer","minimum":0,"maximum":86400}}},"maxJobs":{"type":"integer","minimum":1,"maximum":1000000000}}},"placements":{"type":"array","maxItems":16,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","minLength":1,"maxLength":40,"description":"Name of a Placement."},"overrides":{"type":"object","properties":{"image":{"type":"string","pattern":"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$","minLength":1,"maxLength":512,"description":"Replaces worker.image."},"env":{"type":"array","maxItems":128,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[A-Za-z_][A-Za-z0-9_]*$","minLength":1,"maxLength":128,"description":"Name of the variable, a C identifier."},"value":{"type":"string","maxLength":8192},"valueFrom":{"type":"object","properties":{"secretKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"configMapKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"fieldRef":{"type":"object","required":["fieldPath"],"properties":{"fieldPath":{"type":"string","enum":["metadata.name","metadata.namespace","metadata.uid","spec.nodeName","spec.serviceAccountName","status.hostIP","status.podIP"]}}}}}}}},"args":{"type":"array","maxItems":256,"items":{"type":"string","maxLength":4096}},"instances":{"type":"integer","minimum":1,"maximum":64}}}}}}}}}};
 const func2 = ucs2length;
 const pattern0 = new RegExp("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "u");
 const pattern2 = new RegExp("^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$", "u");
@@ -2133,10 +2133,10 @@ errors++;
 if(data28.request !== undefined){
 let data78 = data28.request;
 if(data78 && typeof data78 == "object" && !Array.isArray(data78)){
-if(data78.maxBytes !== undefined){
-let data79 = data78.maxBytes;
-if(!(((typeof data79 == "number") && (!(data79 % 1) && !isNaN(data79))) && (isFinite(data79)))){
-const err176 = {instancePath:instancePath+"/spec/request/maxBytes",schemaPath:"#/properties/spec/properties/request/properties/maxBytes/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.maxBytes.type,parentSchema:schema11.properties.spec.properties.request.properties.maxBytes,data:data79};
+if(data78.schema !== undefined){
+let data79 = data78.schema;
+if(!(data79 && typeof data79 == "object" && !Array.isArray(data79))){
+const err176 = {instancePath:instancePath+"/spec/request/schema",schemaPath:"#/properties/spec/properties/request/properties/schema/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.request.properties.schema.type,parentSchema:schema11.properties.spec.properties.request.properties.schema,data:data79};
 if(vErrors === null){
 vErrors = [err176];
 }
@@ -2145,9 +2145,11 @@ vErrors.push(err176);
 }
 errors++;
 }
-if((typeof data79 == "number") && (isFinite(data79))){
-if(data79 > 1073741824 || isNaN(data79)){
-const err177 = {instancePath:instancePath+"/spec/request/maxBytes",schemaPath:"#/properties/spec/properties/request/properties/maxBytes/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1073741824},message:"must be <= 1073741824",schema:1073741824,parentSchema:schema11.properties.spec.properties.request.properties.maxBytes,data:data79};
+}
+if(data78.maxBytes !== undefined){
+let data80 = data78.maxBytes;
+if(!(((typeof data80 == "number") && (!(data80 % 1) && !isNaN(data80))) && (isFinite(data80)))){
+const err177 = {instancePath:instancePath+"/spec/request/maxBytes",schemaPath:"#/properties/spec/properties/request/properties/maxBytes/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.maxBytes.type,parentSchema:schema11.properties.spec.properties.request.properties.maxBytes,data:data80};
 if(vErrors === null){
 vErrors = [err177];
 }
@@ -2156,8 +2158,9 @@ vErrors.push(err177);
 }
 errors++;
 }
-if(data79 < 1 || isNaN(data79)){
-const err178 = {instancePath:instancePath+"/spec/request/maxBytes",schemaPath:"#/properties/spec/properties/request/properties/maxBytes/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.request.properties.maxBytes,data:data79};
+if((typeof data80 == "number") && (isFinite(data80))){
+if(data80 > 1073741824 || isNaN(data80)){
+const err178 = {instancePath:instancePath+"/spec/request/maxBytes",schemaPath:"#/properties/spec/properties/request/properties/maxBytes/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1073741824},message:"must be <= 1073741824",schema:1073741824,parentSchema:schema11.properties.spec.properties.request.properties.maxBytes,data:data80};
 if(vErrors === null){
 vErrors = [err178];
 }
@@ -2166,12 +2169,8 @@ vErrors.push(err178);
 }
 errors++;
 }
-}
-}
-if(data78.timeoutSeconds !== undefined){
-let data80 = data78.timeoutSeconds;
-if(!(((typeof data80 == "number") && (!(data80 % 1) && !isNaN(data80))) && (isFinite(data80)))){
-const err179 = {instancePath:instancePath+"/spec/request/timeoutSeconds",schemaPath:"#/properties/spec/properties/request/properties/timeoutSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.timeoutSeconds.type,parentSchema:schema11.properties.spec.properties.request.properties.timeoutSeconds,data:data80};
+if(data80 < 1 || isNaN(data80)){
+const err179 = {instancePath:instancePath+"/spec/request/maxBytes",schemaPath:"#/properties/spec/properties/request/properties/maxBytes/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.request.properties.maxBytes,data:data80};
 if(vErrors === null){
 vErrors = [err179];
 }
@@ -2180,9 +2179,12 @@ vErrors.push(err179);
 }
 errors++;
 }
-if((typeof data80 == "number") && (isFinite(data80))){
-if(data80 > 86400 || isNaN(data80)){
-const err180 = {instancePath:instancePath+"/spec/request/timeoutSeconds",schemaPath:"#/properties/spec/properties/request/properties/timeoutSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.request.properties.timeoutSeconds,data:data80};
+}
+}
+if(data78.timeoutSeconds !== undefined){
+let data81 = data78.timeoutSeconds;
+if(!(((typeof data81 == "number") && (!(data81 % 1) && !isNaN(data81))) && (isFinite(data81)))){
+const err180 = {instancePath:instancePath+"/spec/request/timeoutSeconds",schemaPath:"#/properties/spec/properties/request/properties/timeoutSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.timeoutSeconds.type,parentSchema:schema11.properties.spec.properties.request.properties.timeoutSeconds,data:data81};
 if(vErrors === null){
 vErrors = [err180];
 }
@@ -2191,8 +2193,9 @@ vErrors.push(err180);
 }
 errors++;
 }
-if(data80 < 1 || isNaN(data80)){
-const err181 = {instancePath:instancePath+"/spec/request/timeoutSeconds",schemaPath:"#/properties/spec/properties/request/properties/timeoutSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.request.properties.timeoutSeconds,data:data80};
+if((typeof data81 == "number") && (isFinite(data81))){
+if(data81 > 86400 || isNaN(data81)){
+const err181 = {instancePath:instancePath+"/spec/request/timeoutSeconds",schemaPath:"#/properties/spec/properties/request/properties/timeoutSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.request.properties.timeoutSeconds,data:data81};
 if(vErrors === null){
 vErrors = [err181];
 }
@@ -2201,12 +2204,8 @@ vErrors.push(err181);
 }
 errors++;
 }
-}
-}
-if(data78.resultRetentionSeconds !== undefined){
-let data81 = data78.resultRetentionSeconds;
-if(!(((typeof data81 == "number") && (!(data81 % 1) && !isNaN(data81))) && (isFinite(data81)))){
-const err182 = {instancePath:instancePath+"/spec/request/resultRetentionSeconds",schemaPath:"#/properties/spec/properties/request/properties/resultRetentionSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds.type,parentSchema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds,data:data81};
+if(data81 < 1 || isNaN(data81)){
+const err182 = {instancePath:instancePath+"/spec/request/timeoutSeconds",schemaPath:"#/properties/spec/properties/request/properties/timeoutSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.request.properties.timeoutSeconds,data:data81};
 if(vErrors === null){
 vErrors = [err182];
 }
@@ -2215,9 +2214,12 @@ vErrors.push(err182);
 }
 errors++;
 }
-if((typeof data81 == "number") && (isFinite(data81))){
-if(data81 > 31536000 || isNaN(data81)){
-const err183 = {instancePath:instancePath+"/spec/request/resultRetentionSeconds",schemaPath:"#/properties/spec/properties/request/properties/resultRetentionSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 31536000},message:"must be <= 31536000",schema:31536000,parentSchema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds,data:data81};
+}
+}
+if(data78.resultRetentionSeconds !== undefined){
+let data82 = data78.resultRetentionSeconds;
+if(!(((typeof data82 == "number") && (!(data82 % 1) && !isNaN(data82))) && (isFinite(data82)))){
+const err183 = {instancePath:instancePath+"/spec/request/resultRetentionSeconds",schemaPath:"#/properties/spec/properties/request/properties/resultRetentionSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds.type,parentSchema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds,data:data82};
 if(vErrors === null){
 vErrors = [err183];
 }
@@ -2226,8 +2228,9 @@ vErrors.push(err183);
 }
 errors++;
 }
-if(data81 < 60 || isNaN(data81)){
-const err184 = {instancePath:instancePath+"/spec/request/resultRetentionSeconds",schemaPath:"#/properties/spec/properties/request/properties/resultRetentionSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 60},message:"must be >= 60",schema:60,parentSchema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds,data:data81};
+if((typeof data82 == "number") && (isFinite(data82))){
+if(data82 > 31536000 || isNaN(data82)){
+const err184 = {instancePath:instancePath+"/spec/request/resultRetentionSeconds",schemaPath:"#/properties/spec/properties/request/properties/resultRetentionSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 31536000},message:"must be <= 31536000",schema:31536000,parentSchema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds,data:data82};
 if(vErrors === null){
 vErrors = [err184];
 }
@@ -2236,15 +2239,8 @@ vErrors.push(err184);
 }
 errors++;
 }
-}
-}
-if(data78.retry !== undefined){
-let data82 = data78.retry;
-if(data82 && typeof data82 == "object" && !Array.isArray(data82)){
-if(data82.maxAttempts !== undefined){
-let data83 = data82.maxAttempts;
-if(!(((typeof data83 == "number") && (!(data83 % 1) && !isNaN(data83))) && (isFinite(data83)))){
-const err185 = {instancePath:instancePath+"/spec/request/retry/maxAttempts",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxAttempts/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts.type,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts,data:data83};
+if(data82 < 60 || isNaN(data82)){
+const err185 = {instancePath:instancePath+"/spec/request/resultRetentionSeconds",schemaPath:"#/properties/spec/properties/request/properties/resultRetentionSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 60},message:"must be >= 60",schema:60,parentSchema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds,data:data82};
 if(vErrors === null){
 vErrors = [err185];
 }
@@ -2253,9 +2249,15 @@ vErrors.push(err185);
 }
 errors++;
 }
-if((typeof data83 == "number") && (isFinite(data83))){
-if(data83 > 20 || isNaN(data83)){
-const err186 = {instancePath:instancePath+"/spec/request/retry/maxAttempts",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxAttempts/maximum",keyword:"maximum",params:{comparison: "<=", limit: 20},message:"must be <= 20",schema:20,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts,data:data83};
+}
+}
+if(data78.retry !== undefined){
+let data83 = data78.retry;
+if(data83 && typeof data83 == "object" && !Array.isArray(data83)){
+if(data83.maxAttempts !== undefined){
+let data84 = data83.maxAttempts;
+if(!(((typeof data84 == "number") && (!(data84 % 1) && !isNaN(data84))) && (isFinite(data84)))){
+const err186 = {instancePath:instancePath+"/spec/request/retry/maxAttempts",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxAttempts/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts.type,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts,data:data84};
 if(vErrors === null){
 vErrors = [err186];
 }
@@ -2264,8 +2266,9 @@ vErrors.push(err186);
 }
 errors++;
 }
-if(data83 < 1 || isNaN(data83)){
-const err187 = {instancePath:instancePath+"/spec/request/retry/maxAttempts",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxAttempts/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts,data:data83};
+if((typeof data84 == "number") && (isFinite(data84))){
+if(data84 > 20 || isNaN(data84)){
+const err187 = {instancePath:instancePath+"/spec/request/retry/maxAttempts",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxAttempts/maximum",keyword:"maximum",params:{comparison: "<=", limit: 20},message:"must be <= 20",schema:20,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts,data:data84};
 if(vErrors === null){
 vErrors = [err187];
 }
@@ -2274,12 +2277,8 @@ vErrors.push(err187);
 }
 errors++;
 }
-}
-}
-if(data82.maxLosses !== undefined){
-let data84 = data82.maxLosses;
-if(!(((typeof data84 == "number") && (!(data84 % 1) && !isNaN(data84))) && (isFinite(data84)))){
-const err188 = {instancePath:instancePath+"/spec/request/retry/maxLosses",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxLosses/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses.type,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses,data:data84};
+if(data84 < 1 || isNaN(data84)){
+const err188 = {instancePath:instancePath+"/spec/request/retry/maxAttempts",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxAttempts/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts,data:data84};
 if(vErrors === null){
 vErrors = [err188];
 }
@@ -2288,9 +2287,12 @@ vErrors.push(err188);
 }
 errors++;
 }
-if((typeof data84 == "number") && (isFinite(data84))){
-if(data84 > 20 || isNaN(data84)){
-const err189 = {instancePath:instancePath+"/spec/request/retry/maxLosses",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxLosses/maximum",keyword:"maximum",params:{comparison: "<=", limit: 20},message:"must be <= 20",schema:20,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses,data:data84};
+}
+}
+if(data83.maxLosses !== undefined){
+let data85 = data83.maxLosses;
+if(!(((typeof data85 == "number") && (!(data85 % 1) && !isNaN(data85))) && (isFinite(data85)))){
+const err189 = {instancePath:instancePath+"/spec/request/retry/maxLosses",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxLosses/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses.type,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses,data:data85};
 if(vErrors === null){
 vErrors = [err189];
 }
@@ -2299,8 +2301,9 @@ vErrors.push(err189);
 }
 errors++;
 }
-if(data84 < 0 || isNaN(data84)){
-const err190 = {instancePath:instancePath+"/spec/request/retry/maxLosses",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxLosses/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses,data:data84};
+if((typeof data85 == "number") && (isFinite(data85))){
+if(data85 > 20 || isNaN(data85)){
+const err190 = {instancePath:instancePath+"/spec/request/retry/maxLosses",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxLosses/maximum",keyword:"maximum",params:{comparison: "<=", limit: 20},message:"must be <= 20",schema:20,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses,data:data85};
 if(vErrors === null){
 vErrors = [err190];
 }
@@ -2309,11 +2312,8 @@ vErrors.push(err190);
 }
 errors++;
 }
-}
-}
-}
-else {
-const err191 = {instancePath:instancePath+"/spec/request/retry",schemaPath:"#/properties/spec/properties/request/properties/retry/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.request.properties.retry.type,parentSchema:schema11.properties.spec.properties.request.properties.retry,data:data82};
+if(data85 < 0 || isNaN(data85)){
+const err191 = {instancePath:instancePath+"/spec/request/retry/maxLosses",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxLosses/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses,data:data85};
 if(vErrors === null){
 vErrors = [err191];
 }
@@ -2324,8 +2324,9 @@ errors++;
 }
 }
 }
+}
 else {
-const err192 = {instancePath:instancePath+"/spec/request",schemaPath:"#/properties/spec/properties/request/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.request.type,parentSchema:schema11.properties.spec.properties.request,data:data78};
+const err192 = {instancePath:instancePath+"/spec/request/retry",schemaPath:"#/properties/spec/properties/request/properties/retry/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.request.properties.retry.type,parentSchema:schema11.properties.spec.properties.request.properties.retry,data:data83};
 if(vErrors === null){
 vErrors = [err192];
 }
@@ -2335,13 +2336,9 @@ vErrors.push(err192);
 errors++;
 }
 }
-if(data28.scaling !== undefined){
-let data85 = data28.scaling;
-if(data85 && typeof data85 == "object" && !Array.isArray(data85)){
-if(data85.minUnits !== undefined){
-let data86 = data85.minUnits;
-if(!(((typeof data86 == "number") && (!(data86 % 1) && !isNaN(data86))) && (isFinite(data86)))){
-const err193 = {instancePath:instancePath+"/spec/scaling/minUnits",schemaPath:"#/properties/spec/properties/scaling/properties/minUnits/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.minUnits.type,parentSchema:schema11.properties.spec.properties.scaling.properties.minUnits,data:data86};
+}
+else {
+const err193 = {instancePath:instancePath+"/spec/request",schemaPath:"#/properties/spec/properties/request/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.request.type,parentSchema:schema11.properties.spec.properties.request,data:data78};
 if(vErrors === null){
 vErrors = [err193];
 }
@@ -2350,9 +2347,14 @@ vErrors.push(err193);
 }
 errors++;
 }
-if((typeof data86 == "number") && (isFinite(data86))){
-if(data86 > 1000 || isNaN(data86)){
-const err194 = {instancePath:instancePath+"/spec/scaling/minUnits",schemaPath:"#/properties/spec/properties/scaling/properties/minUnits/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000},message:"must be <= 1000",schema:1000,parentSchema:schema11.properties.spec.properties.scaling.properties.minUnits,data:data86};
+}
+if(data28.scaling !== undefined){
+let data86 = data28.scaling;
+if(data86 && typeof data86 == "object" && !Array.isArray(data86)){
+if(data86.minUnits !== undefined){
+let data87 = data86.minUnits;
+if(!(((typeof data87 == "number") && (!(data87 % 1) && !isNaN(data87))) && (isFinite(data87)))){
+const err194 = {instancePath:instancePath+"/spec/scaling/minUnits",schemaPath:"#/properties/spec/properties/scaling/properties/minUnits/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.minUnits.type,parentSchema:schema11.properties.spec.properties.scaling.properties.minUnits,data:data87};
 if(vErrors === null){
 vErrors = [err194];
 }
@@ -2361,8 +2363,9 @@ vErrors.push(err194);
 }
 errors++;
 }
-if(data86 < 0 || isNaN(data86)){
-const err195 = {instancePath:instancePath+"/spec/scaling/minUnits",schemaPath:"#/properties/spec/properties/scaling/properties/minUnits/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.scaling.properties.minUnits,data:data86};
+if((typeof data87 == "number") && (isFinite(data87))){
+if(data87 > 1000 || isNaN(data87)){
+const err195 = {instancePath:instancePath+"/spec/scaling/minUnits",schemaPath:"#/properties/spec/properties/scaling/properties/minUnits/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000},message:"must be <= 1000",schema:1000,parentSchema:schema11.properties.spec.properties.scaling.properties.minUnits,data:data87};
 if(vErrors === null){
 vErrors = [err195];
 }
@@ -2371,12 +2374,8 @@ vErrors.push(err195);
 }
 errors++;
 }
-}
-}
-if(data85.maxUnits !== undefined){
-let data87 = data85.maxUnits;
-if(!(((typeof data87 == "number") && (!(data87 % 1) && !isNaN(data87))) && (isFinite(data87)))){
-const err196 = {instancePath:instancePath+"/spec/scaling/maxUnits",schemaPath:"#/properties/spec/properties/scaling/properties/maxUnits/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.maxUnits.type,parentSchema:schema11.properties.spec.properties.scaling.properties.maxUnits,data:data87};
+if(data87 < 0 || isNaN(data87)){
+const err196 = {instancePath:instancePath+"/spec/scaling/minUnits",schemaPath:"#/properties/spec/properties/scaling/properties/minUnits/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.scaling.properties.minUnits,data:data87};
 if(vErrors === null){
 vErrors = [err196];
 }
@@ -2385,9 +2384,12 @@ vErrors.push(err196);
 }
 errors++;
 }
-if((typeof data87 == "number") && (isFinite(data87))){
-if(data87 > 1000 || isNaN(data87)){
-const err197 = {instancePath:instancePath+"/spec/scaling/maxUnits",schemaPath:"#/properties/spec/properties/scaling/properties/maxUnits/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000},message:"must be <= 1000",schema:1000,parentSchema:schema11.properties.spec.properties.scaling.properties.maxUnits,data:data87};
+}
+}
+if(data86.maxUnits !== undefined){
+let data88 = data86.maxUnits;
+if(!(((typeof data88 == "number") && (!(data88 % 1) && !isNaN(data88))) && (isFinite(data88)))){
+const err197 = {instancePath:instancePath+"/spec/scaling/maxUnits",schemaPath:"#/properties/spec/properties/scaling/properties/maxUnits/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.maxUnits.type,parentSchema:schema11.properties.spec.properties.scaling.properties.maxUnits,data:data88};
 if(vErrors === null){
 vErrors = [err197];
 }
@@ -2396,8 +2398,9 @@ vErrors.push(err197);
 }
 errors++;
 }
-if(data87 < 1 || isNaN(data87)){
-const err198 = {instancePath:instancePath+"/spec/scaling/maxUnits",schemaPath:"#/properties/spec/properties/scaling/properties/maxUnits/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.maxUnits,data:data87};
+if((typeof data88 == "number") && (isFinite(data88))){
+if(data88 > 1000 || isNaN(data88)){
+const err198 = {instancePath:instancePath+"/spec/scaling/maxUnits",schemaPath:"#/properties/spec/properties/scaling/properties/maxUnits/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000},message:"must be <= 1000",schema:1000,parentSchema:schema11.properties.spec.properties.scaling.properties.maxUnits,data:data88};
 if(vErrors === null){
 vErrors = [err198];
 }
@@ -2406,12 +2409,8 @@ vErrors.push(err198);
 }
 errors++;
 }
-}
-}
-if(data85.requestsPerUnit !== undefined){
-let data88 = data85.requestsPerUnit;
-if(!(((typeof data88 == "number") && (!(data88 % 1) && !isNaN(data88))) && (isFinite(data88)))){
-const err199 = {instancePath:instancePath+"/spec/scaling/requestsPerUnit",schemaPath:"#/properties/spec/properties/scaling/properties/requestsPerUnit/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit.type,parentSchema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit,data:data88};
+if(data88 < 1 || isNaN(data88)){
+const err199 = {instancePath:instancePath+"/spec/scaling/maxUnits",schemaPath:"#/properties/spec/properties/scaling/properties/maxUnits/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.maxUnits,data:data88};
 if(vErrors === null){
 vErrors = [err199];
 }
@@ -2420,9 +2419,12 @@ vErrors.push(err199);
 }
 errors++;
 }
-if((typeof data88 == "number") && (isFinite(data88))){
-if(data88 > 1000000 || isNaN(data88)){
-const err200 = {instancePath:instancePath+"/spec/scaling/requestsPerUnit",schemaPath:"#/properties/spec/properties/scaling/properties/requestsPerUnit/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000000},message:"must be <= 1000000",schema:1000000,parentSchema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit,data:data88};
+}
+}
+if(data86.requestsPerUnit !== undefined){
+let data89 = data86.requestsPerUnit;
+if(!(((typeof data89 == "number") && (!(data89 % 1) && !isNaN(data89))) && (isFinite(data89)))){
+const err200 = {instancePath:instancePath+"/spec/scaling/requestsPerUnit",schemaPath:"#/properties/spec/properties/scaling/properties/requestsPerUnit/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit.type,parentSchema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit,data:data89};
 if(vErrors === null){
 vErrors = [err200];
 }
@@ -2431,8 +2433,9 @@ vErrors.push(err200);
 }
 errors++;
 }
-if(data88 < 1 || isNaN(data88)){
-const err201 = {instancePath:instancePath+"/spec/scaling/requestsPerUnit",schemaPath:"#/properties/spec/properties/scaling/properties/requestsPerUnit/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit,data:data88};
+if((typeof data89 == "number") && (isFinite(data89))){
+if(data89 > 1000000 || isNaN(data89)){
+const err201 = {instancePath:instancePath+"/spec/scaling/requestsPerUnit",schemaPath:"#/properties/spec/properties/scaling/properties/requestsPerUnit/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000000},message:"must be <= 1000000",schema:1000000,parentSchema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit,data:data89};
 if(vErrors === null){
 vErrors = [err201];
 }
@@ -2441,12 +2444,8 @@ vErrors.push(err201);
 }
 errors++;
 }
-}
-}
-if(data85.concurrency !== undefined){
-let data89 = data85.concurrency;
-if(!(((typeof data89 == "number") && (!(data89 % 1) && !isNaN(data89))) && (isFinite(data89)))){
-const err202 = {instancePath:instancePath+"/spec/scaling/concurrency",schemaPath:"#/properties/spec/properties/scaling/properties/concurrency/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.concurrency.type,parentSchema:schema11.properties.spec.properties.scaling.properties.concurrency,data:data89};
+if(data89 < 1 || isNaN(data89)){
+const err202 = {instancePath:instancePath+"/spec/scaling/requestsPerUnit",schemaPath:"#/properties/spec/properties/scaling/properties/requestsPerUnit/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit,data:data89};
 if(vErrors === null){
 vErrors = [err202];
 }
@@ -2455,9 +2454,12 @@ vErrors.push(err202);
 }
 errors++;
 }
-if((typeof data89 == "number") && (isFinite(data89))){
-if(data89 > 256 || isNaN(data89)){
-const err203 = {instancePath:instancePath+"/spec/scaling/concurrency",schemaPath:"#/properties/spec/properties/scaling/properties/concurrency/maximum",keyword:"maximum",params:{comparison: "<=", limit: 256},message:"must be <= 256",schema:256,parentSchema:schema11.properties.spec.properties.scaling.properties.concurrency,data:data89};
+}
+}
+if(data86.concurrency !== undefined){
+let data90 = data86.concurrency;
+if(!(((typeof data90 == "number") && (!(data90 % 1) && !isNaN(data90))) && (isFinite(data90)))){
+const err203 = {instancePath:instancePath+"/spec/scaling/concurrency",schemaPath:"#/properties/spec/properties/scaling/properties/concurrency/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.concurrency.type,parentSchema:schema11.properties.spec.properties.scaling.properties.concurrency,data:data90};
 if(vErrors === null){
 vErrors = [err203];
 }
@@ -2466,8 +2468,9 @@ vErrors.push(err203);
 }
 errors++;
 }
-if(data89 < 1 || isNaN(data89)){
-const err204 = {instancePath:instancePath+"/spec/scaling/concurrency",schemaPath:"#/properties/spec/properties/scaling/properties/concurrency/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.concurrency,data:data89};
+if((typeof data90 == "number") && (isFinite(data90))){
+if(data90 > 256 || isNaN(data90)){
+const err204 = {instancePath:instancePath+"/spec/scaling/concurrency",schemaPath:"#/properties/spec/properties/scaling/properties/concurrency/maximum",keyword:"maximum",params:{comparison: "<=", limit: 256},message:"must be <= 256",schema:256,parentSchema:schema11.properties.spec.properties.scaling.properties.concurrency,data:data90};
 if(vErrors === null){
 vErrors = [err204];
 }
@@ -2476,12 +2479,8 @@ vErrors.push(err204);
 }
 errors++;
 }
-}
-}
-if(data85.maxScaleUpPerCycle !== undefined){
-let data90 = data85.maxScaleUpPerCycle;
-if(!(((typeof data90 == "number") && (!(data90 % 1) && !isNaN(data90))) && (isFinite(data90)))){
-const err205 = {instancePath:instancePath+"/spec/scaling/maxScaleUpPerCycle",schemaPath:"#/properties/spec/properties/scaling/properties/maxScaleUpPerCycle/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle.type,parentSchema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle,data:data90};
+if(data90 < 1 || isNaN(data90)){
+const err205 = {instancePath:instancePath+"/spec/scaling/concurrency",schemaPath:"#/properties/spec/properties/scaling/properties/concurrency/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.concurrency,data:data90};
 if(vErrors === null){
 vErrors = [err205];
 }
@@ -2490,9 +2489,12 @@ vErrors.push(err205);
 }
 errors++;
 }
-if((typeof data90 == "number") && (isFinite(data90))){
-if(data90 > 100 || isNaN(data90)){
-const err206 = {instancePath:instancePath+"/spec/scaling/maxScaleUpPerCycle",schemaPath:"#/properties/spec/properties/scaling/properties/maxScaleUpPerCycle/maximum",keyword:"maximum",params:{comparison: "<=", limit: 100},message:"must be <= 100",schema:100,parentSchema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle,data:data90};
+}
+}
+if(data86.maxScaleUpPerCycle !== undefined){
+let data91 = data86.maxScaleUpPerCycle;
+if(!(((typeof data91 == "number") && (!(data91 % 1) && !isNaN(data91))) && (isFinite(data91)))){
+const err206 = {instancePath:instancePath+"/spec/scaling/maxScaleUpPerCycle",schemaPath:"#/properties/spec/properties/scaling/properties/maxScaleUpPerCycle/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle.type,parentSchema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle,data:data91};
 if(vErrors === null){
 vErrors = [err206];
 }
@@ -2501,8 +2503,9 @@ vErrors.push(err206);
 }
 errors++;
 }
-if(data90 < 1 || isNaN(data90)){
-const err207 = {instancePath:instancePath+"/spec/scaling/maxScaleUpPerCycle",schemaPath:"#/properties/spec/properties/scaling/properties/maxScaleUpPerCycle/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle,data:data90};
+if((typeof data91 == "number") && (isFinite(data91))){
+if(data91 > 100 || isNaN(data91)){
+const err207 = {instancePath:instancePath+"/spec/scaling/maxScaleUpPerCycle",schemaPath:"#/properties/spec/properties/scaling/properties/maxScaleUpPerCycle/maximum",keyword:"maximum",params:{comparison: "<=", limit: 100},message:"must be <= 100",schema:100,parentSchema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle,data:data91};
 if(vErrors === null){
 vErrors = [err207];
 }
@@ -2511,12 +2514,8 @@ vErrors.push(err207);
 }
 errors++;
 }
-}
-}
-if(data85.scaleUpCooldownSeconds !== undefined){
-let data91 = data85.scaleUpCooldownSeconds;
-if(!(((typeof data91 == "number") && (!(data91 % 1) && !isNaN(data91))) && (isFinite(data91)))){
-const err208 = {instancePath:instancePath+"/spec/scaling/scaleUpCooldownSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/scaleUpCooldownSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds.type,parentSchema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds,data:data91};
+if(data91 < 1 || isNaN(data91)){
+const err208 = {instancePath:instancePath+"/spec/scaling/maxScaleUpPerCycle",schemaPath:"#/properties/spec/properties/scaling/properties/maxScaleUpPerCycle/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle,data:data91};
 if(vErrors === null){
 vErrors = [err208];
 }
@@ -2525,9 +2524,12 @@ vErrors.push(err208);
 }
 errors++;
 }
-if((typeof data91 == "number") && (isFinite(data91))){
-if(data91 > 3600 || isNaN(data91)){
-const err209 = {instancePath:instancePath+"/spec/scaling/scaleUpCooldownSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/scaleUpCooldownSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 3600},message:"must be <= 3600",schema:3600,parentSchema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds,data:data91};
+}
+}
+if(data86.scaleUpCooldownSeconds !== undefined){
+let data92 = data86.scaleUpCooldownSeconds;
+if(!(((typeof data92 == "number") && (!(data92 % 1) && !isNaN(data92))) && (isFinite(data92)))){
+const err209 = {instancePath:instancePath+"/spec/scaling/scaleUpCooldownSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/scaleUpCooldownSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds.type,parentSchema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds,data:data92};
 if(vErrors === null){
 vErrors = [err209];
 }
@@ -2536,8 +2538,9 @@ vErrors.push(err209);
 }
 errors++;
 }
-if(data91 < 0 || isNaN(data91)){
-const err210 = {instancePath:instancePath+"/spec/scaling/scaleUpCooldownSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/scaleUpCooldownSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds,data:data91};
+if((typeof data92 == "number") && (isFinite(data92))){
+if(data92 > 3600 || isNaN(data92)){
+const err210 = {instancePath:instancePath+"/spec/scaling/scaleUpCooldownSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/scaleUpCooldownSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 3600},message:"must be <= 3600",schema:3600,parentSchema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds,data:data92};
 if(vErrors === null){
 vErrors = [err210];
 }
@@ -2546,12 +2549,8 @@ vErrors.push(err210);
 }
 errors++;
 }
-}
-}
-if(data85.startupGraceSeconds !== undefined){
-let data92 = data85.startupGraceSeconds;
-if(!(((typeof data92 == "number") && (!(data92 % 1) && !isNaN(data92))) && (isFinite(data92)))){
-const err211 = {instancePath:instancePath+"/spec/scaling/startupGraceSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/startupGraceSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds.type,parentSchema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds,data:data92};
+if(data92 < 0 || isNaN(data92)){
+const err211 = {instancePath:instancePath+"/spec/scaling/scaleUpCooldownSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/scaleUpCooldownSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds,data:data92};
 if(vErrors === null){
 vErrors = [err211];
 }
@@ -2560,9 +2559,12 @@ vErrors.push(err211);
 }
 errors++;
 }
-if((typeof data92 == "number") && (isFinite(data92))){
-if(data92 > 86400 || isNaN(data92)){
-const err212 = {instancePath:instancePath+"/spec/scaling/startupGraceSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/startupGraceSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds,data:data92};
+}
+}
+if(data86.startupGraceSeconds !== undefined){
+let data93 = data86.startupGraceSeconds;
+if(!(((typeof data93 == "number") && (!(data93 % 1) && !isNaN(data93))) && (isFinite(data93)))){
+const err212 = {instancePath:instancePath+"/spec/scaling/startupGraceSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/startupGraceSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds.type,parentSchema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds,data:data93};
 if(vErrors === null){
 vErrors = [err212];
 }
@@ -2571,8 +2573,9 @@ vErrors.push(err212);
 }
 errors++;
 }
-if(data92 < 10 || isNaN(data92)){
-const err213 = {instancePath:instancePath+"/spec/scaling/startupGraceSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/startupGraceSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 10},message:"must be >= 10",schema:10,parentSchema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds,data:data92};
+if((typeof data93 == "number") && (isFinite(data93))){
+if(data93 > 86400 || isNaN(data93)){
+const err213 = {instancePath:instancePath+"/spec/scaling/startupGraceSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/startupGraceSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds,data:data93};
 if(vErrors === null){
 vErrors = [err213];
 }
@@ -2581,15 +2584,8 @@ vErrors.push(err213);
 }
 errors++;
 }
-}
-}
-if(data85.idleLinger !== undefined){
-let data93 = data85.idleLinger;
-if(data93 && typeof data93 == "object" && !Array.isArray(data93)){
-if(data93.policy !== undefined){
-let data94 = data93.policy;
-if(typeof data94 !== "string"){
-const err214 = {instancePath:instancePath+"/spec/scaling/idleLinger/policy",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/policy/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy.type,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy,data:data94};
+if(data93 < 10 || isNaN(data93)){
+const err214 = {instancePath:instancePath+"/spec/scaling/startupGraceSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/startupGraceSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 10},message:"must be >= 10",schema:10,parentSchema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds,data:data93};
 if(vErrors === null){
 vErrors = [err214];
 }
@@ -2598,8 +2594,15 @@ vErrors.push(err214);
 }
 errors++;
 }
-if(!(data94 === "Fixed")){
-const err215 = {instancePath:instancePath+"/spec/scaling/idleLinger/policy",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/policy/enum",keyword:"enum",params:{allowedValues: schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy.enum},message:"must be equal to one of the allowed values",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy.enum,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy,data:data94};
+}
+}
+if(data86.idleLinger !== undefined){
+let data94 = data86.idleLinger;
+if(data94 && typeof data94 == "object" && !Array.isArray(data94)){
+if(data94.policy !== undefined){
+let data95 = data94.policy;
+if(typeof data95 !== "string"){
+const err215 = {instancePath:instancePath+"/spec/scaling/idleLinger/policy",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/policy/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy.type,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy,data:data95};
 if(vErrors === null){
 vErrors = [err215];
 }
@@ -2608,11 +2611,8 @@ vErrors.push(err215);
 }
 errors++;
 }
-}
-if(data93.seconds !== undefined){
-let data95 = data93.seconds;
-if(!(((typeof data95 == "number") && (!(data95 % 1) && !isNaN(data95))) && (isFinite(data95)))){
-const err216 = {instancePath:instancePath+"/spec/scaling/idleLinger/seconds",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/seconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds.type,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds,data:data95};
+if(!(data95 === "Fixed")){
+const err216 = {instancePath:instancePath+"/spec/scaling/idleLinger/policy",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/policy/enum",keyword:"enum",params:{allowedValues: schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy.enum},message:"must be equal to one of the allowed values",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy.enum,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy,data:data95};
 if(vErrors === null){
 vErrors = [err216];
 }
@@ -2621,9 +2621,11 @@ vErrors.push(err216);
 }
 errors++;
 }
-if((typeof data95 == "number") && (isFinite(data95))){
-if(data95 > 86400 || isNaN(data95)){
-const err217 = {instancePath:instancePath+"/spec/scaling/idleLinger/seconds",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/seconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds,data:data95};
+}
+if(data94.seconds !== undefined){
+let data96 = data94.seconds;
+if(!(((typeof data96 == "number") && (!(data96 % 1) && !isNaN(data96))) && (isFinite(data96)))){
+const err217 = {instancePath:instancePath+"/spec/scaling/idleLinger/seconds",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/seconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds.type,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds,data:data96};
 if(vErrors === null){
 vErrors = [err217];
 }
@@ -2632,8 +2634,9 @@ vErrors.push(err217);
 }
 errors++;
 }
-if(data95 < 0 || isNaN(data95)){
-const err218 = {instancePath:instancePath+"/spec/scaling/idleLinger/seconds",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds,data:data95};
+if((typeof data96 == "number") && (isFinite(data96))){
+if(data96 > 86400 || isNaN(data96)){
+const err218 = {instancePath:instancePath+"/spec/scaling/idleLinger/seconds",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/seconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds,data:data96};
 if(vErrors === null){
 vErrors = [err218];
 }
@@ -2642,11 +2645,8 @@ vErrors.push(err218);
 }
 errors++;
 }
-}
-}
-}
-else {
-const err219 = {instancePath:instancePath+"/spec/scaling/idleLinger",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.type,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger,data:data93};
+if(data96 < 0 || isNaN(data96)){
+const err219 = {instancePath:instancePath+"/spec/scaling/idleLinger/seconds",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds,data:data96};
 if(vErrors === null){
 vErrors = [err219];
 }
@@ -2656,10 +2656,10 @@ vErrors.push(err219);
 errors++;
 }
 }
-if(data85.maxJobs !== undefined){
-let data96 = data85.maxJobs;
-if(!(((typeof data96 == "number") && (!(data96 % 1) && !isNaN(data96))) && (isFinite(data96)))){
-const err220 = {instancePath:instancePath+"/spec/scaling/maxJobs",schemaPath:"#/properties/spec/properties/scaling/properties/maxJobs/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.maxJobs.type,parentSchema:schema11.properties.spec.properties.scaling.properties.maxJobs,data:data96};
+}
+}
+else {
+const err220 = {instancePath:instancePath+"/spec/scaling/idleLinger",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.type,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger,data:data94};
 if(vErrors === null){
 vErrors = [err220];
 }
@@ -2668,9 +2668,11 @@ vErrors.push(err220);
 }
 errors++;
 }
-if((typeof data96 == "number") && (isFinite(data96))){
-if(data96 > 1000000000 || isNaN(data96)){
-const err221 = {instancePath:instancePath+"/spec/scaling/maxJobs",schemaPath:"#/properties/spec/properties/scaling/properties/maxJobs/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000000000},message:"must be <= 1000000000",schema:1000000000,parentSchema:schema11.properties.spec.properties.scaling.properties.maxJobs,data:data96};
+}
+if(data86.maxJobs !== undefined){
+let data97 = data86.maxJobs;
+if(!(((typeof data97 == "number") && (!(data97 % 1) && !isNaN(data97))) && (isFinite(data97)))){
+const err221 = {instancePath:instancePath+"/spec/scaling/maxJobs",schemaPath:"#/properties/spec/properties/scaling/properties/maxJobs/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.maxJobs.type,parentSchema:schema11.properties.spec.properties.scaling.properties.maxJobs,data:data97};
 if(vErrors === null){
 vErrors = [err221];
 }
@@ -2679,8 +2681,9 @@ vErrors.push(err221);
 }
 errors++;
 }
-if(data96 < 1 || isNaN(data96)){
-const err222 = {instancePath:instancePath+"/spec/scaling/maxJobs",schemaPath:"#/properties/spec/properties/scaling/properties/maxJobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.maxJobs,data:data96};
+if((typeof data97 == "number") && (isFinite(data97))){
+if(data97 > 1000000000 || isNaN(data97)){
+const err222 = {instancePath:instancePath+"/spec/scaling/maxJobs",schemaPath:"#/properties/spec/properties/scaling/properties/maxJobs/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000000000},message:"must be <= 1000000000",schema:1000000000,parentSchema:schema11.properties.spec.properties.scaling.properties.maxJobs,data:data97};
 if(vErrors === null){
 vErrors = [err222];
 }
@@ -2689,11 +2692,8 @@ vErrors.push(err222);
 }
 errors++;
 }
-}
-}
-}
-else {
-const err223 = {instancePath:instancePath+"/spec/scaling",schemaPath:"#/properties/spec/properties/scaling/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.scaling.type,parentSchema:schema11.properties.spec.properties.scaling,data:data85};
+if(data97 < 1 || isNaN(data97)){
+const err223 = {instancePath:instancePath+"/spec/scaling/maxJobs",schemaPath:"#/properties/spec/properties/scaling/properties/maxJobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.maxJobs,data:data97};
 if(vErrors === null){
 vErrors = [err223];
 }
@@ -2703,11 +2703,10 @@ vErrors.push(err223);
 errors++;
 }
 }
-if(data28.placements !== undefined){
-let data97 = data28.placements;
-if(Array.isArray(data97)){
-if(data97.length > 16){
-const err224 = {instancePath:instancePath+"/spec/placements",schemaPath:"#/properties/spec/properties/placements/maxItems",keyword:"maxItems",params:{limit: 16},message:"must NOT have more than 16 items",schema:16,parentSchema:schema11.properties.spec.properties.placements,data:data97};
+}
+}
+else {
+const err224 = {instancePath:instancePath+"/spec/scaling",schemaPath:"#/properties/spec/properties/scaling/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.scaling.type,parentSchema:schema11.properties.spec.properties.scaling,data:data86};
 if(vErrors === null){
 vErrors = [err224];
 }
@@ -2716,12 +2715,12 @@ vErrors.push(err224);
 }
 errors++;
 }
-const len6 = data97.length;
-for(let i6=0; i6<len6; i6++){
-let data98 = data97[i6];
-if(data98 && typeof data98 == "object" && !Array.isArray(data98)){
-if(data98.name === undefined){
-const err225 = {instancePath:instancePath+"/spec/placements/" + i6,schemaPath:"#/properties/spec/properties/placements/items/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.required,parentSchema:schema11.properties.spec.properties.placements.items,data:data98};
+}
+if(data28.placements !== undefined){
+let data98 = data28.placements;
+if(Array.isArray(data98)){
+if(data98.length > 16){
+const err225 = {instancePath:instancePath+"/spec/placements",schemaPath:"#/properties/spec/properties/placements/maxItems",keyword:"maxItems",params:{limit: 16},message:"must NOT have more than 16 items",schema:16,parentSchema:schema11.properties.spec.properties.placements,data:data98};
 if(vErrors === null){
 vErrors = [err225];
 }
@@ -2730,11 +2729,12 @@ vErrors.push(err225);
 }
 errors++;
 }
-if(data98.name !== undefined){
-let data99 = data98.name;
-if(typeof data99 === "string"){
-if(func2(data99) > 40){
-const err226 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/maxLength",keyword:"maxLength",params:{limit: 40},message:"must NOT have more than 40 characters",schema:40,parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data99};
+const len6 = data98.length;
+for(let i6=0; i6<len6; i6++){
+let data99 = data98[i6];
+if(data99 && typeof data99 == "object" && !Array.isArray(data99)){
+if(data99.name === undefined){
+const err226 = {instancePath:instancePath+"/spec/placements/" + i6,schemaPath:"#/properties/spec/properties/placements/items/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.required,parentSchema:schema11.properties.spec.properties.placements.items,data:data99};
 if(vErrors === null){
 vErrors = [err226];
 }
@@ -2743,8 +2743,11 @@ vErrors.push(err226);
 }
 errors++;
 }
-if(func2(data99) < 1){
-const err227 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data99};
+if(data99.name !== undefined){
+let data100 = data99.name;
+if(typeof data100 === "string"){
+if(func2(data100) > 40){
+const err227 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/maxLength",keyword:"maxLength",params:{limit: 40},message:"must NOT have more than 40 characters",schema:40,parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data100};
 if(vErrors === null){
 vErrors = [err227];
 }
@@ -2753,8 +2756,8 @@ vErrors.push(err227);
 }
 errors++;
 }
-if(!pattern0.test(data99)){
-const err228 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"+"\"",schema:"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data99};
+if(func2(data100) < 1){
+const err228 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data100};
 if(vErrors === null){
 vErrors = [err228];
 }
@@ -2763,9 +2766,8 @@ vErrors.push(err228);
 }
 errors++;
 }
-}
-else {
-const err229 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data99};
+if(!pattern0.test(data100)){
+const err229 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"+"\"",schema:"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data100};
 if(vErrors === null){
 vErrors = [err229];
 }
@@ -2775,14 +2777,8 @@ vErrors.push(err229);
 errors++;
 }
 }
-if(data98.overrides !== undefined){
-let data100 = data98.overrides;
-if(data100 && typeof data100 == "object" && !Array.isArray(data100)){
-if(data100.image !== undefined){
-let data101 = data100.image;
-if(typeof data101 === "string"){
-if(func2(data101) > 512){
-const err230 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/maxLength",keyword:"maxLength",params:{limit: 512},message:"must NOT have more than 512 characters",schema:512,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data101};
+else {
+const err230 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data100};
 if(vErrors === null){
 vErrors = [err230];
 }
@@ -2791,8 +2787,15 @@ vErrors.push(err230);
 }
 errors++;
 }
-if(func2(data101) < 1){
-const err231 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data101};
+}
+if(data99.overrides !== undefined){
+let data101 = data99.overrides;
+if(data101 && typeof data101 == "object" && !Array.isArray(data101)){
+if(data101.image !== undefined){
+let data102 = data101.image;
+if(typeof data102 === "string"){
+if(func2(data102) > 512){
+const err231 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/maxLength",keyword:"maxLength",params:{limit: 512},message:"must NOT have more than 512 characters",schema:512,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data102};
 if(vErrors === null){
 vErrors = [err231];
 }
@@ -2801,8 +2804,8 @@ vErrors.push(err231);
 }
 errors++;
 }
-if(!pattern2.test(data101)){
-const err232 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/pattern",keyword:"pattern",params:{pattern: "^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$"},message:"must match pattern \""+"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$"+"\"",schema:"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data101};
+if(func2(data102) < 1){
+const err232 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data102};
 if(vErrors === null){
 vErrors = [err232];
 }
@@ -2811,9 +2814,8 @@ vErrors.push(err232);
 }
 errors++;
 }
-}
-else {
-const err233 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data101};
+if(!pattern2.test(data102)){
+const err233 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/pattern",keyword:"pattern",params:{pattern: "^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$"},message:"must match pattern \""+"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$"+"\"",schema:"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data102};
 if(vErrors === null){
 vErrors = [err233];
 }
@@ -2823,11 +2825,8 @@ vErrors.push(err233);
 errors++;
 }
 }
-if(data100.env !== undefined){
-let data102 = data100.env;
-if(Array.isArray(data102)){
-if(data102.length > 128){
-const err234 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/maxItems",keyword:"maxItems",params:{limit: 128},message:"must NOT have more than 128 items",schema:128,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env,data:data102};
+else {
+const err234 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data102};
 if(vErrors === null){
 vErrors = [err234];
 }
@@ -2836,12 +2835,12 @@ vErrors.push(err234);
 }
 errors++;
 }
-const len7 = data102.length;
-for(let i7=0; i7<len7; i7++){
-let data103 = data102[i7];
-if(data103 && typeof data103 == "object" && !Array.isArray(data103)){
-if(data103.name === undefined){
-const err235 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items,data:data103};
+}
+if(data101.env !== undefined){
+let data103 = data101.env;
+if(Array.isArray(data103)){
+if(data103.length > 128){
+const err235 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/maxItems",keyword:"maxItems",params:{limit: 128},message:"must NOT have more than 128 items",schema:128,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env,data:data103};
 if(vErrors === null){
 vErrors = [err235];
 }
@@ -2850,11 +2849,12 @@ vErrors.push(err235);
 }
 errors++;
 }
-if(data103.name !== undefined){
-let data104 = data103.name;
-if(typeof data104 === "string"){
-if(func2(data104) > 128){
-const err236 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/maxLength",keyword:"maxLength",params:{limit: 128},message:"must NOT have more than 128 characters",schema:128,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data104};
+const len7 = data103.length;
+for(let i7=0; i7<len7; i7++){
+let data104 = data103[i7];
+if(data104 && typeof data104 == "object" && !Array.isArray(data104)){
+if(data104.name === undefined){
+const err236 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items,data:data104};
 if(vErrors === null){
 vErrors = [err236];
 }
@@ -2863,8 +2863,11 @@ vErrors.push(err236);
 }
 errors++;
 }
-if(func2(data104) < 1){
-const err237 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data104};
+if(data104.name !== undefined){
+let data105 = data104.name;
+if(typeof data105 === "string"){
+if(func2(data105) > 128){
+const err237 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/maxLength",keyword:"maxLength",params:{limit: 128},message:"must NOT have more than 128 characters",schema:128,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data105};
 if(vErrors === null){
 vErrors = [err237];
 }
@@ -2873,8 +2876,8 @@ vErrors.push(err237);
 }
 errors++;
 }
-if(!pattern4.test(data104)){
-const err238 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/pattern",keyword:"pattern",params:{pattern: "^[A-Za-z_][A-Za-z0-9_]*$"},message:"must match pattern \""+"^[A-Za-z_][A-Za-z0-9_]*$"+"\"",schema:"^[A-Za-z_][A-Za-z0-9_]*$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data104};
+if(func2(data105) < 1){
+const err238 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data105};
 if(vErrors === null){
 vErrors = [err238];
 }
@@ -2883,9 +2886,8 @@ vErrors.push(err238);
 }
 errors++;
 }
-}
-else {
-const err239 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data104};
+if(!pattern4.test(data105)){
+const err239 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/pattern",keyword:"pattern",params:{pattern: "^[A-Za-z_][A-Za-z0-9_]*$"},message:"must match pattern \""+"^[A-Za-z_][A-Za-z0-9_]*$"+"\"",schema:"^[A-Za-z_][A-Za-z0-9_]*$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data105};
 if(vErrors === null){
 vErrors = [err239];
 }
@@ -2895,11 +2897,8 @@ vErrors.push(err239);
 errors++;
 }
 }
-if(data103.value !== undefined){
-let data105 = data103.value;
-if(typeof data105 === "string"){
-if(func2(data105) > 8192){
-const err240 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/value",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/value/maxLength",keyword:"maxLength",params:{limit: 8192},message:"must NOT have more than 8192 characters",schema:8192,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.value,data:data105};
+else {
+const err240 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data105};
 if(vErrors === null){
 vErrors = [err240];
 }
@@ -2909,8 +2908,11 @@ vErrors.push(err240);
 errors++;
 }
 }
-else {
-const err241 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/value",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/value/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.value.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.value,data:data105};
+if(data104.value !== undefined){
+let data106 = data104.value;
+if(typeof data106 === "string"){
+if(func2(data106) > 8192){
+const err241 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/value",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/value/maxLength",keyword:"maxLength",params:{limit: 8192},message:"must NOT have more than 8192 characters",schema:8192,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.value,data:data106};
 if(vErrors === null){
 vErrors = [err241];
 }
@@ -2920,14 +2922,8 @@ vErrors.push(err241);
 errors++;
 }
 }
-if(data103.valueFrom !== undefined){
-let data106 = data103.valueFrom;
-if(data106 && typeof data106 == "object" && !Array.isArray(data106)){
-if(data106.secretKeyRef !== undefined){
-let data107 = data106.secretKeyRef;
-if(data107 && typeof data107 == "object" && !Array.isArray(data107)){
-if(data107.name === undefined){
-const err242 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef,data:data107};
+else {
+const err242 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/value",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/value/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.value.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.value,data:data106};
 if(vErrors === null){
 vErrors = [err242];
 }
@@ -2936,8 +2932,15 @@ vErrors.push(err242);
 }
 errors++;
 }
-if(data107.key === undefined){
-const err243 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/required",keyword:"required",params:{missingProperty: "key"},message:"must have required property '"+"key"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef,data:data107};
+}
+if(data104.valueFrom !== undefined){
+let data107 = data104.valueFrom;
+if(data107 && typeof data107 == "object" && !Array.isArray(data107)){
+if(data107.secretKeyRef !== undefined){
+let data108 = data107.secretKeyRef;
+if(data108 && typeof data108 == "object" && !Array.isArray(data108)){
+if(data108.name === undefined){
+const err243 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef,data:data108};
 if(vErrors === null){
 vErrors = [err243];
 }
@@ -2946,11 +2949,8 @@ vErrors.push(err243);
 }
 errors++;
 }
-if(data107.name !== undefined){
-let data108 = data107.name;
-if(typeof data108 === "string"){
-if(func2(data108) > 253){
-const err244 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data108};
+if(data108.key === undefined){
+const err244 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/required",keyword:"required",params:{missingProperty: "key"},message:"must have required property '"+"key"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef,data:data108};
 if(vErrors === null){
 vErrors = [err244];
 }
@@ -2959,8 +2959,11 @@ vErrors.push(err244);
 }
 errors++;
 }
-if(func2(data108) < 1){
-const err245 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data108};
+if(data108.name !== undefined){
+let data109 = data108.name;
+if(typeof data109 === "string"){
+if(func2(data109) > 253){
+const err245 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data109};
 if(vErrors === null){
 vErrors = [err245];
 }
@@ -2969,8 +2972,8 @@ vErrors.push(err245);
 }
 errors++;
 }
-if(!pattern5.test(data108)){
-const err246 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"+"\"",schema:"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data108};
+if(func2(data109) < 1){
+const err246 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data109};
 if(vErrors === null){
 vErrors = [err246];
 }
@@ -2979,9 +2982,8 @@ vErrors.push(err246);
 }
 errors++;
 }
-}
-else {
-const err247 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data108};
+if(!pattern5.test(data109)){
+const err247 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"+"\"",schema:"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data109};
 if(vErrors === null){
 vErrors = [err247];
 }
@@ -2991,11 +2993,8 @@ vErrors.push(err247);
 errors++;
 }
 }
-if(data107.key !== undefined){
-let data109 = data107.key;
-if(typeof data109 === "string"){
-if(func2(data109) > 253){
-const err248 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data109};
+else {
+const err248 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data109};
 if(vErrors === null){
 vErrors = [err248];
 }
@@ -3004,8 +3003,12 @@ vErrors.push(err248);
 }
 errors++;
 }
-if(func2(data109) < 1){
-const err249 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data109};
+}
+if(data108.key !== undefined){
+let data110 = data108.key;
+if(typeof data110 === "string"){
+if(func2(data110) > 253){
+const err249 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data110};
 if(vErrors === null){
 vErrors = [err249];
 }
@@ -3014,8 +3017,8 @@ vErrors.push(err249);
 }
 errors++;
 }
-if(!pattern6.test(data109)){
-const err250 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/pattern",keyword:"pattern",params:{pattern: "^[-._a-zA-Z0-9]+$"},message:"must match pattern \""+"^[-._a-zA-Z0-9]+$"+"\"",schema:"^[-._a-zA-Z0-9]+$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data109};
+if(func2(data110) < 1){
+const err250 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data110};
 if(vErrors === null){
 vErrors = [err250];
 }
@@ -3024,9 +3027,8 @@ vErrors.push(err250);
 }
 errors++;
 }
-}
-else {
-const err251 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data109};
+if(!pattern6.test(data110)){
+const err251 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/pattern",keyword:"pattern",params:{pattern: "^[-._a-zA-Z0-9]+$"},message:"must match pattern \""+"^[-._a-zA-Z0-9]+$"+"\"",schema:"^[-._a-zA-Z0-9]+$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data110};
 if(vErrors === null){
 vErrors = [err251];
 }
@@ -3036,10 +3038,8 @@ vErrors.push(err251);
 errors++;
 }
 }
-if(data107.optional !== undefined){
-let data110 = data107.optional;
-if(typeof data110 !== "boolean"){
-const err252 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/optional",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/optional/type",keyword:"type",params:{type: "boolean"},message:"must be boolean",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.optional.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.optional,data:data110};
+else {
+const err252 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data110};
 if(vErrors === null){
 vErrors = [err252];
 }
@@ -3049,9 +3049,10 @@ vErrors.push(err252);
 errors++;
 }
 }
-}
-else {
-const err253 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef,data:data107};
+if(data108.optional !== undefined){
+let data111 = data108.optional;
+if(typeof data111 !== "boolean"){
+const err253 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/optional",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/optional/type",keyword:"type",params:{type: "boolean"},message:"must be boolean",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.optional.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.optional,data:data111};
 if(vErrors === null){
 vErrors = [err253];
 }
@@ -3061,11 +3062,9 @@ vErrors.push(err253);
 errors++;
 }
 }
-if(data106.configMapKeyRef !== undefined){
-let data111 = data106.configMapKeyRef;
-if(data111 && typeof data111 == "object" && !Array.isArray(data111)){
-if(data111.name === undefined){
-const err254 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef,data:data111};
+}
+else {
+const err254 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef,data:data108};
 if(vErrors === null){
 vErrors = [err254];
 }
@@ -3074,8 +3073,12 @@ vErrors.push(err254);
 }
 errors++;
 }
-if(data111.key === undefined){
-const err255 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/required",keyword:"required",params:{missingProperty: "key"},message:"must have required property '"+"key"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef,data:data111};
+}
+if(data107.configMapKeyRef !== undefined){
+let data112 = data107.configMapKeyRef;
+if(data112 && typeof data112 == "object" && !Array.isArray(data112)){
+if(data112.name === undefined){
+const err255 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef,data:data112};
 if(vErrors === null){
 vErrors = [err255];
 }
@@ -3084,11 +3087,8 @@ vErrors.push(err255);
 }
 errors++;
 }
-if(data111.name !== undefined){
-let data112 = data111.name;
-if(typeof data112 === "string"){
-if(func2(data112) > 253){
-const err256 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data112};
+if(data112.key === undefined){
+const err256 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/required",keyword:"required",params:{missingProperty: "key"},message:"must have required property '"+"key"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef,data:data112};
 if(vErrors === null){
 vErrors = [err256];
 }
@@ -3097,8 +3097,11 @@ vErrors.push(err256);
 }
 errors++;
 }
-if(func2(data112) < 1){
-const err257 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data112};
+if(data112.name !== undefined){
+let data113 = data112.name;
+if(typeof data113 === "string"){
+if(func2(data113) > 253){
+const err257 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data113};
 if(vErrors === null){
 vErrors = [err257];
 }
@@ -3107,8 +3110,8 @@ vErrors.push(err257);
 }
 errors++;
 }
-if(!pattern5.test(data112)){
-const err258 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"+"\"",schema:"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data112};
+if(func2(data113) < 1){
+const err258 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data113};
 if(vErrors === null){
 vErrors = [err258];
 }
@@ -3117,9 +3120,8 @@ vErrors.push(err258);
 }
 errors++;
 }
-}
-else {
-const err259 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data112};
+if(!pattern5.test(data113)){
+const err259 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"+"\"",schema:"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data113};
 if(vErrors === null){
 vErrors = [err259];
 }
@@ -3129,11 +3131,8 @@ vErrors.push(err259);
 errors++;
 }
 }
-if(data111.key !== undefined){
-let data113 = data111.key;
-if(typeof data113 === "string"){
-if(func2(data113) > 253){
-const err260 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data113};
+else {
+const err260 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data113};
 if(vErrors === null){
 vErrors = [err260];
 }
@@ -3142,8 +3141,12 @@ vErrors.push(err260);
 }
 errors++;
 }
-if(func2(data113) < 1){
-const err261 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data113};
+}
+if(data112.key !== undefined){
+let data114 = data112.key;
+if(typeof data114 === "string"){
+if(func2(data114) > 253){
+const err261 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data114};
 if(vErrors === null){
 vErrors = [err261];
 }
@@ -3152,8 +3155,8 @@ vErrors.push(err261);
 }
 errors++;
 }
-if(!pattern6.test(data113)){
-const err262 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/pattern",keyword:"pattern",params:{pattern: "^[-._a-zA-Z0-9]+$"},message:"must match pattern \""+"^[-._a-zA-Z0-9]+$"+"\"",schema:"^[-._a-zA-Z0-9]+$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data113};
+if(func2(data114) < 1){
+const err262 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data114};
 if(vErrors === null){
 vErrors = [err262];
 }
@@ -3162,9 +3165,8 @@ vErrors.push(err262);
 }
 errors++;
 }
-}
-else {
-const err263 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data113};
+if(!pattern6.test(data114)){
+const err263 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/pattern",keyword:"pattern",params:{pattern: "^[-._a-zA-Z0-9]+$"},message:"must match pattern \""+"^[-._a-zA-Z0-9]+$"+"\"",schema:"^[-._a-zA-Z0-9]+$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data114};
 if(vErrors === null){
 vErrors = [err263];
 }
@@ -3174,10 +3176,8 @@ vErrors.push(err263);
 errors++;
 }
 }
-if(data111.optional !== undefined){
-let data114 = data111.optional;
-if(typeof data114 !== "boolean"){
-const err264 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/optional",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/optional/type",keyword:"type",params:{type: "boolean"},message:"must be boolean",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.optional.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.optional,data:data114};
+else {
+const err264 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data114};
 if(vErrors === null){
 vErrors = [err264];
 }
@@ -3187,9 +3187,10 @@ vErrors.push(err264);
 errors++;
 }
 }
-}
-else {
-const err265 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef,data:data111};
+if(data112.optional !== undefined){
+let data115 = data112.optional;
+if(typeof data115 !== "boolean"){
+const err265 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/optional",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/optional/type",keyword:"type",params:{type: "boolean"},message:"must be boolean",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.optional.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.optional,data:data115};
 if(vErrors === null){
 vErrors = [err265];
 }
@@ -3199,11 +3200,9 @@ vErrors.push(err265);
 errors++;
 }
 }
-if(data106.fieldRef !== undefined){
-let data115 = data106.fieldRef;
-if(data115 && typeof data115 == "object" && !Array.isArray(data115)){
-if(data115.fieldPath === undefined){
-const err266 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/required",keyword:"required",params:{missingProperty: "fieldPath"},message:"must have required property '"+"fieldPath"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef,data:data115};
+}
+else {
+const err266 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef,data:data112};
 if(vErrors === null){
 vErrors = [err266];
 }
@@ -3212,10 +3211,12 @@ vErrors.push(err266);
 }
 errors++;
 }
-if(data115.fieldPath !== undefined){
-let data116 = data115.fieldPath;
-if(typeof data116 !== "string"){
-const err267 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef/fieldPath",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/properties/fieldPath/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath,data:data116};
+}
+if(data107.fieldRef !== undefined){
+let data116 = data107.fieldRef;
+if(data116 && typeof data116 == "object" && !Array.isArray(data116)){
+if(data116.fieldPath === undefined){
+const err267 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/required",keyword:"required",params:{missingProperty: "fieldPath"},message:"must have required property '"+"fieldPath"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef,data:data116};
 if(vErrors === null){
 vErrors = [err267];
 }
@@ -3224,8 +3225,10 @@ vErrors.push(err267);
 }
 errors++;
 }
-if(!(((((((data116 === "metadata.name") || (data116 === "metadata.namespace")) || (data116 === "metadata.uid")) || (data116 === "spec.nodeName")) || (data116 === "spec.serviceAccountName")) || (data116 === "status.hostIP")) || (data116 === "status.podIP"))){
-const err268 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef/fieldPath",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/properties/fieldPath/enum",keyword:"enum",params:{allowedValues: schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath.enum},message:"must be equal to one of the allowed values",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath.enum,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath,data:data116};
+if(data116.fieldPath !== undefined){
+let data117 = data116.fieldPath;
+if(typeof data117 !== "string"){
+const err268 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef/fieldPath",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/properties/fieldPath/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath,data:data117};
 if(vErrors === null){
 vErrors = [err268];
 }
@@ -3234,10 +3237,8 @@ vErrors.push(err268);
 }
 errors++;
 }
-}
-}
-else {
-const err269 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef,data:data115};
+if(!(((((((data117 === "metadata.name") || (data117 === "metadata.namespace")) || (data117 === "metadata.uid")) || (data117 === "spec.nodeName")) || (data117 === "spec.serviceAccountName")) || (data117 === "status.hostIP")) || (data117 === "status.podIP"))){
+const err269 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef/fieldPath",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/properties/fieldPath/enum",keyword:"enum",params:{allowedValues: schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath.enum},message:"must be equal to one of the allowed values",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath.enum,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath,data:data117};
 if(vErrors === null){
 vErrors = [err269];
 }
@@ -3249,7 +3250,7 @@ errors++;
 }
 }
 else {
-const err270 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom,data:data106};
+const err270 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef,data:data116};
 if(vErrors === null){
 vErrors = [err270];
 }
@@ -3261,7 +3262,7 @@ errors++;
 }
 }
 else {
-const err271 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items,data:data103};
+const err271 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom,data:data107};
 if(vErrors === null){
 vErrors = [err271];
 }
@@ -3273,7 +3274,7 @@ errors++;
 }
 }
 else {
-const err272 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/type",keyword:"type",params:{type: "array"},message:"must be array",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env,data:data102};
+const err272 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items,data:data104};
 if(vErrors === null){
 vErrors = [err272];
 }
@@ -3283,11 +3284,9 @@ vErrors.push(err272);
 errors++;
 }
 }
-if(data100.args !== undefined){
-let data117 = data100.args;
-if(Array.isArray(data117)){
-if(data117.length > 256){
-const err273 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/maxItems",keyword:"maxItems",params:{limit: 256},message:"must NOT have more than 256 items",schema:256,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args,data:data117};
+}
+else {
+const err273 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/type",keyword:"type",params:{type: "array"},message:"must be array",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env,data:data103};
 if(vErrors === null){
 vErrors = [err273];
 }
@@ -3296,12 +3295,12 @@ vErrors.push(err273);
 }
 errors++;
 }
-const len8 = data117.length;
-for(let i8=0; i8<len8; i8++){
-let data118 = data117[i8];
-if(typeof data118 === "string"){
-if(func2(data118) > 4096){
-const err274 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args/" + i8,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/items/maxLength",keyword:"maxLength",params:{limit: 4096},message:"must NOT have more than 4096 characters",schema:4096,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.items,data:data118};
+}
+if(data101.args !== undefined){
+let data118 = data101.args;
+if(Array.isArray(data118)){
+if(data118.length > 256){
+const err274 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/maxItems",keyword:"maxItems",params:{limit: 256},message:"must NOT have more than 256 items",schema:256,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args,data:data118};
 if(vErrors === null){
 vErrors = [err274];
 }
@@ -3310,9 +3309,12 @@ vErrors.push(err274);
 }
 errors++;
 }
-}
-else {
-const err275 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args/" + i8,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/items/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.items.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.items,data:data118};
+const len8 = data118.length;
+for(let i8=0; i8<len8; i8++){
+let data119 = data118[i8];
+if(typeof data119 === "string"){
+if(func2(data119) > 4096){
+const err275 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args/" + i8,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/items/maxLength",keyword:"maxLength",params:{limit: 4096},message:"must NOT have more than 4096 characters",schema:4096,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.items,data:data119};
 if(vErrors === null){
 vErrors = [err275];
 }
@@ -3322,9 +3324,8 @@ vErrors.push(err275);
 errors++;
 }
 }
-}
 else {
-const err276 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/type",keyword:"type",params:{type: "array"},message:"must be array",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args,data:data117};
+const err276 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args/" + i8,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/items/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.items.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.items,data:data119};
 if(vErrors === null){
 vErrors = [err276];
 }
@@ -3334,10 +3335,9 @@ vErrors.push(err276);
 errors++;
 }
 }
-if(data100.instances !== undefined){
-let data119 = data100.instances;
-if(!(((typeof data119 == "number") && (!(data119 % 1) && !isNaN(data119))) && (isFinite(data119)))){
-const err277 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/instances",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/instances/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances,data:data119};
+}
+else {
+const err277 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/type",keyword:"type",params:{type: "array"},message:"must be array",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args,data:data118};
 if(vErrors === null){
 vErrors = [err277];
 }
@@ -3346,9 +3346,11 @@ vErrors.push(err277);
 }
 errors++;
 }
-if((typeof data119 == "number") && (isFinite(data119))){
-if(data119 > 64 || isNaN(data119)){
-const err278 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/instances",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/instances/maximum",keyword:"maximum",params:{comparison: "<=", limit: 64},message:"must be <= 64",schema:64,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances,data:data119};
+}
+if(data101.instances !== undefined){
+let data120 = data101.instances;
+if(!(((typeof data120 == "number") && (!(data120 % 1) && !isNaN(data120))) && (isFinite(data120)))){
+const err278 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/instances",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/instances/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances,data:data120};
 if(vErrors === null){
 vErrors = [err278];
 }
@@ -3357,8 +3359,9 @@ vErrors.push(err278);
 }
 errors++;
 }
-if(data119 < 1 || isNaN(data119)){
-const err279 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/instances",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/instances/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances,data:data119};
+if((typeof data120 == "number") && (isFinite(data120))){
+if(data120 > 64 || isNaN(data120)){
+const err279 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/instances",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/instances/maximum",keyword:"maximum",params:{comparison: "<=", limit: 64},message:"must be <= 64",schema:64,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances,data:data120};
 if(vErrors === null){
 vErrors = [err279];
 }
@@ -3367,11 +3370,8 @@ vErrors.push(err279);
 }
 errors++;
 }
-}
-}
-}
-else {
-const err280 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides,data:data100};
+if(data120 < 1 || isNaN(data120)){
+const err280 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/instances",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/instances/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances,data:data120};
 if(vErrors === null){
 vErrors = [err280];
 }
@@ -3382,8 +3382,9 @@ errors++;
 }
 }
 }
+}
 else {
-const err281 = {instancePath:instancePath+"/spec/placements/" + i6,schemaPath:"#/properties/spec/properties/placements/items/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.type,parentSchema:schema11.properties.spec.properties.placements.items,data:data98};
+const err281 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides,data:data101};
 if(vErrors === null){
 vErrors = [err281];
 }
@@ -3395,7 +3396,7 @@ errors++;
 }
 }
 else {
-const err282 = {instancePath:instancePath+"/spec/placements",schemaPath:"#/properties/spec/properties/placements/type",keyword:"type",params:{type: "array"},message:"must be array",schema:schema11.properties.spec.properties.placements.type,parentSchema:schema11.properties.spec.properties.placements,data:data97};
+const err282 = {instancePath:instancePath+"/spec/placements/" + i6,schemaPath:"#/properties/spec/properties/placements/items/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.type,parentSchema:schema11.properties.spec.properties.placements.items,data:data99};
 if(vErrors === null){
 vErrors = [err282];
 }
@@ -3407,7 +3408,7 @@ errors++;
 }
 }
 else {
-const err283 = {instancePath:instancePath+"/spec",schemaPath:"#/properties/spec/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.type,parentSchema:schema11.properties.spec,data:data28};
+const err283 = {instancePath:instancePath+"/spec/placements",schemaPath:"#/properties/spec/properties/placements/type",keyword:"type",params:{type: "array"},message:"must be array",schema:schema11.properties.spec.properties.placements.type,parentSchema:schema11.properties.spec.properties.placements,data:data98};
 if(vErrors === null){
 vErrors = [err283];
 }
@@ -3419,12 +3420,24 @@ errors++;
 }
 }
 else {
-const err284 = {instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.type,parentSchema:schema11,data};
+const err284 = {instancePath:instancePath+"/spec",schemaPath:"#/properties/spec/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.type,parentSchema:schema11.properties.spec,data:data28};
 if(vErrors === null){
 vErrors = [err284];
 }
 else {
 vErrors.push(err284);
+}
+errors++;
+}
+}
+}
+else {
+const err285 = {instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.type,parentSchema:schema11,data};
+if(vErrors === null){
+vErrors = [err285];
+}
+else {
+vErrors.push(err285);
 }
 errors++;
 }

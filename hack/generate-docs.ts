@@ -72,6 +72,7 @@ function own(schema: Schema): string[] {
 function typeText(schema: Schema): string {
   if (schema.enum) return schema.enum.map((value) => `\`${value}\``).join(', ');
   if (schema['x-kubernetes-int-or-string']) return 'quantity';
+  if (schema['x-kubernetes-preserve-unknown-fields']) return 'any object';
   if (schema.type === 'array') return `list${limits(schema)} of ${schema.items ? typeText(schema.items) : 'values'}`;
   if (schema.additionalProperties) return `map${limits(schema)} to ${typeText(schema.additionalProperties)}`;
   return `${schema.format === 'date-time' ? 'time' : (schema.type ?? 'value')}${limits(schema)}`;

@@ -33,6 +33,7 @@ function shapeOf(schema: Schema, fixed: Record<string, object> = {}): object {
     ...(schema.properties ? { properties: Object.fromEntries(properties) } : {}),
     ...(schema.additionalProperties ? { values: shapeOf(schema.additionalProperties) } : {}),
     ...(schema.items ? { items: shapeOf(schema.items) } : {}),
+    ...(schema['x-kubernetes-preserve-unknown-fields'] ? { opaque: true } : {}),
     ...(schema.default === undefined ? {} : { default: schema.default }),
     ...(list === undefined || list === 'atomic' ? {} : { list }),
     ...(schema['x-kubernetes-list-map-keys'] ? { keys: schema['x-kubernetes-list-map-keys'] } : {}),

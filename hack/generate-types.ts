@@ -51,6 +51,7 @@ function typeOf(schema: Schema, key: string, parent: string, names: Names): stri
 }
 
 function objectType(schema: Schema, key: string, parent: string, names: Names): string {
+  if (schema['x-kubernetes-preserve-unknown-fields']) return 'Record<string, unknown>';
   if (schema.additionalProperties) {
     return `Record<string, ${typeOf(schema.additionalProperties, key, parent, names)}>`;
   }

@@ -102,6 +102,16 @@ describe('choosePlacement', () => {
     const { unsupported } = choosePlacement(app, new Map([['a', aPlacement('a', ['*'])]]));
     expect(unsupported).toEqual(['spec.placements[0].overrides.instances', 'spec.worker.instances']);
   });
+
+  it('reports a request schema that points out of itself, which the API server cannot see', () => {
+    const app = anApp();
+    app.spec.placements = [{ name: 'a' }];
+    const placements = new Map([['a', aPlacement('a', ['*'])]]);
+    app.spec.request.schema = { $ref: '#/$defs/a', $defs: { a: {} } };
+    expect(choosePlacement(app, placements).unsupported).toEqual([]);
+    app.spec.request.schema = { $ref: 'https://example.com/a.json' };
+    expect(choosePlacement(app, placements).unsupported).toEqual(['spec.request.schema']);
+  });
 });
 
 describe('placementProblem', () => {

@@ -3,6 +3,7 @@ import type { InferenceApp } from '#crds/inference-app.gen.ts';
 import type { Placement } from '#crds/placement.gen.ts';
 import { REASONS } from '#crds/names.ts';
 import type { Reason } from '#crds/names.ts';
+import { requestSchemaFault } from '#crds/request-schema.ts';
 import type { PlacementChoice } from './types.ts';
 
 /**
@@ -71,7 +72,7 @@ function joined(refusals: readonly Refusal[], noneListed: boolean): Refusal {
 
 /** Paths of fields that are accepted but not acted on in a cluster. */
 function unsupportedFields(app: InferenceApp, chosen: number | undefined): string[] {
-  const { worker, placements = [] } = app.spec;
+  const { worker, request, placements = [] } = app.spec;
   const paths = placements.flatMap((entry, index) => {
     if (index !== (chosen ?? 0)) return [`spec.placements[${index}]`];
     const instances = worker.archetype === 'Sidecar' && (entry.overrides?.instances ?? 1) > 1;
@@ -79,5 +80,8 @@ function unsupportedFields(app: InferenceApp, chosen: number | undefined): strin
   });
   // One model server per unit: the schema says so, and copies would fight for its port.
   if (worker.archetype === 'Sidecar' && worker.instances > 1) paths.push('spec.worker.instances');
+  // The API server looks into no preserved field; the gateway refuses requests by the same verdict.
+  if (request.schema !== undefined && requestSchemaFault(request.schema) !== undefined)
+    paths.push('spec.request.schema');
   return paths;
 }

@@ -83,6 +83,7 @@ const REST = {
   resources: { gpu: { count: 2, type: 'NVIDIA-L4' }, cpu: '1500m', memory: '2.5Gi' },
   request: {
     maxBytes: 1024,
+    schema: { type: 'object', required: ['text'], properties: { text: { type: ['string', 'null'], const: null } } },
     timeoutSeconds: 30,
     resultRetentionSeconds: 3600,
     retry: { maxAttempts: 2, maxLosses: 2 },

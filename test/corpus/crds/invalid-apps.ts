@@ -155,6 +155,11 @@ export const INVALID_APPS: readonly InvalidCase[] = [
   handler('units in words', 'spec.scaling.maxUnits', { 'spec.scaling.maxUnits': '3' }),
   handler('half a unit', 'spec.scaling.maxUnits', { 'spec.scaling.maxUnits': 1.5 }),
   handler('as many units as a float holds', 'spec.scaling.maxUnits', { 'spec.scaling.maxUnits': 1e300 }),
+  handler('a schema with bodies too large to be held', 'spec.request.maxBytes', {
+    'spec.request': { maxBytes: 8_388_609, schema: {} },
+  }),
+  handler('a schema that is true', 'spec.request.schema', { 'spec.request.schema': true }),
+  handler('a schema as text', 'spec.request.schema', { 'spec.request.schema': '{}' }),
   handler('a duration in words', 'spec.request.timeoutSeconds', { 'spec.request.timeoutSeconds': '30s' }),
   handler('idleLinger of a later version', 'spec.scaling.idleLinger.policy', {
     'spec.scaling.idleLinger.policy': 'Auto',

@@ -57,6 +57,17 @@ export const VALID: readonly ValidCase[] = [
     }),
   ),
   app('minUnits equal to maxUnits', edit(HANDLER, { 'spec.scaling': { minUnits: 7, maxUnits: 7 } })),
+  app(
+    'a schema with names, nulls and nesting of its own, and the largest body that may be checked',
+    edit(HANDLER, {
+      'spec.request.maxBytes': 8_388_608,
+      'spec.request.schema': {
+        properties: { kind: { enum: [null, 1] }, a: { anyOf: [{ const: null }, {}] } },
+        default: null,
+      },
+    }),
+  ),
+  app('an empty schema', edit(HANDLER, { 'spec.request.schema': {} })),
   app('Paused', edit(HANDLER, { 'spec.desiredState': 'Paused' })),
   app('Draining', edit(SIDECAR, { 'spec.desiredState': 'Draining' })),
   app('a Python handler in a package', edit(HANDLER, { 'spec.worker.handler': 'a.b_c.d:E1' })),
