@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench [NAME]: runs one benchmark and prints `ratio <name> <value> goal <op><number>` for each promise. Exit code 1 when one is missed.
 import { availableParallelism } from 'node:os';
+import { benchGateway } from '#test/bench/gateway.ts';
 import { createReport } from '#test/bench/report.ts';
 import type { Report } from '#test/bench/report.ts';
 import { benchSkeleton } from '#test/bench/skeleton.ts';
 
-const benches: Readonly<Record<string, (report: Report) => Promise<void>>> = { skeleton: benchSkeleton };
+const benches: Readonly<Record<string, (report: Report) => Promise<void>>> = {
+  skeleton: benchSkeleton,
+  gateway: benchGateway,
+};
 
 const name = process.argv[2] ?? 'skeleton';
 const bench = benches[name];

@@ -6,6 +6,7 @@ import { until } from '#test/until.ts';
 
 /** A process of the benchmark. */
 export interface BenchChild {
+  readonly pid: number;
   stop(): Promise<void>;
 }
 
@@ -19,11 +20,25 @@ export interface ChildOptions {
 
 const READY_TIMEOUT_MS = 30_000;
 
+/** BENCH_PROFILE=folder: each program leaves a CPU profile there when it ends. */
+function nodeArgs(main: string): string[] {
+  const folder = process.env['BENCH_PROFILE'];
+  return folder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${folder}`, `--cpu-prof-name=${nameOf(main)}`];
+}
+
+function nameOf(main: string): string {
+  return `${main.replaceAll('/', '-')}.${Date.now()}.cpuprofile`;
+}
+
 /** Starts a program of ours and waits until it is ready. What it logs is thrown away, as formatted as in production. */
 export async function startProgram({ main, env, cwd, ready }: ChildOptions): Promise<BenchChild> {
   const path = fileURLToPath(new URL(`../../${main}`, import.meta.url));
   const log = process.env['BENCH_DEBUG'] ? 'inherit' : 'ignore';
-  const child = spawn(process.execPath, [path], { cwd, env: { ...process.env, ...env }, stdio: ['pipe', log, log] });
+  const child = spawn(process.execPath, [...nodeArgs(main), path], {
+    cwd,
+    env: { ...process.env, ...env },
+    stdio: ['pipe', log, log],
+  });
   const exited = once(child, 'exit');
   const killed = (): void => void child.kill('SIGKILL');
   process.once('exit', killed);
@@ -40,5 +55,5 @@ export async function startProgram({ main, env, cwd, ready }: ChildOptions): Pro
     if (!ended()) await stop();
     throw err;
   }
-  return { stop };
+  return { pid: child.pid ?? 0, stop };
 }

@@ -10,7 +10,10 @@ import { freePort } from '#test/servers/free-port.ts';
 import { startProgram } from './child.ts';
 import type { BenchChild } from './child.ts';
 
-/** The product's gateway process over Redis, serving one app to one tenant with an API key, its access log on. */
+/** `open`: for this machine only, without keys; `guarded`: API keys, and later all that is checked of a request. */
+export type GatewayKind = 'open' | 'guarded';
+
+/** The product's gateway process over Redis, serving one app to one tenant, its access log on. */
 export interface GatewayServer extends BenchChild {
   readonly clientPort: number;
   readonly internalUrl: string;
@@ -31,7 +34,11 @@ spec:
   scaling: { maxUnits: 1, concurrency: 8, idleLinger: { policy: Fixed, seconds: 600 } }
 `;
 
-export async function startGateway(redisUrl: string, folder: string): Promise<GatewayServer> {
+export async function startGateway(
+  redisUrl: string,
+  folder: string,
+  kind: GatewayKind = 'guarded',
+): Promise<GatewayServer> {
   const apiKey = randomBytes(16).toString('hex');
   const operatorKey = await generateIssuerKey();
   const operator = await createSigner(operatorKey, systemClock);
@@ -58,7 +65,7 @@ export async function startGateway(redisUrl: string, folder: string): Promise<Ga
       PENSTOCK_DURABILITY: 'required',
       PENSTOCK_APPS: 'files',
       PENSTOCK_ISSUER: 'file',
-      PENSTOCK_TENANTS_FILE: 'tenants.yaml',
+      ...(kind === 'guarded' ? { PENSTOCK_TENANTS_FILE: 'tenants.yaml' } : {}),
     },
     ready: async () => (await fetch(`http://127.0.0.1:${opsPort}/readyz`)).ok,
   });
@@ -71,7 +78,10 @@ export async function startGateway(redisUrl: string, folder: string): Promise<Ga
     clientPort,
     internalUrl,
     inferPath: `/v1/${APP}/infer`,
-    headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+    headers: {
+      'content-type': 'application/json',
+      ...(kind === 'guarded' ? { authorization: `Bearer ${apiKey}` } : {}),
+    },
     unitToken: await operator.sign({ ...unit, namespace: 'default', app: APP, placement: 'local' }, TOKEN_SECONDS),
   };
 }

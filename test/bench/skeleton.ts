@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { startRedis } from '#test/servers/redis.ts';
 import { measureAcceptRates } from './accept-rate.ts';
+import { noteAcceptRates } from './gateway.ts';
 import { measureIdleLatency } from './idle-latency.ts';
 import { measureCycles } from './queue-cycles.ts';
 import type { Report } from './report.ts';
+import { withRedis } from './with-redis.ts';
 
 /** What the first issue promises of speed: the floor or the peer runs beside it, on the same machine and the same kind of Redis. */
 export async function benchSkeleton(report: Report): Promise<void> {
@@ -26,11 +24,9 @@ export async function benchSkeleton(report: Report): Promise<void> {
     report.ratio('queue-cycles-vs-bullmq', ratios.ours, '>=', 1.2);
   });
   await withRedis(async (url, folder) => {
-    const { gateway, bare, ratio } = await measureAcceptRates(url, folder);
-    report.note(
-      `accepted: gateway ${rate(gateway)}, bare node:http with the same script, batched by turn as well, ${rate(bare)}`,
-    );
-    report.ratio('accepted-vs-bare-http', ratio, '>=', 0.6);
+    const rates = await measureAcceptRates(url, folder, ['guarded']);
+    noteAcceptRates(report, rates);
+    report.ratio('accepted-vs-bare-http', rates.get('guarded')?.ratio ?? 0, '>=', 0.6);
   });
   await withRedis(async (url, folder) => {
     const { p50, p90, samples } = await measureIdleLatency(url, folder);
@@ -41,16 +37,4 @@ export async function benchSkeleton(report: Report): Promise<void> {
 
 function rate(perSecond: number): string {
   return `${Math.round(perSecond)}/s`;
-}
-
-/** A fresh one for each measurement, durable as deployed: what one leaves behind does not slow the next. */
-async function withRedis(measure: (url: string, folder: string) => Promise<void>): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'penstock-bench-'));
-  const redis = await startRedis({ appendonly: true, fsync: 'always' });
-  try {
-    await measure(redis.url, folder);
-  } finally {
-    await redis.stop();
-    rmSync(folder, { recursive: true, force: true });
-  }
 }
