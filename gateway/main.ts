@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import { parseArgs } from 'node:util';
-import { pino } from 'pino';
 import { systemClock } from '#base/clock.ts';
 import { ConfigError } from '#base/config.ts';
 import { createLogger } from '#base/logger.ts';
@@ -8,14 +7,12 @@ import { startOpsServer } from '#base/ops-server.ts';
 import { createRegistry } from '#base/metrics.ts';
 import { createShutdown, stopOnSignals } from '#base/shutdown.ts';
 import type { Shutdown } from '#base/shutdown.ts';
+import { openAccessLog } from './access-log.ts';
 import { loadGatewayConfig } from './config.ts';
 import type { GatewayConfig } from './config.ts';
 import { createGateway } from './gateway.ts';
 import { openParts } from './parts.ts';
 
-/** Buffered: an access line is worth less than the write(2) that it would cost each answer. Must be below the 16 KiB of one write. */
-const ACCESS_LOG_BUFFER = 8 * 1024;
-const ACCESS_LOG_FLUSH_MS = 1_000;
 const VERSION = process.env['PENSTOCK_VERSION'] ?? '0.1.0-dev';
 
 async function main(): Promise<number> {
@@ -39,8 +36,10 @@ async function main(): Promise<number> {
 async function run(config: GatewayConfig, shutdown: Shutdown, logger: ReturnType<typeof createLogger>): Promise<void> {
   const registry = createRegistry('gateway');
   const parts = await openParts(config, { logger, registry, shutdown });
+  const accessLog = openAccessLog(config.accessLog);
+  shutdown.onStop('access log', () => accessLog.close());
   const gateway = await createGateway(
-    { ...parts, clock: systemClock, logger, accessLog: accessLogger(config, shutdown), registry },
+    { ...parts, clock: systemClock, logger, accessLog: accessLog.logger, registry },
     {
       clientHost: config.clientHost,
       clientPort: config.clientPort,
@@ -72,16 +71,6 @@ async function requireDurability(promise: Promise<string>): Promise<void> {
     'durability',
     `required, and the queue promises only ${durability}: set appendonly yes and appendfsync always in Redis, or durability: reported`,
   );
-}
-
-function accessLogger(config: GatewayConfig, shutdown: Shutdown) {
-  const destination = pino.destination({ dest: 2, sync: false, minLength: ACCESS_LOG_BUFFER });
-  const timer = setInterval(() => destination.flush(), ACCESS_LOG_FLUSH_MS).unref();
-  shutdown.onStop('access log', () => {
-    clearInterval(timer);
-    destination.flushSync();
-  });
-  return createLogger('access', config.accessLog ? 'info' : 'silent', destination);
 }
 
 try {

@@ -14,7 +14,15 @@ export function answerBytes(x: Exchange, status: number, headers: OutgoingHttpHe
 }
 
 export function answerJson(x: Exchange, status: number, value: unknown, headers: OutgoingHttpHeaders = {}): void {
-  answerBytes(x, status, { 'content-type': JSON_TYPE, ...headers }, Buffer.from(JSON.stringify(value)));
+  // As text: Node writes head and text by one write(2), head and bytes by a gathered one that takes twice as long.
+  const text = JSON.stringify(value);
+  x.res.writeHead(status, {
+    'content-type': JSON_TYPE,
+    ...headers,
+    'content-length': Buffer.byteLength(text),
+    'x-request-id': x.requestId,
+  });
+  x.res.end(text);
 }
 
 export function answerEmpty(x: Exchange, status: number, headers: OutgoingHttpHeaders = {}): void {

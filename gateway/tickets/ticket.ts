@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
+import { createHmacSha256 } from './hmac.ts';
 
 /** `req_` + base64url of 24 bytes: UUIDv7, then 8 bytes of MAC. 24 bytes have exactly one base64url form. */
 const TICKET = /^req_[A-Za-z0-9_-]{32}$/;
@@ -20,9 +21,10 @@ export interface Tickets {
 }
 
 export function createTickets(key: Uint8Array): Tickets {
+  const hmac = createHmacSha256(key);
   const mac = ({ appUid, tenant }: TicketScope, uuid: Uint8Array): Buffer =>
     // NUL cannot occur in a uid or tenant name, so no two scopes run together.
-    createHmac('sha256', key).update(`${appUid}\0${tenant}\0`).update(uuid).digest().subarray(0, MAC_BYTES);
+    hmac(Buffer.concat([Buffer.from(`${appUid}\0${tenant}\0`), uuid])).subarray(0, MAC_BYTES);
 
   return {
     mint: (scope, id) => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomFillSync } from 'node:crypto';
 
 /** Randomness as the product sees it; injected, so that a seed replays a schedule. */
 export interface Random {
@@ -9,10 +9,32 @@ export interface Random {
   fraction(): number;
 }
 
-export const systemRandom: Random = {
-  bytes: (n) => randomBytes(n),
-  fraction: () => Math.random(),
-};
+/** Drawn from the system at once: a call of OpenSSL's generator costs some µs, whether for ten bytes or for thousands. */
+const POOL_BYTES = 4096;
+/** More than this is drawn for itself. */
+const POOLED_MAX = 64;
+
+function pooledRandom(): Random {
+  const pool = new Uint8Array(POOL_BYTES);
+  let at = POOL_BYTES;
+  return {
+    bytes: (n) => {
+      if (n > POOLED_MAX) return randomBytes(n);
+      if (at + n > POOL_BYTES) {
+        randomFillSync(pool);
+        at = 0;
+      }
+      const bytes = pool.slice(at, at + n);
+      // What was given out is nowhere else any more.
+      pool.fill(0, at, at + n);
+      at += n;
+      return bytes;
+    },
+    fraction: () => Math.random(),
+  };
+}
+
+export const systemRandom: Random = pooledRandom();
 
 /** Deterministic generator for tests and seeded schedules (mulberry32). Not for secrets. */
 export function seededRandom(seed: number): Random {

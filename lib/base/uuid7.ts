@@ -4,16 +4,12 @@ import type { Random } from './random.ts';
 
 /** UUID version 7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then randomness; sorts by time of creation. */
 export function uuid7(clock: Clock, random: Random): string {
-  const bytes = new Uint8Array(16);
+  const bytes = Buffer.allocUnsafe(16);
+  bytes.writeUIntBE(clock.now(), 0, 6);
   bytes.set(random.bytes(10), 6);
-  let ms = clock.now();
-  for (let i = 5; i >= 0; i--) {
-    bytes[i] = ms % 256;
-    ms = Math.floor(ms / 256);
-  }
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x70;
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
-  const hex = Buffer.from(bytes).toString('hex');
+  const hex = bytes.toString('hex');
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
