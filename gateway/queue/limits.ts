@@ -92,3 +92,21 @@ export const DEAD_LETTER_RETENTION_MS = 14 * 24 * 3_600_000;
 
 /** How long a suspect waits for a unit that happens to be empty; then one unit is given nothing else until it is. */
 export const SUSPECT_PATIENCE_MS = 10_000;
+
+/** Suspects of one lane that one lease call looks at in search of one whose tenant is below its cap. */
+export const SUSPECT_SCAN = 64;
+
+/** A unit that is kept empty for a suspect, yet has not been seen for so long, makes room for another one. */
+export const DRAIN_SILENT_MS = 60_000;
+
+/** One GPU in the millionths of `fractionMicros`. */
+export const WHOLE_GPU = 1_000_000;
+
+/** Most GPUs of one lease, in millionths: far above any machine. */
+export const FRACTION_LIMIT = 1_000 * WHOLE_GPU;
+
+/** A lane whose virtual time has passed this is brought down again: years of a thousand GPUs without an idle moment. */
+export const RENORMALISE_ABOVE = 2 ** 50;
+
+/** No finish tag goes beyond: integers stay exact, and only measured times that no clock gives come near. */
+export const TAG_LIMIT = 2 ** 52;

@@ -40,6 +40,8 @@ export interface StoredRequest {
   losses: number;
   cancelRequested: boolean;
   deadLetter: boolean;
+  /** The request that a redrive made of it. */
+  redrivenAs?: string;
   /** 0 = not yet. */
   finishedAt: number;
   serviceMicros: number;
@@ -100,6 +102,7 @@ export function toRecord(
       ? { cause: { kind: last.outcome, message: last.message ?? '' } }
       : {}),
     deadLetter: stored.deadLetter,
+    ...(stored.redrivenAs === undefined ? {} : { redrivenAs: stored.redrivenAs }),
     cancelRequested: stored.cancelRequested,
   };
 }

@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import { QueueError } from './errors.ts';
-import { DEADLINE_LIMIT, MAX_BATCH, MAX_ENQUEUE, MAX_LEASE_MS, PRIORITY_LIMIT } from './limits.ts';
+import {
+  COST_LIMIT_MICROS,
+  DEADLINE_LIMIT,
+  FRACTION_LIMIT,
+  MAX_BATCH,
+  MAX_ENQUEUE,
+  MAX_LEASE_MS,
+  PRIORITY_LIMIT,
+  WEIGHT_LIMIT,
+} from './limits.ts';
 import { INLINE_LIMIT_BYTES, LANES } from './lease-queue.ts';
-import type { LeaseRequest, NewRequest, Payload } from './lease-queue.ts';
+import type { LeaseRequest, NewRequest, Payload, Redrive, TenantShare } from './lease-queue.ts';
 
 /** Apps and revisions become parts of Redis keys: no separator, no brace that would move the hash tag. */
 const PART = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
@@ -61,7 +70,8 @@ function checkRequest(request: NewRequest): void {
   if (!LANES.includes(request.lane)) bad('lane', `one of ${LANES.join(', ')}`);
   integer('priority', request.priority, -PRIORITY_LIMIT, PRIORITY_LIMIT);
   if (request.deadline !== undefined) integer('deadline', request.deadline, 1, DEADLINE_LIMIT);
-  integer('cost', request.cost, 0, Number.MAX_SAFE_INTEGER);
+  integer('cost', request.cost, 0, COST_LIMIT_MICROS);
+  if (request.share !== undefined) checkShare('share', request.share);
   integer('retry.maxAttempts', request.retry.maxAttempts, 1, MAX_BUDGET);
   integer('retry.maxLosses', request.retry.maxLosses, 0, MAX_BUDGET);
   integer('retentionMs', request.retentionMs, 0, MAX_RETENTION_MS);
@@ -83,6 +93,33 @@ export function checkLease(request: LeaseRequest): void {
   for (const lane of request.lanes) if (!LANES.includes(lane)) bad('lanes', `a list of ${LANES.join(', ')}`);
   if (request.nonces.length < request.max) bad('nonces', 'one for each possible lease');
   for (const nonce of request.nonces) matching('nonces', nonce, NONCE);
+  if (request.fractionMicros !== undefined) integer('fractionMicros', request.fractionMicros, 1, FRACTION_LIMIT);
+  if (request.starvationGraceMs !== undefined)
+    integer('starvationGraceMs', request.starvationGraceMs, 0, Number.MAX_SAFE_INTEGER);
+}
+
+function checkShare(field: string, share: TenantShare): void {
+  integer(`${field}.weight`, share.weight, 1, WEIGHT_LIMIT);
+  if (share.maxInFlight !== undefined) integer(`${field}.maxInFlight`, share.maxInFlight, 0, Number.MAX_SAFE_INTEGER);
+  if (share.maxQueued !== undefined) integer(`${field}.maxQueued`, share.maxQueued, 0, Number.MAX_SAFE_INTEGER);
+}
+
+/** @throws QueueError `invalid` naming the field. */
+export function checkShares(shares: ReadonlyMap<string, TenantShare>): void {
+  if (shares.size > MAX_BATCH) bad('shares', `at most ${MAX_BATCH} in one call`);
+  for (const [tenant, share] of shares) {
+    matching('shares', tenant, NAME);
+    checkShare(`shares.${tenant}`, share);
+  }
+}
+
+/** @throws QueueError `invalid` naming the field. */
+export function checkRedrives(letters: readonly Redrive[]): void {
+  checkBatch('letters', letters);
+  for (const letter of letters) {
+    matching('letters.newId', letter.newId, UUID7);
+    matching('letters.revision', letter.revision, PART);
+  }
 }
 
 /** @throws QueueError `invalid` naming the field. */

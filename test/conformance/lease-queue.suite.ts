@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
 import type { NewRequest } from '#gateway/queue/lease-queue.ts';
+import { COST_LIMIT_MICROS } from '#gateway/queue/limits.ts';
 import { until } from '#test/until.ts';
 import { LEASE_MS, T0, id, onFresh, plain, sha, text } from './lease-queue.harness.ts';
 import type { QueueDriver, Scenario } from './lease-queue.harness.ts';
@@ -107,7 +108,7 @@ export function requestSuite(driver: QueueDriver): void {
           lane: 'batch',
           priority: -3,
           deadline: T0 + 1e6,
-          cost: Number.MAX_SAFE_INTEGER,
+          cost: COST_LIMIT_MICROS,
           body: {
             contentType: 'application/octet-stream; x="é"',
             contentEncoding: 'gzip',
