@@ -15,6 +15,8 @@ export interface GatewayMetrics {
   /** A ticket of ours without a record. */
   readonly lost: () => void;
   readonly leased: (count: number) => void;
+  /** A wait ended with what was waited for; `by` says what ended it. */
+  readonly wokenFor: (waiter: 'client' | 'unit', by: string) => void;
   /** Results, failures and hand-backs by what the queue made of them. */
   readonly settled: (call: 'complete' | 'fail' | 'release', outcome: string, count: number) => void;
   readonly expired: (count: number) => void;
@@ -33,6 +35,12 @@ const SETTLED = [
   ...['committed', 'lost', 'cancelled'].map((outcome) => ({ call: 'complete', outcome })),
   ...['requeued', 'failed', 'lost', 'cancelled'].map((outcome) => ({ call: 'fail', outcome })),
   ...['requeued', 'lost', 'cancelled'].map((outcome) => ({ call: 'release', outcome })),
+];
+
+/** A wait that was ended by `recheck` or `time` and found something had missed a message (DESIGN §3.8). */
+const WOKEN = [
+  ...['event', 'recheck'].map((by) => ({ waiter: 'client', by })),
+  ...['event', 'passed', 'settled', 'app', 'recheck', 'time'].map((by) => ({ waiter: 'unit', by })),
 ];
 
 /** Routes whose answers a dashboard shows from the start. */
@@ -116,6 +124,13 @@ function requestMetrics(registry: Registry): Omit<GatewayMetrics, 'answered' | '
     'Tickets whose record is gone before its time.',
   );
   const leased = counter(registry, 'penstock_gateway_leases_total', 'Leases handed to workers.');
+  const woken = counter(
+    registry,
+    'penstock_gateway_wake_ups_total',
+    'Waits that ended with a result or with work, by what ended them; by recheck: a message between replicas was lost.',
+    ['waiter', 'by'],
+    WOKEN,
+  );
   const deadLetters = counter(
     registry,
     'penstock_gateway_dead_letters_total',
@@ -127,6 +142,7 @@ function requestMetrics(registry: Registry): Omit<GatewayMetrics, 'answered' | '
     settled: (call, outcome, count) => settled.inc({ call, outcome }, count),
     lost: () => lost.inc(),
     leased: (count) => leased.inc(count),
+    wokenFor: (waiter, by) => woken.inc({ waiter, by }),
     expired: (count) => expired.inc(count),
     deadLetters: (count) => deadLetters.inc(count),
   };

@@ -55,6 +55,8 @@ export async function runUnit(deps: UnitDeps): Promise<number> {
     const loop = new LeaseLoop({
       ...deps,
       options: {
+        archetype: config.archetype,
+        instances: config.instances,
         concurrency: config.concurrency,
         maxJobs: config.maxJobs,
         leaseWaitSeconds: config.leaseWaitSeconds,

@@ -8,7 +8,11 @@ import type { LeaseWaiters } from './lease-waiters.ts';
 const never = new AbortController().signal;
 const LONG_MS = 60_000;
 
-function make(): { waiters: LeaseWaiters; ready: (app?: string) => void; change: (app: string) => void } {
+function make(recheckMs?: number): {
+  waiters: LeaseWaiters;
+  ready: (app?: string) => void;
+  change: (app: string) => void;
+} {
   const served = new Map<string, ServedApp>();
   let onEvent: (event: QueueEvent) => void = () => {};
   let onChange: () => void = () => {};
@@ -26,6 +30,7 @@ function make(): { waiters: LeaseWaiters; ready: (app?: string) => void; change:
         return () => {};
       },
     },
+    recheckMs,
   );
   return {
     waiters,
@@ -120,4 +125,52 @@ test('a unit that has settled a lease asks again itself, and nobody else does', 
   expect([woken, waiters.count()]).toEqual([['second'], 1]);
   waiters.stop();
   await Promise.all(all);
+});
+
+test('a unit that holds something hands on what may be for others', async () => {
+  const { waiters } = make();
+  const woken: string[] = [];
+  const all = ['first', 'second'].map((name) => park(waiters, woken, name));
+  waiters.enter('a', 'busy', 'r1', ['online']).handOn();
+  await all[0];
+  expect([woken, waiters.count()]).toEqual([['first'], 1]);
+  waiters.stop();
+  await Promise.all(all);
+});
+
+test('without any message one unit of each group looks again, in turn, while the others stay parked', async () => {
+  const { waiters } = make(20);
+  const looked: string[] = [];
+  const waiting = ['first', 'second', 'third'].map(async (name) => {
+    const seat = waiters.enter('a', name, 'r1', ['online']);
+    for (;;) {
+      const why = await seat.park(LONG_MS, never);
+      if (why !== 'recheck') return why;
+      looked.push(name);
+      if (looked.length === 6) waiters.stop();
+    }
+  });
+  expect(await Promise.all(waiting)).toEqual(['stop', 'stop', 'stop']);
+  expect(looked).toEqual(['first', 'second', 'third', 'first', 'second', 'third']);
+});
+
+test('a wait says what ended it', async () => {
+  const { waiters, ready, change } = make();
+  const seat = waiters.enter('a', 'unit', 'r1', ['online']);
+  const gone = new AbortController();
+  const causes: [string, () => void][] = [
+    ['event', ready],
+    ['passed', () => waiters.enter('a', 'other', 'r1', ['online']).passOn()],
+    ['settled', () => waiters.settled('a', 'unit')],
+    ['app', () => change('a')],
+    ['gone', () => gone.abort()],
+  ];
+  for (const [why, cause] of causes) {
+    const waiting = seat.park(LONG_MS, gone.signal);
+    cause();
+    expect(await waiting).toBe(why);
+  }
+  expect(await seat.park(0, never)).toBe('time');
+  waiters.stop();
+  expect(await seat.park(LONG_MS, never)).toBe('stop');
 });

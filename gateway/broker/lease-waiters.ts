@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { AppSource, ServedApp } from '../apps/app-source.ts';
+import { RECHECK_MS } from '../limits.ts';
 import type { LeaseQueue } from '../queue/lease-queue.ts';
+import { Groups, wakeAll, wakeOne } from './lease-groups.ts';
+import type { Group, Wake, Woken } from './lease-groups.ts';
 
 /** One blocking lease call among those of its app, revision and lanes. */
 export interface Seat {
   /** Counts the wake-ups: a caller that was asking the queue when one came asks again instead of parking. */
   generation(): number;
-  /** Resolves at the next wake-up that is this caller's, after `ms`, or when `gone` fires. */
-  park(ms: number, gone: AbortSignal): Promise<void>;
+  /** Resolves at the next wake-up that is this caller's, after `ms`, or when `gone` fires; and says which it was. */
+  park(ms: number, gone: AbortSignal): Promise<Woken>;
   /** This caller took all that it asked for, so there may be more: wakes up to two others, who do the same in their turn. */
   passOn(): void;
+  /** What this caller was woken for may be for others only (a suspect is never given to a unit that holds something): wakes one more. */
+  handOn(): void;
   leave(): void;
 }
 
@@ -27,18 +32,10 @@ export interface LeaseWaiters {
   stopped(): boolean;
 }
 
-/** Callers that can serve the same work: waking one of them is as good as waking another. */
-interface Group {
-  generation: number;
-  members: number;
-  /** Oldest first, so that the unit that has waited longest goes next. */
-  readonly parked: Set<() => void>;
-}
-
 /** What only this one call is woken for. */
 interface Call {
   generation: number;
-  wake: () => void;
+  wake: Wake;
 }
 
 /**
@@ -48,13 +45,14 @@ interface Call {
 export function createLeaseWaiters(
   queue: Pick<LeaseQueue, 'subscribe'>,
   apps: Pick<AppSource, 'onChange' | 'byUid'>,
+  recheckMs: number = RECHECK_MS,
 ): LeaseWaiters {
-  const groups = new Groups();
+  const groups = new Groups(recheckMs);
   const calls = new UnitCalls();
   let stopped = false;
 
   const unsubscribe = queue.subscribe((event) => {
-    if (event.type === 'ready') groups.signal(event.app, wakeOne);
+    if (event.type === 'ready') groups.signal(event.app, (group) => wakeOne(group, 'event'));
   });
   // Pausing, draining, another floor or revision: the verdict may be another one for every unit of the app that changed.
   const seen = new Map<string, ServedApp | undefined>();
@@ -62,7 +60,7 @@ export function createLeaseWaiters(
     const waitedFor = groups.apps();
     for (const appUid of waitedFor) {
       const app = apps.byUid(appUid);
-      if (app !== seen.get(appUid)) groups.signal(appUid, wakeAll);
+      if (app !== seen.get(appUid)) groups.signal(appUid, (group) => wakeAll(group, 'app'));
       seen.set(appUid, app);
     }
     for (const appUid of seen.keys()) if (!waitedFor.includes(appUid)) seen.delete(appUid);
@@ -78,12 +76,14 @@ export function createLeaseWaiters(
         // Both only grow: the sum is another one after either kind of wake-up.
         generation: () => group.generation + call.generation,
         park: async (ms, gone) => {
-          if (!stopped && !gone.aborted) await park(group, call, ms, gone);
+          if (stopped) return 'stop';
+          return gone.aborted ? 'gone' : await park(group, call, ms, gone);
         },
         passOn: () => {
-          wakeOne(group);
-          wakeOne(group);
+          wakeOne(group, 'passed');
+          wakeOne(group, 'passed');
         },
+        handOn: () => wakeOne(group, 'passed'),
         leave: () => {
           groups.leave(appUid, name, group);
           calls.leave(appUid, unit, call);
@@ -96,47 +96,10 @@ export function createLeaseWaiters(
       stopped = true;
       unsubscribe();
       forget();
-      for (const group of groups.all()) wakeAll(group);
+      for (const group of groups.all()) wakeAll(group, 'stop');
     },
     stopped: () => stopped,
   };
-}
-
-/** The groups of each app that have members. */
-class Groups {
-  readonly #byApp = new Map<string, Map<string, Group>>();
-
-  join(appUid: string, name: string): Group {
-    const groups = this.#byApp.get(appUid) ?? new Map<string, Group>();
-    this.#byApp.set(appUid, groups);
-    const group = groups.get(name) ?? { generation: 0, members: 0, parked: new Set() };
-    groups.set(name, group);
-    group.members += 1;
-    return group;
-  }
-
-  leave(appUid: string, name: string, group: Group): void {
-    group.members -= 1;
-    if (group.members > 0) return;
-    const groups = this.#byApp.get(appUid);
-    groups?.delete(name);
-    if (groups?.size === 0) this.#byApp.delete(appUid);
-  }
-
-  signal(appUid: string, wake: (group: Group) => void): void {
-    for (const group of this.#byApp.get(appUid)?.values() ?? []) {
-      group.generation += 1;
-      wake(group);
-    }
-  }
-
-  apps(): readonly string[] {
-    return [...this.#byApp.keys()];
-  }
-
-  all(): readonly Group[] {
-    return [...this.#byApp.values()].flatMap((groups) => [...groups.values()]);
-  }
 }
 
 /** The waiting calls of each unit: one as a rule, two for a moment when a unit asks again after a broken connection. */
@@ -160,32 +123,24 @@ class UnitCalls {
   wake(appUid: string, unit: string): void {
     for (const call of this.#byUnit.get(`${appUid} ${unit}`) ?? []) {
       call.generation += 1;
-      call.wake();
+      call.wake('settled');
     }
   }
 }
 
-function park({ parked }: Group, call: Call, ms: number, gone: AbortSignal): Promise<void> {
+function park({ parked }: Group, call: Call, ms: number, gone: AbortSignal): Promise<Woken> {
   return new Promise((resolve) => {
-    const wake = (): void => {
+    const wake = (why: Woken): void => {
       clearTimeout(timer);
-      gone.removeEventListener('abort', wake);
+      gone.removeEventListener('abort', hangUp);
       parked.delete(wake);
       call.wake = () => {};
-      resolve();
+      resolve(why);
     };
-    const timer = setTimeout(wake, ms);
-    gone.addEventListener('abort', wake, { once: true });
+    const hangUp = (): void => wake('gone');
+    const timer = setTimeout(() => wake('time'), ms);
+    gone.addEventListener('abort', hangUp, { once: true });
     parked.add(wake);
     call.wake = wake;
   });
-}
-
-function wakeOne({ parked }: Group): void {
-  const [first] = parked;
-  first?.();
-}
-
-function wakeAll({ parked }: Group): void {
-  for (const wake of parked) wake();
 }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '#base/clock.ts';
 import type { LeaseCall, LeaseReply, WireLease, WirePayload } from '#base/wire/broker.ts';
 import type { ServedApp } from '../apps/app-source.ts';
 import type { UnitIdentity } from '../auth/sessions.ts';
 import { gatewayError, storeUnavailable } from '../errors.ts';
 import { onGone } from '../http/exchange.ts';
 import type { Exchange } from '../http/exchange.ts';
-import { RECHECK_MS, SIGNED_URL_MIN_SECONDS } from '../limits.ts';
+import { SIGNED_URL_MIN_SECONDS } from '../limits.ts';
 import type { Lane, Lease, LeaseAnswer, LeaseRequest, Payload } from '../queue/lease-queue.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import type { BrokerContext } from './context.ts';
+import { gpuMicros } from './gpu-share.ts';
+import type { Woken } from './lease-groups.ts';
 import { formatLeaseToken } from './lease-token.ts';
 import type { Seat } from './lease-waiters.ts';
 
@@ -66,26 +69,52 @@ async function untilWork(
   seat: Seat,
   gone: AbortSignal,
 ): Promise<LeaseAnswer> {
-  const { clock, queue, waiters } = context;
-  const deadline = clock.monotonic() + call.wait_seconds * 1000;
+  const { clock, waiters } = context;
+  // A call for nothing wants the verdict only.
+  const deadline = clock.monotonic() + (call.max === 0 ? 0 : call.wait_seconds * 1000);
+  let woken: Woken | undefined;
   for (;;) {
     const generation = seat.generation();
-    const answer = await queue.lease(leaseRequest(context, unit, call));
-    if (answer.verdict === 'refused') throw unitRetired();
+    const answer = await look(context, unit, call, seat, woken);
     const left = deadline - clock.monotonic();
-    if (answer.leases.length > 0 || answer.verdict === 'leave' || call.max === 0 || left <= 0) return answer;
-    if (gone.aborted || waiters.stopped()) return answer;
+    if (isNews(answer) || left <= 0 || gone.aborted || waiters.stopped()) return answer;
     if (seat.generation() !== generation) continue;
-    const recheck =
-      answer.recheckAt === undefined ? RECHECK_MS : Math.max(RECHECK_MIN_MS, answer.recheckAt - clock.now());
-    await seat.park(Math.min(left, recheck, RECHECK_MS), gone);
+    const lookAgainIn = untilRecheck(answer, clock);
+    woken = await seat.park(Math.min(left, lookAgainIn), gone);
+    // Nothing has come; whoever asks again begins with a look of its own.
+    if (woken === 'gone' || (woken === 'time' && left <= lookAgainIn)) return answer;
   }
+}
+
+/** One question to the queue. @throws ProblemError 401 when the unit was retired */
+async function look(
+  context: BrokerContext,
+  unit: UnitIdentity,
+  call: LeaseCall,
+  seat: Seat,
+  woken: Woken | undefined,
+): Promise<LeaseAnswer> {
+  const answer = await context.queue.lease(leaseRequest(context, unit, call));
+  if (answer.verdict === 'refused') throw unitRetired();
+  if (woken === undefined) return answer;
+  if (answer.leases.length > 0) context.metrics.wokenFor('unit', woken);
+  else if ((call.held ?? 0) > 0) seat.handOn();
+  return answer;
+}
+
+function isNews({ leases, verdict }: LeaseAnswer): boolean {
+  return leases.length > 0 || verdict === 'leave';
+}
+
+/** Milliseconds until the verdict may be another one although nothing happens. */
+function untilRecheck({ recheckAt }: LeaseAnswer, clock: Clock): number {
+  return recheckAt === undefined ? Infinity : Math.max(RECHECK_MIN_MS, recheckAt - clock.now());
 }
 
 function leaseRequest(
   { apps, random, leaseSeconds }: BrokerContext,
   { appUid, unit, revision }: UnitIdentity,
-  { max, lanes = DEFAULT_LANES }: LeaseCall,
+  { max, lanes = DEFAULT_LANES, capability }: LeaseCall,
 ): LeaseRequest {
   const app = apps.byUid(appUid);
   if (app === undefined && !apps.synced()) {
@@ -107,6 +136,7 @@ function leaseRequest(
     max: most,
     leaseMs: leaseSeconds * 1000,
     nonces,
+    fractionMicros: gpuMicros(app?.spec.resources, capability),
     ...wishes(app, revision),
   };
 }

@@ -1,120 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lease loop over the broker's wire, with an executor that the test holds in its hand. No process, no thread.
 import { gzipSync } from 'node:zlib';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import type { Clock } from '#base/clock.ts';
-import { silentLogger } from '#base/logger.ts';
-import { createRegistry } from '#base/metrics.ts';
-import { systemRandom } from '#base/random.ts';
-import { createBroker } from '../broker/broker-client.ts';
-import { createPayloads } from '../broker/payloads.ts';
-import { createSession } from '../broker/session.ts';
-import { createTransport } from '../broker/transport.ts';
-import { HostDied } from '../errors.ts';
-import type { Executor, Outcome, Report, WorkItem } from '../executor.ts';
-import { createUnitMetrics } from '../metrics.ts';
-import { FakeBroker } from '../testing/fake-broker.ts';
-import type { FakeOptions } from '../testing/fake-broker.ts';
-import { LeaseLoop } from './lease-loop.ts';
-import type { LoopOptions, UnitEnd } from './lease-loop.ts';
-
-interface Running {
-  readonly items: readonly WorkItem[];
-  /** Reports the same outcome for each, or what a function says, and ends the run. */
-  finish(outcome?: Outcome | ((item: WorkItem) => Outcome)): void;
-}
-
-function success(text = 'done', contentType = 'text/plain'): Outcome {
-  return { kind: 'succeeded', body: Buffer.from(text), contentType, serviceMicros: 1000 };
-}
-
-class HandExecutor implements Executor {
-  readonly running: Running[] = [];
-  /** Every run that began, as the numbers of its items. */
-  readonly begun: number[] = [];
-  readonly slots: number;
-  readonly batchSize: number;
-  readonly #broken = Promise.withResolvers<HostDied>();
-  closed = false;
-
-  constructor(slots: number, batchSize: number) {
-    this.slots = slots;
-    this.batchSize = batchSize;
-  }
-
-  get broken(): Promise<HostDied> {
-    return this.#broken.promise;
-  }
-
-  breakDown(): void {
-    this.#broken.resolve(new HostDied('out of memory'));
-  }
-
-  async start(): Promise<void> {}
-
-  run(_slot: number, items: readonly WorkItem[], report: Report): Promise<void> {
-    this.begun.push(items.length);
-    return new Promise((resolve) => {
-      const running: Running = {
-        items,
-        finish: (outcome = success()) => {
-          this.running.splice(this.running.indexOf(running), 1);
-          for (const item of items) report(item, typeof outcome === 'function' ? outcome(item) : outcome);
-          resolve();
-        },
-      };
-      this.running.push(running);
-    });
-  }
-
-  async close(): Promise<void> {
-    this.closed = true;
-  }
-}
-
-interface Setup extends FakeOptions, Partial<LoopOptions> {
-  readonly slots?: number;
-  readonly batchSize?: number;
-  readonly transferClock?: Clock;
-}
-
-async function startLoop(setup: Setup = {}) {
-  const broker = new FakeBroker(setup);
-  await broker.start();
-  const transport = createTransport(broker.origin);
-  const session = createSession({ transport, readUnitToken: () => Promise.resolve('unit'), clock: systemClock });
-  const deps = { clock: systemClock, random: systemRandom };
-  const client = createBroker({ transport, session, ...deps });
-  const executor = new HandExecutor(setup.slots ?? 1, setup.batchSize ?? 1);
-  const options = { concurrency: 1, maxJobs: 0, leaseWaitSeconds: 1, graceMs: 5_000, brokerLostMs: 60_000, ...setup };
-  const loop = new LeaseLoop({
-    ...deps,
-    options,
-    broker: client,
-    payloads: createPayloads({ broker: client, ...deps, clock: setup.transferClock ?? systemClock }),
-    executor,
-    logger: silentLogger,
-    metrics: createUnitMetrics(createRegistry('unit', false)),
-  });
-  onTestFinished(async () => {
-    loop.stop('the test is over');
-    for (const run of executor.running.slice()) run.finish();
-    await transport.close();
-    await broker.stop();
-  });
-  return { broker, executor, loop };
-}
-
-async function until(what: string, look: () => boolean): Promise<void> {
-  const end = performance.now() + 5_000;
-  while (!look()) {
-    if (performance.now() > end) throw new Error(`timed out waiting for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
-
-const states = (broker: FakeBroker): string[] => [...broker.requests.values()].map(({ state }) => state);
+import type { Outcome, WorkItem } from '../executor.ts';
+import { startLoop, states, success, until } from '../testing/loop-harness.ts';
+import type { Setup } from '../testing/loop-harness.ts';
+import type { UnitEnd } from './lease-loop.ts';
 
 it('holds what concurrency allows and refills on each completion', async () => {
   const { broker, executor, loop } = await startLoop({ concurrency: 3, slots: 3 });
@@ -139,6 +31,56 @@ it('makes one batch of what came in one reply, and one call of its results', asy
   );
 });
 
+it('makes one call of the failures of a batch', async () => {
+  const { broker, executor, loop } = await startLoop({ concurrency: 4, batchSize: 4, maxAttempts: 1 });
+  for (let i = 0; i < 4; i++) broker.add(`${i}`);
+  void loop.run();
+  await until('the batch', () => executor.running.length === 1);
+  const failed = (kind: 'input' | 'handler', message: string): Outcome => ({
+    kind: 'failed',
+    failure: { kind, message },
+  });
+  executor.running[0]?.finish(({ body }) => {
+    const text = Buffer.from(body).toString();
+    return text === '3' ? success() : failed(text === '0' ? 'input' : 'handler', `bad ${text}`);
+  });
+  await until('the outcomes', () => !states(broker).includes('leased'));
+  expect([broker.callsOf('fail'), broker.callsOf('complete')]).toEqual([1, 1]);
+  expect([...broker.requests.values()].map(({ cause }) => cause)).toEqual([
+    { kind: 'input', message: 'bad 0' },
+    { kind: 'handler', message: 'bad 1' },
+    { kind: 'handler', message: 'bad 2' },
+    undefined,
+  ]);
+});
+
+it('says what it is and what it holds, each time it asks', async () => {
+  const { broker, executor, loop } = await startLoop({ concurrency: 3, slots: 2, instances: 2 });
+  broker.add('x');
+  void loop.run();
+  await until('the request', () => executor.running.length === 1);
+  await until('the next call', () => broker.callsOf('lease') === 2);
+  const capability = { archetype: 'Handler', instances: 2, concurrency: 3 };
+  expect(broker.calls.filter(({ call }) => call === 'lease').map(({ body }) => body)).toEqual([
+    { max: 3, wait_seconds: 1, capability, held: 0 },
+    { max: 2, wait_seconds: 1, capability, held: 1 },
+  ]);
+});
+
+it('runs the one request it is given although it asked for more, and asks for the rest while that runs', async () => {
+  const { broker, executor, loop } = await startLoop({ concurrency: 4, batchSize: 4, givesAtMost: 1 });
+  for (let i = 0; i < 3; i++) broker.add('x');
+  void loop.run();
+  await until('the first', () => executor.running.length === 1);
+  // The fourth call comes when the third lease is in.
+  await until('the others, waiting for the slot', () => broker.callsOf('lease') === 4);
+  executor.running[0]?.finish();
+  await until('the rest in one batch', () => executor.running.length === 1);
+  expect(executor.begun).toEqual([1, 2]);
+  executor.running[0]?.finish();
+  await until('all results', () => states(broker).every((state) => state === 'succeeded'));
+});
+
 it('runs a request that was tried before alone', async () => {
   const { broker, executor, loop } = await startLoop({ concurrency: 4, batchSize: 4 });
   for (let i = 0; i < 4; i++) broker.add('x').attempt = i === 1 ? 1 : 0;
@@ -150,10 +92,11 @@ it('runs a request that was tried before alone', async () => {
 });
 
 it('keeps leases alive for as long as the work takes', async () => {
-  const { broker, executor, loop } = await startLoop({ leaseSeconds: 0.3, concurrency: 2, slots: 2 });
+  const { broker, executor, loop } = await startLoop({ leaseSeconds: 1.5, concurrency: 2, slots: 2 });
   const [a, b] = [broker.add('a'), broker.add('b')];
   void loop.run();
-  await until('nine heartbeats', () => broker.callsOf('extend') >= 9);
+  // At a third of the lease each: without them it would have run out.
+  await until('five heartbeats', () => broker.callsOf('extend') >= 5);
   for (const run of executor.running.slice()) run.finish();
   await until('the results', () => a.state === 'succeeded' && b.state === 'succeeded');
   expect([a.attempt, b.attempt, a.losses, b.losses]).toEqual([1, 1, 0, 0]);

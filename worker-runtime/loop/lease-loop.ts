@@ -25,6 +25,8 @@ export interface UnitEnd {
 }
 
 export interface LoopOptions {
+  readonly archetype: 'Handler' | 'Sidecar';
+  readonly instances: number;
   readonly concurrency: number;
   /** 0 = no limit. */
   readonly maxJobs: number;
@@ -165,7 +167,14 @@ export class LeaseLoop {
 
   async #leaseOnce(room: number): Promise<void> {
     const { broker, options } = this.#deps;
-    const reply = await broker.lease({ max: room, wait_seconds: options.leaseWaitSeconds }, this.#leaseCall.signal);
+    const { archetype, instances, concurrency, leaseWaitSeconds } = options;
+    const call = {
+      max: room,
+      wait_seconds: leaseWaitSeconds,
+      capability: { archetype, instances, concurrency },
+      held: this.#work.held.size,
+    };
+    const reply = await broker.lease(call, this.#leaseCall.signal);
     if (this.#end !== undefined) return await this.#declined(reply.leases);
     for (const lease of reply.leases) this.#work.take(lease);
     if (reply.leases.length > 0) {

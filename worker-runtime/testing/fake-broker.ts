@@ -27,6 +27,8 @@ export interface FakeOptions {
   /** Tells the unit to leave after so long without work; default: never. */
   readonly lingerMs?: number;
   readonly maxAttempts?: number;
+  /** Leases of one answer, whatever was asked for; default: as many as asked for. */
+  readonly givesAtMost?: number;
 }
 
 /**
@@ -51,7 +53,14 @@ export class FakeBroker {
   #validFrom = 1;
 
   constructor(options: FakeOptions = {}) {
-    this.#options = { leaseSeconds: 30, timeoutSeconds: 30, lingerMs: Infinity, maxAttempts: 3, ...options };
+    this.#options = {
+      leaseSeconds: 30,
+      timeoutSeconds: 30,
+      lingerMs: Infinity,
+      maxAttempts: 3,
+      givesAtMost: Infinity,
+      ...options,
+    };
   }
 
   get origin(): string {
@@ -159,11 +168,12 @@ export class FakeBroker {
 
   async #lease(max: number, waitMs: number, request: IncomingMessage): Promise<unknown> {
     const until = Date.now() + waitMs;
-    const { lingerMs } = this.#options;
+    const { lingerMs, givesAtMost } = this.#options;
+    const most = Math.min(max, givesAtMost);
     for (;;) {
       this.#expire();
       const gone = request.socket.destroyed || this.#server === undefined;
-      const given = gone ? [] : [...this.requests.values()].filter((one) => one.state === 'queued').slice(0, max);
+      const given = gone ? [] : [...this.requests.values()].filter((one) => one.state === 'queued').slice(0, most);
       if (given.length > 0) {
         this.#lastWork = Date.now();
         return { verdict: 'stay', leases: given.map((one) => this.#give(one)) };

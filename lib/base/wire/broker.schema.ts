@@ -4,6 +4,8 @@ import { LEASE_BATCH_MAX, LEASE_WAIT_MAX_SECONDS, WIRE_INLINE_LIMIT_BYTES } from
 
 /** Most leases named in one call: a unit holds at most 256 requests (scaling.concurrency). */
 export const HELD_MAX = 256;
+/** Most copies of a handler on one unit (spec.worker.instances). */
+const INSTANCES_MAX = 64;
 /** Longest message of a cause, in characters; the queue keeps 2 KiB. */
 export const MESSAGE_MAX = 2048;
 /** Largest result: what one PUT to an S3 store may carry. */
@@ -65,6 +67,17 @@ const cause = {
   },
 } as const;
 
+const capability = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['archetype', 'instances', 'concurrency'],
+  properties: {
+    archetype: { enum: ['Handler', 'Sidecar'] },
+    instances: { type: 'integer', minimum: 1, maximum: INSTANCES_MAX },
+    concurrency: { type: 'integer', minimum: 1, maximum: HELD_MAX },
+  },
+} as const;
+
 export const BROKER_SCHEMAS = {
   token: { type: 'object', additionalProperties: false, properties: {} },
   lease: {
@@ -75,6 +88,8 @@ export const BROKER_SCHEMAS = {
       max: { type: 'integer', minimum: 0, maximum: LEASE_BATCH_MAX },
       wait_seconds: { type: 'number', minimum: 0, maximum: LEASE_WAIT_MAX_SECONDS },
       lanes: { type: 'array', minItems: 1, maxItems: 2, uniqueItems: true, items: { enum: ['online', 'batch'] } },
+      capability,
+      held: { type: 'integer', minimum: 0, maximum: HELD_MAX },
     },
   },
   extend: heldList,

@@ -22,7 +22,21 @@ export interface LeaseCall {
   readonly max: number;
   /** How long to wait for work, 0 … LEASE_WAIT_MAX_SECONDS. */
   readonly wait_seconds: number;
+  /** Default: both. Which of them goes first is the queue's decision. */
   readonly lanes?: readonly ('online' | 'batch')[];
+  /** Default: one place for one request. Its revision is no matter of its word: that comes from its token. */
+  readonly capability?: WireCapability;
+  /** Requests that the unit holds while it asks for more; default 0. A hint: the queue knows better. */
+  readonly held?: number;
+}
+
+/** What the unit has to work with: from it and the app's GPUs follows which part of a GPU one request occupies. */
+export interface WireCapability {
+  readonly archetype: 'Handler' | 'Sidecar';
+  /** Copies of the handler, each of which works at one batch at a time. */
+  readonly instances: number;
+  /** Most requests that it holds at once. */
+  readonly concurrency: number;
 }
 
 /** Bytes in JSON, or a URL to fetch them from without any credential. */
