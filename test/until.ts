@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as delay } from 'node:timers/promises';
 
-const defaultTimeoutMs = 10_000;
+// Generous: a loaded machine is no failure, and who waits for what never comes is told after half a minute.
+const defaultTimeoutMs = 30_000;
 const defaultEveryMs = 25;
 
 export interface UntilOptions {
   /** What is waited for, as it reads after "timed out waiting for". */
   readonly what: string;
-  /** Default 10 s. */
+  /** Default 30 s. */
   readonly timeoutMs?: number;
   /** Pause between two looks; default 25 ms. */
   readonly everyMs?: number;

@@ -61,7 +61,7 @@ describe('two gateways on one Redis', () => {
     const response = await answer;
     expect([response.status, await response.text()]).toEqual([200, 'and back']);
     // Below the 5 s re-check: it was the wake-up, not the fallback.
-    expect(performance.now() - began).toBeLessThan(2_000);
+    expect(performance.now() - began).toBeLessThan(4_000);
   });
 
   test('accept each other’s tickets and session tokens, and join equal requests', async () => {

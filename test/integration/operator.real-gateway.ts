@@ -31,7 +31,7 @@ export interface RealGateway {
 }
 
 /** A lease of a unit that was killed is given to another one after this. */
-const LEASE_SECONDS = 2;
+const LEASE_SECONDS = 4;
 
 /** The gateway as it runs in a cluster: its apps and the operator's keys watched, as its own service account. */
 export async function startRealGateway(api: ApiServer, keys: Readonly<Record<string, string>>): Promise<RealGateway> {

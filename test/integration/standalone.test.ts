@@ -128,7 +128,7 @@ async function submitMany(standalone: Running, count: number): Promise<Map<strin
 describe('kill -9', () => {
   test('in the middle of 60 requests: units end by themselves, and after a restart every request is answered once', async () => {
     slowApp();
-    const first = await bench.start('--lease-seconds', '1');
+    const first = await bench.start('--lease-seconds', '3');
     const tickets = await submitMany(first, 60);
     await until(() => bench.lines('calls.log').length >= 10, { what: 'ten executions' });
     expect(bench.processes().length).toBeGreaterThan(0);
@@ -139,7 +139,7 @@ describe('kill -9', () => {
     expect(executed).toBeLessThan(60);
     expect(existsSync(join(bench.data, 'units'))).toBe(true);
 
-    const second = await bench.start('--lease-seconds', '1');
+    const second = await bench.start('--lease-seconds', '3');
     for (const [ticket, body] of tickets) {
       expect(await second.ended('slow', ticket)).toEqual({ status: 200, state: 'succeeded', text: body });
       const { attempts } = await second.record('slow', ticket);
@@ -153,7 +153,7 @@ describe('kill -9', () => {
 
   test('of a unit: its requests are given to the next one', async () => {
     slowApp();
-    const standalone = await bench.start('--lease-seconds', '1');
+    const standalone = await bench.start('--lease-seconds', '3');
     const tickets = await submitMany(standalone, 20);
     await until(() => bench.lines('calls.log').length >= 3, { what: 'three executions' });
     const pid = Number(/"pid":(\d+),"msg":"unit started"/.exec(standalone.log())?.[1]);

@@ -81,7 +81,7 @@ it('a unit whose parent is gone ends at once, children included', async () => {
 });
 
 it.each(HOST_KINDS)('work of a unit killed with -9 is done by the next one, once: $name', async (kind) => {
-  const stack = await startWorkerStack({}, { gateway: { leaseSeconds: 1 } });
+  const stack = await startWorkerStack({}, { gateway: { leaseSeconds: 3 } });
   const handler = kind.install(stack.handlers);
   const ticket = await stack.post({ do: 'spin', ms: 1500 });
   const unit = await stack.worker({ handler }, 'echo-1');

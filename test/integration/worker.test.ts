@@ -38,13 +38,13 @@ describe.each(HOST_KINDS)('a unit with a handler: $name', (kind) => {
   });
 
   it('executes a predict that spins for three lease times exactly once', async () => {
-    const stack = await startWorkerStack({}, { gateway: { leaseSeconds: 1 } });
+    const stack = await startWorkerStack({}, { gateway: { leaseSeconds: 3 } });
     const handler = kind.install(stack.handlers);
     await stack.worker({ handler, concurrency: 1 }, 'echo-1');
     // A second unit would take the request as soon as its lease ran out.
     await stack.worker({ handler, concurrency: 1 }, 'echo-2');
-    const ticket = await stack.post({ do: 'spin', ms: 3300 });
-    expect(json((await stack.ended(ticket)).bytes)).toEqual({ spun: 3300 });
+    const ticket = await stack.post({ do: 'spin', ms: 9500 });
+    expect(json((await stack.ended(ticket)).bytes)).toEqual({ spun: 9500 });
     expect(await stack.attempts(ticket)).toEqual(['succeeded']);
     expect(callsIn(stack.handlers).filter((line) => line.startsWith('predict'))).toEqual(['predict 1']);
   });
@@ -182,7 +182,7 @@ describe('the life of a unit', () => {
     const queueDir = scratchDir();
     onTestFinished(() => rmSync(queueDir, { recursive: true, force: true }));
     const queue = openEmbeddedQueue({ file: join(queueDir, 'queue.db'), clock: systemClock, logger: silentLogger });
-    const stack = await startWorkerStack({}, { fleet, queue, gateway: { leaseSeconds: 2 } });
+    const stack = await startWorkerStack({}, { fleet, queue, gateway: { leaseSeconds: 4 } });
     const handler = TYPESCRIPT.install(stack.handlers);
     await stack.worker({ handler, concurrency: 4, batchSize: 1, leaseWaitSeconds: 1 });
     const tickets = [];
@@ -195,7 +195,7 @@ describe('the life of a unit', () => {
     const before = done();
     await until(() => done() > before, { what: 'work going on without a gateway' });
     const ports = { internalPort: Number(new URL(stack.internal).port), clientPort: Number(new URL(stack.url).port) };
-    const second = await startStack({ fleet, queue, gateway: { leaseSeconds: 2, ...ports } });
+    const second = await startStack({ fleet, queue, gateway: { leaseSeconds: 4, ...ports } });
     const ended = await Promise.all(tickets.map((ticket) => stack.ended(ticket)));
     await second.close();
     await queue.close();
