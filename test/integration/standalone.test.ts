@@ -107,7 +107,7 @@ describe('apps from files', () => {
 const SLOW_ECHO = `
 import { appendFileSync } from 'node:fs';
 export const predict = (batch) => batch.map(async (request) => {
-  await new Promise((resolve) => setTimeout(resolve, 40));
+  await new Promise((resolve) => setTimeout(resolve, 100));
   appendFileSync('calls.log', request.id + '\\n');
   return request.text();
 });
