@@ -79,7 +79,7 @@ const DURABILITY_TEXT: Readonly<Record<Durability, string>> = {
 
 async function assemble(deps: GatewayDeps, options: GatewayOptions) {
   const { queue, apps, clock, random, logger, registry } = deps;
-  const waits = createWaits(queue, clock);
+  const waits = createWaits(queue, clock, (by) => metrics.wokenFor('client', by));
   const waiters = createLeaseWaiters(queue, apps);
   const streams = createWakeStreams(queue);
   const metrics = createGatewayMetrics(registry, { waitingClients: waits.count, waitingUnits: waiters.count });

@@ -20,8 +20,15 @@ export interface Waits {
   stop(): void;
 }
 
-/** Woken by the queue's `done` events, whichever replica caused them; looks again every 5 s in case one was lost. */
-export function createWaits(queue: Pick<LeaseQueue, 'get' | 'subscribe'>, clock: Clock): Waits {
+/**
+ * Woken by the queue's `done` events, whichever replica caused them; looks again every 5 s in case one was lost.
+ * @param wokenFor hears by what a wait found its request ended
+ */
+export function createWaits(
+  queue: Pick<LeaseQueue, 'get' | 'subscribe'>,
+  clock: Clock,
+  wokenFor: (by: 'event' | 'recheck') => void = () => {},
+): Waits {
   const waiting = new Map<string, Set<() => void>>();
   let count = 0;
   let stopped = false;
@@ -48,12 +55,15 @@ export function createWaits(queue: Pick<LeaseQueue, 'get' | 'subscribe'>, clock:
     // Registered before the first look: an end between the look and the wait would otherwise ring for nobody.
     add(id, bell.ring);
     gone.addEventListener('abort', bell.ring, { once: true });
+    let woken: 'event' | 'recheck' | undefined;
     try {
       for (;;) {
         const record = await queue.get(app, id);
+        const ended = record === undefined || isFinal(record.state);
+        if (ended && woken !== undefined) wokenFor(woken);
         const left = deadline - clock.monotonic();
-        if (record === undefined || isFinal(record.state) || left <= 0 || gone.aborted || stopped) return record;
-        await bell.wait(Math.min(left, RECHECK_MS));
+        if (ended || left <= 0 || gone.aborted || stopped) return record;
+        woken = (await bell.wait(Math.min(left, RECHECK_MS))) ? 'event' : 'recheck';
       }
     } finally {
       gone.removeEventListener('abort', bell.ring);
@@ -77,8 +87,8 @@ export function createWaits(queue: Pick<LeaseQueue, 'get' | 'subscribe'>, clock:
 
 interface Bell {
   readonly ring: () => void;
-  /** Resolves at the next ring, at once when it rang since the last wait, or after `ms`. */
-  wait(ms: number): Promise<void>;
+  /** Resolves at the next ring, at once when it rang since the last wait, or after `ms`; true when it rang. */
+  wait(ms: number): Promise<boolean>;
 }
 
 export function createBell(): Bell {
@@ -100,7 +110,9 @@ export function createBell(): Bell {
         });
         wake = undefined;
       }
+      const heard = rang;
       rang = false;
+      return heard;
     },
   };
 }
