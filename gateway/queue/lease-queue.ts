@@ -375,7 +375,8 @@ export interface LeaseQueue {
   forget(keys: readonly string[]): Promise<void>;
   /**
    * Names an object that an attempt may leave behind: a minted upload, one key per attempt. Swept when its attempt does not commit it,
-   * an hour after the last note at the earliest (the upload URL must not live longer). False: the token holds no running lease.
+   * an hour after the last note at the earliest (the upload URL must not live longer). True whenever `complete` would take the result,
+   * so also after the lease ran out, as long as nobody has leased the request again.
    */
   noteObject(app: string, id: string, token: LeaseToken, key: string, now?: number): Promise<boolean>;
   /** One bounded step of removing an app: closes it for new work, cancels what is queued, waits for leases, removes records and keys. */

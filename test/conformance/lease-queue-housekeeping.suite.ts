@@ -164,9 +164,25 @@ export function housekeepingSuite(driver: QueueDriver): void {
     );
 
     it(
-      'nothing is noted for a request that is queued, finished or unknown',
+      'the object of a result that comes late is noted for as long as it would be taken',
       on(async (s) => {
         await s.add();
+        const lease = await s.take();
+        s.now += LEASE_MS;
+        await s.expire();
+        expect(await s.queue.noteObject(s.app, lease.id, lease.token, 'late', s.now)).toBe(true);
+        expect(await s.complete(lease, 'u1', stored('late'))).toBe('committed');
+        expect(await s.queue.noteObject(s.app, lease.id, lease.token, 'late', s.now)).toBe(false);
+      }),
+    );
+
+    it(
+      'nothing is noted for a request that was given back, has finished or is unknown',
+      on(async (s) => {
+        await s.add();
+        const released = await s.take();
+        await s.release(released);
+        expect(await s.queue.noteObject(s.app, released.id, released.token, 'k', s.now)).toBe(false);
         const lease = await s.take();
         await s.complete(lease);
         expect(await s.queue.noteObject(s.app, lease.id, lease.token, 'k', s.now)).toBe(false);

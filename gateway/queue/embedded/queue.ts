@@ -33,7 +33,7 @@ import { enqueue } from './enqueueing.ts';
 import { expireApp } from './expiring.ts';
 import { cancel, complete, extend, fail, release } from './finishing.ts';
 import { lease } from './leasing.ts';
-import { endOverdue, heldBy, recordOf } from './step.ts';
+import { endOverdue, matches, recordOf } from './step.ts';
 import type { Step } from './step.ts';
 import { QueueStore } from './store.ts';
 import { purge, sweep } from './sweeping.ts';
@@ -218,7 +218,7 @@ class EmbeddedQueue implements LeaseQueue {
     return this.#turn.run(() => {
       const step = this.#step(app, now);
       const request = step.app.live.get(id);
-      if (request === undefined || heldBy(step, request.unit, { id, token }) === undefined) return false;
+      if (request === undefined || !matches(request, request.unit, { id, token })) return false;
       step.store.noteObject({ app, key, id, epoch: request.epoch }, step.now + OBJECT_GRACE_MS);
       return true;
     });

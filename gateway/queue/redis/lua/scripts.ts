@@ -156,7 +156,7 @@ return answer
 export const NOTE = String.raw`${core}
 local id = ARGV[4]
 local r = load(id)
-if not r or r[STATE] ~= LEASED or not matches(r, r[UNIT], ARGV[5], ARGV[6]) then return 0 end
+if not r or r[STATE] >= SUCCEEDED or not matches(r, r[UNIT], ARGV[5], ARGV[6]) then return 0 end
 call('ZADD', base .. 'obj', now + tonumber(ARGV[8]), '+' .. struct.pack('>I4', r[EPOCH]) .. id .. ARGV[7])
 return 1
 `;
