@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Server } from 'node:http';
 import { closeServer, listen } from '#base/ops-server.ts';
+import { noAudit } from './audit.ts';
 import { createSessions } from './auth/sessions.ts';
 import type { Sessions } from './auth/sessions.ts';
 import { createLeaseWaiters } from './broker/lease-waiters.ts';
 import { createEnqueueBatcher } from './client/enqueue-batcher.ts';
 import { createClientHandler } from './client/handler.ts';
+import { createBodyChecks } from './client/schema/body-checks.ts';
 import { createWaits } from './client/waits.ts';
 import { createWakeStreams } from './control/wake-streams.ts';
 import { createHttpServer } from './http/server.ts';
@@ -14,9 +16,11 @@ import { createInternalHandler } from './internal-handler.ts';
 import { CLOSE_IDLE_MS, STOP_LIMIT_MS } from './limits.ts';
 import { createGatewayMetrics } from './metrics.ts';
 import type { Gateway, GatewayDeps, GatewayOptions, GatewayPorts } from './options.ts';
-import type { Durability } from './queue/lease-queue.ts';
+import type { Durability, LeaseQueue } from './queue/lease-queue.ts';
 import { createOrphanSweep } from './orphan-objects.ts';
 import { createReadiness } from './readiness.ts';
+import { createRecovery } from './recovery/recovery.ts';
+import type { Recovery } from './recovery/recovery.ts';
 import { startExpirySweep } from './sweeps.ts';
 import type { Sweep } from './sweeps.ts';
 import { createSweeper } from './store/sweeper.ts';
@@ -27,11 +31,11 @@ export type { Gateway, GatewayDeps, GatewayOptions } from './options.ts';
 /** The gateway: client API and worker broker on two ports, with the sweeps that every replica runs. */
 export async function createGateway(deps: GatewayDeps, options: GatewayOptions): Promise<Gateway> {
   const parts = await assemble(deps, options);
-  const { waits, waiters, streams, readiness, metrics } = parts;
+  const { waits, waiters, streams, readiness, recovery, metrics } = parts;
   const clientServer = createHttpServer(parts.clientHandler, options.timeouts);
   const internalServer = createHttpServer(parts.internalHandler, options.timeouts);
   const sweeper = createSweeper(deps);
-  const orphans = createOrphanSweep(deps);
+  const orphans = createOrphanSweep({ ...deps, recovery });
   const sweeps: Sweep[] = [];
   let durability: Durability | undefined;
 
@@ -42,7 +46,8 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     const level = durability === 'fsync' ? 'info' : 'warn';
     deps.logger[level]({ durability }, DURABILITY_TEXT[durability]);
     await readiness.start();
-    sweeps.push(startExpirySweep({ ...deps, metrics }), sweeper, orphans);
+    recovery.start();
+    sweeps.push(recovery, startExpirySweep({ ...deps, metrics }), sweeper, orphans);
     sweeper.start();
     orphans.start();
     const clientPort = await listen(clientServer, options.clientHost, options.clientPort);
@@ -59,6 +64,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     streams.stop();
     await Promise.all([closeWithin(clientServer, STOP_LIMIT_MS), closeWithin(internalServer, STOP_LIMIT_MS)]);
     await Promise.all(sweeps.splice(0).map((sweep) => sweep.stop()));
+    await parts.checks.stop();
     deps.logger.info({}, 'gateway has stopped');
   };
 
@@ -67,7 +73,10 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     start,
     stop,
     notReady: readiness.notReady,
-    promise: () => durability && DURABILITY_TEXT[durability],
+    readyNote: () => {
+      const notes = [durability && DURABILITY_TEXT[durability], recovery.note(), deps.tenants.trouble?.()];
+      return notes.filter((note) => note !== undefined).join('; ') || undefined;
+    },
   };
 }
 
@@ -80,12 +89,13 @@ const DURABILITY_TEXT: Readonly<Record<Durability, string>> = {
 async function assemble(deps: GatewayDeps, options: GatewayOptions) {
   const { queue, apps, clock, random, logger, registry } = deps;
   const waits = createWaits(queue, clock, (by) => metrics.wokenFor('client', by));
-  const waiters = createLeaseWaiters(queue, apps);
+  const recovery = createRecovery(deps);
+  const waiters = createLeaseWaiters({ subscribe: withLifts(queue, recovery) }, apps);
   const streams = createWakeStreams(queue);
   const metrics = createGatewayMetrics(registry, { waitingClients: waits.count, waitingUnits: waiters.count });
   const readiness = createReadiness(deps);
   const sessions = await openSessions(deps);
-  const common = { ...deps, metrics };
+  const common = { ...deps, audit: deps.audit ?? noAudit, metrics };
   const serving = (port: 'client' | 'internal'): ServeContext => ({
     port,
     clock,
@@ -102,13 +112,21 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
     objects: deps.objects,
   });
   const internalHandler = createInternalHandler({
-    broker: { ...common, sessions, waiters, leaseSeconds: options.leaseSeconds },
+    broker: { ...common, sessions, waiters, recovery, leaseSeconds: options.leaseSeconds },
     control: { ...common, sessions, streams },
     serving: serving('internal'),
     idPrefix: `${idPrefix}i`,
     objects: deps.objects,
   });
-  return { waits, waiters, streams, metrics, readiness, clientHandler, internalHandler };
+  return { waits, waiters, streams, metrics, readiness, recovery, clientHandler, internalHandler };
+}
+
+/** Units that were held back hear of it when they need wait no longer, as if work had come. */
+function withLifts(queue: Pick<LeaseQueue, 'subscribe'>, recovery: Pick<Recovery, 'onLift'>): LeaseQueue['subscribe'] {
+  return (listener) => {
+    const forget = [queue.subscribe(listener), recovery.onLift((app) => listener({ type: 'ready', app }))];
+    return () => forget.forEach((off) => off());
+  };
 }
 
 async function openSessions({ keys, operatorJwks, clock, random }: GatewayDeps): Promise<Sessions> {
@@ -119,7 +137,7 @@ async function openSessions({ keys, operatorJwks, clock, random }: GatewayDeps):
 
 /** DESIGN §3.5: without keys anyone who reaches the port is the default tenant, so only this machine may reach it. */
 function checkExposure({ tenants }: GatewayDeps, { clientHost }: GatewayOptions): void {
-  if (tenants.keyCount() > 0 || isLoopback(clientHost)) return;
+  if (tenants.anonymous() === undefined || isLoopback(clientHost)) return;
   throw new Error(
     `refusing to listen on ${clientHost} without API keys: add a key to tenants.yaml, or listen on 127.0.0.1`,
   );

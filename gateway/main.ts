@@ -57,7 +57,7 @@ async function run(config: GatewayConfig, shutdown: Shutdown, logger: ReturnType
     port: config.opsPort,
     registry,
     notReady: () => gateway.notReady(),
-    readyNote: () => gateway.promise(),
+    readyNote: () => gateway.readyNote(),
   });
   shutdown.onStop('ops port', () => ops.close());
   shutdown.onStop('gateway', () => gateway.stop());

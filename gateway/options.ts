@@ -5,6 +5,7 @@ import type { Logger } from '#base/logger.ts';
 import type { Registry } from '#base/metrics.ts';
 import type { Random } from '#base/random.ts';
 import type { AppSource } from './apps/app-source.ts';
+import type { AuditLog } from './audit.ts';
 import type { TenantSource } from './auth/tenants.ts';
 import type { Handler, HttpTimeouts } from './http/server.ts';
 import type { LeaseQueue } from './queue/lease-queue.ts';
@@ -21,6 +22,8 @@ export interface GatewayDeps {
   readonly logger: Logger;
   /** One line per answer; default `logger`. */
   readonly accessLog?: Logger;
+  /** Default: none is kept. */
+  readonly audit?: AuditLog;
   readonly registry: Registry;
   readonly keys: { readonly ticketKey: Uint8Array; readonly sessionKeys: readonly PrivateJwk[] };
   /** The operator's public keys, read at each use. */
@@ -58,6 +61,6 @@ export interface Gateway {
   stop(): Promise<void>;
   /** Why it is not ready, or undefined when it is: for /readyz. */
   notReady(): string | undefined;
-  /** The promise that holds for an accepted request, as a sentence; undefined before the start. */
-  promise(): string | undefined;
+  /** Beside ready, for /readyz: the promise that holds for an accepted request, and what somebody should look after. */
+  readyNote(): string | undefined;
 }

@@ -13,6 +13,8 @@ import { PooledKubeConfig } from '#kube/pooled-config.ts';
 import { createTransport } from '#kube/transport.ts';
 import { openFileSource } from './apps/file-source.ts';
 import { watchKubeApps } from './apps/kube-source.ts';
+import { openAuditLog } from './audit.ts';
+import type { AuditLog } from './audit.ts';
 import { watchKeysConfigMap, watchKeysFile } from './auth/operator-keys.ts';
 import { openTenants } from './auth/tenants.ts';
 import { watchTenantsFile } from './auth/tenants-file.ts';
@@ -54,12 +56,15 @@ export async function openParts(config: GatewayConfig, around: Surroundings): Pr
   shutdown.onStop('apps', () => apps.close());
   const keys = openOperatorKeys(config, kube, logger);
   shutdown.onStop('operator keys', () => keys.close());
+  const audit = openAuditLog({ file: config.auditFile, logger });
+  shutdown.onStop('audit log', () => audit.close());
   return {
     queue,
     store,
     ...(objects === undefined ? {} : { objects }),
     apps,
-    tenants: openTenantSource(config, around),
+    tenants: openTenantSource(config, around, audit),
+    audit,
     random: systemRandom,
     keys: await deriveKeys(secret),
     operatorJwks: () => keys.jwks(),
@@ -144,9 +149,10 @@ function openOperatorKeys(config: GatewayConfig, kube: KubeDeps | undefined, log
   return watchKeysFile(config.issuerFile, logger);
 }
 
-function openTenantSource({ tenantsFile, clientHost }: GatewayConfig, { logger, shutdown }: Surroundings) {
+function openTenantSource({ tenantsFile, clientHost }: GatewayConfig, around: Surroundings, audit: AuditLog) {
   if (tenantsFile === undefined) return openTenants();
-  const tenants = watchTenantsFile({ file: tenantsFile, logger, requireKeys: !isLoopback(clientHost) });
-  shutdown.onStop('tenants', () => tenants.close());
+  const requireKeys = !isLoopback(clientHost);
+  const tenants = watchTenantsFile({ ...around, file: tenantsFile, clock: systemClock, audit, requireKeys });
+  around.shutdown.onStop('tenants', () => tenants.close());
   return tenants;
 }

@@ -12,6 +12,7 @@ import type { Registry } from '#base/metrics.ts';
 import { startOpsServer } from '#base/ops-server.ts';
 import { systemRandom as random } from '#base/random.ts';
 import type { FileAppSource } from '#gateway/apps/file-source.ts';
+import { openAuditLog } from '#gateway/audit.ts';
 import { DEFAULT_TENANT, openTenants } from '#gateway/auth/tenants.ts';
 import { watchTenantsFile } from '#gateway/auth/tenants-file.ts';
 import { createGateway, isLoopback } from '#gateway/gateway.ts';
@@ -79,12 +80,12 @@ async function compose(config: StandaloneConfig, deps: StandaloneDeps, onStop: O
   const master = await explained(`--data ${config.data}`, () => readOrMakeSecret(join(data, 'master.key'), random));
   const apps = await explained(`-f ${config.apps}`, () => openApps(config, { data, clock, random, logger }));
   onStop(() => apps.close());
-  const tenants = await explained(`--tenants ${config.tenants}`, () => openTenantSource(config, logger, onStop));
   const clientPort = config.port === 0 ? await freeLoopbackPort() : config.port;
   const internalPort = config.internalPort === 0 ? await freeLoopbackPort() : config.internalPort;
   const url = `http://${isIPv6(config.host) ? `[${config.host}]` : config.host}:${clientPort}`;
   const internalUrl = `http://127.0.0.1:${internalPort}`;
   const registry = createRegistry('standalone');
+  const callers = await openCallers(config, { data, logger, registry, onStop });
   const urls = { clientUrl: `${url}/objects`, workerUrl: `${internalUrl}/objects` };
   const signingKey = deriveKey(master, 'objects');
   const store = await openLocalStore({ root: join(data, 'objects'), signingKey, ...urls, clock, random });
@@ -95,7 +96,7 @@ async function compose(config: StandaloneConfig, deps: StandaloneDeps, onStop: O
       queue,
       store,
       apps,
-      tenants,
+      ...callers,
       clock,
       random,
       logger,
@@ -122,7 +123,7 @@ async function compose(config: StandaloneConfig, deps: StandaloneDeps, onStop: O
   const notReady = (): string | undefined => gateway.notReady();
   const opsPort = config.opsPort;
   const ops = await explained('--ops-port', () =>
-    startOpsServer({ host: '127.0.0.1', port: opsPort, registry, notReady }),
+    startOpsServer({ host: '127.0.0.1', port: opsPort, registry, notReady, readyNote: () => gateway.readyNote() }),
   );
   onStop(() => ops.close());
   const depth = async (app: string) => {
@@ -182,9 +183,24 @@ function openData(folder: string): string {
   return data;
 }
 
-function openTenantSource({ tenants, host }: StandaloneConfig, logger: Logger, onStop: OnStop) {
-  if (tenants === '') return openTenants();
-  const source = watchTenantsFile({ file: resolve(tenants), logger, requireKeys: !isLoopback(host) });
-  onStop(() => source.close());
-  return source;
+interface Watching {
+  readonly data: string;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  readonly onStop: OnStop;
+}
+
+/** Who may call, and the log of what they changed. */
+async function openCallers({ tenants: file, host }: StandaloneConfig, { data, onStop, ...around }: Watching) {
+  const { logger } = around;
+  // Not to standard output: that belongs to the person at the terminal.
+  const audit = await explained('--data', () => openAuditLog({ file: join(data, 'audit.log'), logger }));
+  onStop(() => audit.close());
+  if (file === '') return { audit, tenants: openTenants() };
+  const requireKeys = !isLoopback(host);
+  const tenants = await explained(`--tenants ${file}`, () =>
+    watchTenantsFile({ ...around, file: resolve(file), clock, audit, requireKeys }),
+  );
+  onStop(() => tenants.close());
+  return { audit, tenants };
 }

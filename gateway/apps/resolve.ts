@@ -7,22 +7,23 @@ import type { AppSource, ServedApp } from './app-source.ts';
 const APP_NAME = /^(?:([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\.)?([a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?)$/;
 
 /**
- * The app that a path names for a tenant. One that belongs to another namespace is as unknown as one that is not there.
+ * The app that a path names for a tenant. One that the tenant may not call is as unknown as one that is not there, with the same work.
  * @throws ProblemError 404, or 503 while the gateway has not yet heard of all apps
  */
 export function resolveApp(apps: AppSource, tenant: Tenant, name: string): ServedApp {
-  const [, namespace = tenant.namespace, app] = APP_NAME.exec(name) ?? [];
-  const found = app !== undefined && namespace === tenant.namespace ? apps.get(namespace, app) : undefined;
-  if (found !== undefined) return found;
+  const [, namespace = tenant.namespace, app = ''] = APP_NAME.exec(name) ?? [];
+  const found = apps.get(namespace, app);
+  const allowed = tenant.mayCall({ namespace, name: app });
+  if (found !== undefined && allowed) return found;
   if (!apps.synced()) {
     throw gatewayError('not-ready', 'the gateway has not yet read the list of apps', {
       fix: 'try again in a moment',
       headers: { 'retry-after': '1' },
     });
   }
-  throw gatewayError('app-unknown', 'there is no app of this name in the tenant’s namespace', {
+  throw gatewayError('app-unknown', 'there is no app of this name that the tenant may call', {
     field: 'path.app',
-    fix: 'use name or namespace.name of an InferenceApp of the namespace that your credential belongs to',
+    fix: 'use the name of an InferenceApp of the namespace that your credential belongs to, or namespace.name of one that it was allowed',
   });
 }
 

@@ -21,28 +21,42 @@ export function bearerOf(req: IncomingMessage): string | undefined {
   return match[1];
 }
 
+/** Header, payload and signature: what a JWT looks like, and no API key of ours does. */
+const JWT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+
 /**
- * The tenant that a client's credential stands for: `Authorization: Bearer` or `X-API-Key`.
- * @throws ProblemError 401
+ * Who calls, by `Authorization: Bearer` or `X-API-Key`: at once for an API key, later for a token that somebody else must confirm.
+ * @throws ProblemError 401; 403 and 503 for a token (as a rejection, where it takes a while)
  */
-export function authenticate(req: IncomingMessage, tenants: TenantSource): Tenant {
+export function authenticate(req: IncomingMessage, tenants: TenantSource): Tenant | Promise<Tenant> {
   const header = req.headers['x-api-key'];
   const bearer = bearerOf(req);
   const key = bearer ?? (typeof header === 'string' ? header : undefined);
-  if (key === undefined) {
-    const anonymous = tenants.anonymous();
-    if (anonymous !== undefined) return anonymous;
-    throw gatewayError('unauthenticated', 'this gateway wants an API key', {
-      field: 'header:Authorization',
-      fix: 'send Authorization: Bearer <API key> or X-API-Key',
-      headers: { 'www-authenticate': 'Bearer' },
-    });
-  }
-  const tenant = key.length > CREDENTIAL_MAX ? undefined : (tenants.byApiKey(key) ?? tenants.anonymous());
+  if (key === undefined) return withoutCredential(tenants);
+  if (bearer !== undefined && tenants.byToken !== undefined && JWT.test(bearer)) return tenants.byToken(bearer);
+  const field = bearer === undefined ? 'header:X-API-Key' : 'header:Authorization';
+  const found = key.length > CREDENTIAL_MAX ? undefined : tenants.byApiKey(key);
+  if (found === 'expired') throw refused('the API key has expired', field, 'use the key that replaces it');
+  const tenant = found ?? tenants.anonymous();
   if (tenant !== undefined) return tenant;
-  throw gatewayError('unauthenticated', 'the API key is not known', {
-    field: bearer === undefined ? 'header:X-API-Key' : 'header:Authorization',
-    fix: 'send a key whose SHA-256 is in tenants.yaml',
+  throw refused('the API key is not known', field, 'send a key whose SHA-256 is in tenants.yaml');
+}
+
+function withoutCredential(tenants: TenantSource): Tenant {
+  const anonymous = tenants.anonymous();
+  if (anonymous !== undefined) return anonymous;
+  const wanted = tenants.byToken === undefined ? 'an API key' : 'an API key or a ServiceAccount token';
+  throw gatewayError('unauthenticated', `this gateway wants ${wanted}`, {
+    field: 'header:Authorization',
+    fix: `send Authorization: Bearer <${wanted.slice(3)}> or X-API-Key`,
+    headers: { 'www-authenticate': 'Bearer' },
+  });
+}
+
+function refused(what: string, field: string, fix: string): Error {
+  return gatewayError('unauthenticated', what, {
+    field,
+    fix,
     headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
   });
 }

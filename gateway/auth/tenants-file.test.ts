@@ -5,15 +5,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { expect, onTestFinished, test, vi } from 'vitest';
+import { systemClock } from '#base/clock.ts';
+import { createRegistry } from '#base/metrics.ts';
+import type { AuditEntry } from '../audit.ts';
 import { watchTenantsFile } from './tenants-file.ts';
-import type { WatchedTenants } from './tenants-file.ts';
 
-const KEYS = `tenants: [{name: one, apiKeys: [{sha256: ${hash('sha256', 'secret')}}]}]\n`;
+const SHA256 = hash('sha256', 'secret');
+const KEYS = `tenants: [{name: one, apiKeys: [{sha256: ${SHA256}}]}]\n`;
+const PATIENCE = { timeout: 20_000 };
 
-function watchedFile(
-  first: string,
-  requireKeys = false,
-): { tenants: WatchedTenants; write: (t: string) => void; log: string[] } {
+function watchedFile(first: string, requireKeys = false) {
   const dir = mkdtempSync(join(tmpdir(), 'penstock-tenants-'));
   const file = join(dir, 'tenants.yaml');
   const write = (text: string): void => writeFileSync(file, text);
@@ -21,38 +22,88 @@ function watchedFile(
   onTestFinished(() => rmSync(dir, { recursive: true }));
   const log: string[] = [];
   const logger = pino({}, { write: (line: string) => log.push(line) });
-  const tenants = watchTenantsFile({ file, logger, requireKeys });
+  const entries: AuditEntry[] = [];
+  const audit = { record: (entry: AuditEntry) => void entries.push(entry), close: () => {} };
+  const registry = createRegistry('test', false);
+  const tenants = watchTenantsFile({ file, clock: systemClock, logger, registry, audit, requireKeys });
   onTestFinished(() => tenants.close());
-  return { tenants, write, log };
+  const metric = async (name: string): Promise<number | undefined> =>
+    (await registry.getSingleMetric(name)?.get())?.values[0]?.value;
+  return { tenants, write, log, entries, metric };
 }
 
 test.each([
   ['empty', ''],
   ['only comments', '# soon\n'],
   ['cut off after its first word', 'tenants:\n'],
-])('a file with keys that is read while it is %s lets nobody else in', async (_name, half) => {
-  const { tenants, write, log } = watchedFile(KEYS);
-  expect(tenants.byApiKey('secret')?.name).toBe('one');
+  ['no YAML', 'tenants: ['],
+  ['of another kind', 'apps: []\n'],
+])('a file with keys that is read while it is %s lets nobody else in, and is told of', async (_name, half) => {
+  const { tenants, write, log, entries, metric } = watchedFile(KEYS);
+  expect(tenants.byApiKey('secret')).toMatchObject({ name: 'one' });
+  expect([await metric('penstock_tenants_reload_failures_total'), tenants.trouble()]).toEqual([0, undefined]);
   write(half);
-  await vi.waitFor(() => expect(log.join()).toContain('the last good one stays in force'), { timeout: 5_000 });
-  expect([tenants.keyCount(), tenants.anonymous(), tenants.byApiKey('secret')?.name]).toEqual([1, undefined, 'one']);
+  await vi.waitFor(() => expect(log.join()).toContain('the last good one stays in force'), PATIENCE);
+  expect([tenants.keyCount(), tenants.anonymous()]).toEqual([1, undefined]);
+  expect(tenants.byApiKey('secret')).toMatchObject({ name: 'one' });
+  expect(await metric('penstock_tenants_reload_failures_total')).toBeGreaterThan(0);
+  expect(await metric('penstock_tenants_last_reload_success')).toBe(0);
+  expect(tenants.trouble()).toMatch(/^tenants file refused, the last good one stays in force: tenants: /);
+  expect(entries.at(-1)).toMatchObject({ action: 'tenants.reload', result: 'refused' });
+
+  write(`${KEYS}\n# mended`);
+  await vi.waitFor(() => expect(tenants.trouble()).toBeUndefined(), PATIENCE);
+  expect(await metric('penstock_tenants_last_reload_success')).toBe(1);
+});
+
+test('a change is in force for the next call, is told to listeners, and stands in the audit log without digests', async () => {
+  const { tenants, write, entries } = watchedFile(KEYS);
+  let changes = 0;
+  const off = tenants.onChange(() => void changes++);
+  const prefix = 'psk_abcd2345';
+  write(
+    `tenants: [{name: one, weight: 5, apiKeys: [{sha256: ${hash('sha256', 'b')}, prefix: ${prefix}, role: admin}]}]\n` +
+      'default: {maxQueued: 3}\n',
+  );
+  await vi.waitFor(() => expect(changes).toBe(1), PATIENCE);
+  off();
+  expect(tenants.byApiKey('secret')).toBeUndefined();
+  expect(tenants.policyOf('one').weight).toBe(5);
+  expect(tenants.policyOf('stranger').shareFor({ namespace: 'a', name: 'b' })).toEqual({ weight: 1, maxQueued: 3 });
+  expect([...tenants.names()]).toEqual(['one']);
+  expect(entries.map(({ action, result, before, after }) => ({ action, result, before, after }))).toEqual([
+    { action: 'tenants.load', result: 'loaded', before: undefined, after: { tenants: 1, apiKeys: 1 } },
+    {
+      action: 'tenants.reload',
+      result: 'reloaded',
+      before: { tenants: { one: { name: 'one', apiKeys: [`sha256:${SHA256.slice(0, 8)} client`] } }, default: null },
+      after: {
+        tenants: { one: { name: 'one', weight: 5, apiKeys: [`${prefix} admin`] } },
+        default: { maxQueued: 3 },
+      },
+    },
+  ]);
 });
 
 test('a list without keys, said in so many words, opens the gateway again', async () => {
   const { tenants, write } = watchedFile(KEYS);
   write('tenants: []\n');
-  await vi.waitFor(() => expect(tenants.keyCount()).toBe(0), { timeout: 5_000 });
-  expect(tenants.anonymous()).toEqual({ name: 'default', namespace: 'default' });
+  await vi.waitFor(() => expect(tenants.keyCount()).toBe(0), PATIENCE);
+  expect(tenants.anonymous()).toMatchObject({ name: 'default', namespace: 'default' });
 });
 
 test('a file that is empty from the start means one tenant for everyone, and gets its keys later', async () => {
   const { tenants, write } = watchedFile('');
   expect(tenants.anonymous()?.name).toBe('default');
   write(KEYS);
-  await vi.waitFor(() => expect(tenants.byApiKey('secret')?.name).toBe('one'), { timeout: 5_000 });
+  await vi.waitFor(() => expect(tenants.byApiKey('secret')).toMatchObject({ name: 'one' }), PATIENCE);
   expect(tenants.anonymous()).toBeUndefined();
 });
 
-test('a port that is open to others wants keys from the start', () => {
+test('a port that is open to others wants keys from the start, and does not lose them to a later edit', async () => {
   expect(() => watchedFile('', true)).toThrow('no API key');
+  const { tenants, write } = watchedFile(KEYS, true);
+  write('tenants: []\n');
+  await vi.waitFor(() => expect(tenants.trouble()).toContain('no API key'), PATIENCE);
+  expect(tenants.anonymous()).toBeUndefined();
 });

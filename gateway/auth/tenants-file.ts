@@ -1,57 +1,143 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync } from 'node:fs';
-import { parse } from 'yaml';
+import { readFileSync, statSync } from 'node:fs';
+import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/logger.ts';
+import { counter, gauge } from '#base/metrics.ts';
+import type { Registry } from '#base/metrics.ts';
+import { TenantsError, readTenants } from '#base/tenants.ts';
+import type { TenantsDocument } from '#base/tenants.ts';
 import { watchPath } from '../apps/watch-path.ts';
-import { openTenants, parseTenants } from './tenants.ts';
+import type { AuditLog } from '../audit.ts';
+import { createTenants } from './tenants.ts';
 import type { TenantSource } from './tenants.ts';
+import { changesOf } from './tenants-diff.ts';
+
+/** Larger than a full document is: a wrong file must not be read into memory whatever its size. */
+const MAX_FILE_BYTES = 64 * 1024 * 1024;
 
 export interface TenantsFileOptions {
   readonly file: string;
+  readonly clock: Pick<Clock, 'now'>;
   readonly logger: Logger;
+  readonly registry: Registry;
+  readonly audit: AuditLog;
   /** The port is open to more than this machine: a document without keys is refused, as it would let everyone in. */
   readonly requireKeys: boolean;
 }
 
 export interface WatchedTenants extends TenantSource {
+  onChange(listener: () => void): () => void;
+  trouble(): string | undefined;
   close(): void;
 }
 
+interface Loaded {
+  readonly document: TenantsDocument;
+  readonly source: TenantSource;
+}
+
 /**
- * Tenants from a file, read again when it changes; a document that does not fit, or an empty one in place of keys, leaves the last
- * good one in force.
+ * Tenants from a file (in a cluster a mounted ConfigMap), read again when it changes; a document that does not fit, or an empty one in
+ * place of keys, leaves the last good one in force, and log, metrics and `trouble` say so.
  * @throws Error when the first document is not valid
  */
-export function watchTenantsFile({ file, logger, requireKeys }: TenantsFileOptions): WatchedTenants {
-  let current = parseSource(read(file), requireKeys);
-  const stop = watchPath(file, () => {
+export function watchTenantsFile(options: TenantsFileOptions): WatchedTenants {
+  const { file, logger, audit } = options;
+  const metrics = reloadMetrics(options.registry);
+  const who = { subject: `file ${file}` };
+  const listeners = new Set<() => void>();
+  let trouble: string | undefined;
+  let current = load(options, undefined);
+  metrics.loaded(current);
+  audit.record({ ...who, action: 'tenants.load', object: { file }, result: 'loaded', ...summary(current) });
+
+  const reload = (): void => {
+    const before = current;
     try {
-      const document = read(file);
-      // An editor empties a file before it writes it. To take all keys away on purpose there is `tenants: []`.
-      if (document === null && current.keyCount() > 0) throw new Error('tenants: the file is empty');
-      current = parseSource(document, requireKeys);
-      logger.info({ file, apiKeys: current.keyCount() }, 'tenants read again');
+      current = load(options, before);
     } catch (err) {
+      trouble = `tenants file refused, the last good one stays in force: ${reasonOf(err)}`;
+      metrics.refused();
       logger.error({ file, err }, 'tenants file refused; the last good one stays in force');
+      audit.record({ ...who, action: 'tenants.reload', object: { file }, result: 'refused' });
+      return;
     }
-  });
+    trouble = undefined;
+    metrics.loaded(current);
+    logger.info(
+      { file, tenants: current.document.tenants.length, apiKeys: current.source.keyCount() },
+      'tenants read again',
+    );
+    const changes = changesOf(before.document, current.document);
+    audit.record({ ...who, action: 'tenants.reload', object: { file }, result: 'reloaded', ...changes });
+    for (const listener of listeners) listener();
+  };
+  const stop = watchPath(file, reload);
   return {
-    byApiKey: (key) => current.byApiKey(key),
-    anonymous: () => current.anonymous(),
-    keyCount: () => current.keyCount(),
+    byApiKey: (key) => current.source.byApiKey(key),
+    byServiceAccount: (account) => current.source.byServiceAccount(account),
+    anonymous: () => current.source.anonymous(),
+    keyCount: () => current.source.keyCount(),
+    policyOf: (name) => current.source.policyOf(name),
+    names: () => current.source.names(),
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    trouble: () => trouble,
     close: stop,
   };
 }
 
-/** Null when there is no document in it. */
-function read(file: string): unknown {
-  return parse(readFileSync(file, 'utf8')) as unknown;
+function load({ file, clock, requireKeys }: TenantsFileOptions, before: Loaded | undefined): Loaded {
+  const { size } = statSync(file);
+  if (size > MAX_FILE_BYTES) throw new TenantsError('document', `has ${size} bytes`, `keep it below ${MAX_FILE_BYTES}`);
+  const document = readTenants(readFileSync(file, 'utf8'));
+  // An editor empties a file before it writes it. To take all keys away on purpose there is `tenants: []`.
+  if (document === undefined && before !== undefined && before.source.keyCount() > 0) {
+    throw new TenantsError('document', 'the file is empty', 'write tenants: [] to take all keys away');
+  }
+  const source = createTenants(document ?? { tenants: [] }, clock);
+  if (requireKeys && source.keyCount() === 0) {
+    throw new TenantsError('document', 'has no API key', 'add one: without keys the gateway listens on loopback only');
+  }
+  return { document: document ?? { tenants: [] }, source };
 }
 
-function parseSource(document: unknown, requireKeys: boolean): TenantSource {
-  const source = document === null ? openTenants() : parseTenants(document);
-  if (requireKeys && source.keyCount() === 0) {
-    throw new Error('tenants: no API key; without keys the gateway listens on loopback only');
-  }
-  return source;
+function summary({ document, source }: Loaded) {
+  return { after: { tenants: document.tenants.length, apiKeys: source.keyCount() } };
+}
+
+function reasonOf(err: unknown): string {
+  return err instanceof Error ? err.message : String(err);
+}
+
+function reloadMetrics(registry: Registry) {
+  const failures = counter(
+    registry,
+    'penstock_tenants_reload_failures_total',
+    'Changed tenants documents that were refused; the last good one stayed in force.',
+  );
+  const success = gauge(
+    registry,
+    'penstock_tenants_last_reload_success',
+    'Whether the tenants document as it lies there now is the one in force (1) or was refused (0).',
+  );
+  const tenants = gauge(registry, 'penstock_tenants', 'Tenants of the document in force.');
+  const apiKeys = gauge(
+    registry,
+    'penstock_tenants_api_keys',
+    'API keys of the document in force, expired ones included.',
+  );
+  return {
+    refused: () => {
+      failures.inc();
+      success.set(0);
+    },
+    loaded: ({ document, source }: Loaded) => {
+      success.set(1);
+      tenants.set(document.tenants.length);
+      apiKeys.set(source.keyCount());
+    },
+  };
 }

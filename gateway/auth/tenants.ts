@@ -1,114 +1,118 @@
 // SPDX-License-Identifier: Apache-2.0
-import { hash } from 'node:crypto';
-import { Ajv } from 'ajv';
-import type { ErrorObject, JSONSchemaType } from 'ajv';
+import { systemClock } from '#base/clock.ts';
+import type { Clock } from '#base/clock.ts';
+import { parseTenantsDocument } from '#base/tenants.ts';
+import type { Role, TenantsDocument } from '#base/tenants.ts';
+import { gatewayError } from '../errors.ts';
+import { createKeyRing } from './key-ring.ts';
+import { defaultPolicy, listedPolicy } from './policy.ts';
+import type { Policy } from './policy.ts';
 
-export interface Tenant {
-  readonly name: string;
-  /** The tenant may call the apps of this namespace, and no others. */
+/** Who calls, by its credential: what its tenant may do, and in which role. */
+export interface Tenant extends Policy {
+  readonly role: Role;
+  /** Which credential, for logs: `key psk_abcd2345`, `system:serviceaccount:ns:name`, `anonymous`. Never the credential. */
+  readonly subject: string;
+}
+
+/** A ServiceAccount whose token the API server has confirmed. */
+export interface ServiceAccount {
   readonly namespace: string;
+  readonly name: string;
 }
 
 /** Who may call. Reads are from memory. */
 export interface TenantSource {
-  /** The tenant of an API key. */
-  byApiKey(key: string): Tenant | undefined;
-  /** Whom a caller without a credential is taken for; undefined as soon as there is any API key. */
+  /** The tenant of an API key; 'expired' for one whose time is over. */
+  byApiKey(key: string): Tenant | 'expired' | undefined;
+  /** @throws ProblemError 403 when it stands for no one tenant */
+  byServiceAccount(account: ServiceAccount): Tenant;
+  /**
+   * The tenant of a bearer token that has the form of a JWT; absent where nobody can check one.
+   * @throws ProblemError 401, 403, or 503 while it cannot be checked
+   */
+  byToken?(token: string): Tenant | Promise<Tenant>;
+  /** Whom a caller without a credential is taken for; undefined as soon as there are credentials. */
   anonymous(): Tenant | undefined;
-  /** API keys known; without any the gateway stays on loopback. */
+  /** API keys known. */
   keyCount(): number;
+  /** The policy under which work of a tenant goes on, also of one that has no entry (any more). */
+  policyOf(name: string): Policy;
+  /** Names of the tenants of the document. */
+  names(): Iterable<string>;
+  /** Called after each change of the document. Answers the way to stop; absent = it never changes. */
+  onChange?(listener: () => void): () => void;
+  /** What is wrong with the document as it lies there now, while the last good one is in force. */
+  trouble?(): string | undefined;
 }
-
-/** tenants.yaml. Only what this version acts on; the schema refuses the rest. */
-export interface TenantsDocument {
-  readonly tenants: readonly {
-    readonly name: string;
-    readonly namespace?: string;
-    readonly apiKeys?: readonly { readonly sha256: string; readonly description?: string }[];
-  }[];
-}
-
-const LABEL = '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$';
-
-const SCHEMA = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['tenants'],
-  properties: {
-    tenants: {
-      type: 'array',
-      maxItems: 10_000,
-      items: {
-        type: 'object',
-        additionalProperties: false,
-        required: ['name'],
-        properties: {
-          name: { type: 'string', pattern: LABEL },
-          namespace: { type: 'string', pattern: LABEL, nullable: true },
-          apiKeys: {
-            type: 'array',
-            maxItems: 100,
-            nullable: true,
-            items: {
-              type: 'object',
-              additionalProperties: false,
-              required: ['sha256'],
-              properties: {
-                sha256: { type: 'string', pattern: '^[0-9a-f]{64}$' },
-                description: { type: 'string', maxLength: 256, nullable: true },
-              },
-            },
-          },
-        },
-      },
-    },
-  },
-} as unknown as JSONSchemaType<TenantsDocument>;
-
-const validate = new Ajv({ strict: true, strictTypes: false }).compile(SCHEMA);
 
 /** Whom requests without a credential belong to where no keys are configured: standalone on one machine. */
-export const DEFAULT_TENANT: Tenant = { name: 'default', namespace: 'default' };
+const DEFAULT_NAME = 'default';
+export const DEFAULT_TENANT = defaultPolicy(DEFAULT_NAME);
 
 /**
- * @throws Error naming the field when the document does not fit the schema, or a name or key is there twice
+ * @throws TenantsError naming field and fix
  */
-export function parseTenants(document: unknown): TenantSource {
-  if (!validate(document)) throw new Error(`tenants: ${explain(validate.errors?.[0])}`);
-  const byHash = new Map<string, Tenant>();
-  const names = new Set<string>();
-  document.tenants.forEach(({ name, namespace, apiKeys }, i) => {
-    if (names.has(name)) throw new Error(`tenants: tenants[${i}].name: ${name} is there twice`);
-    names.add(name);
-    const tenant = { name, namespace: namespace ?? name };
-    (apiKeys ?? []).forEach(({ sha256 }, k) => {
-      if (byHash.has(sha256)) throw new Error(`tenants: tenants[${i}].apiKeys[${k}].sha256: is there twice`);
-      byHash.set(sha256, tenant);
-    });
-  });
-  return tenantSource(byHash);
+export function parseTenants(document: unknown, clock: Pick<Clock, 'now'> = systemClock): TenantSource {
+  return createTenants(parseTenantsDocument(document), clock);
 }
 
 /** No document: one tenant for everyone who reaches the port. */
 export function openTenants(): TenantSource {
-  return tenantSource(new Map());
+  return createTenants({ tenants: [] }, systemClock);
 }
 
-function tenantSource(byHash: ReadonlyMap<string, Tenant>): TenantSource {
+export function createTenants(document: TenantsDocument, clock: Pick<Clock, 'now'>): TenantSource {
+  const entries = document.tenants.map((entry) => ({ entry, policy: listedPolicy(entry) }));
+  const byName = new Map(entries.map(({ policy }) => [policy.name, policy]));
+  const ring = createKeyRing(entries.map(({ entry, policy }) => ({ policy, keys: entry.apiKeys ?? [] })));
+  const policyOf = (name: string): Policy => byName.get(name) ?? defaultPolicy(name, document.default);
+  // Whoever reaches a gateway without keys sits at its machine (it binds to loopback only), and may do all there is.
+  const anyone: Tenant = { ...policyOf(DEFAULT_NAME), role: 'admin', subject: 'anonymous' };
   return {
-    // The look-up is by the key's digest: its timing tells about digests, of which nothing can be steered or undone.
-    byApiKey: (key) => byHash.get(hash('sha256', key)),
-    anonymous: () => (byHash.size === 0 ? DEFAULT_TENANT : undefined),
-    keyCount: () => byHash.size,
+    byApiKey: (key) => {
+      const held = ring.find(key);
+      if (held === undefined) return undefined;
+      if (held.expiresAt <= clock.now()) return 'expired';
+      return { ...held.policy, role: held.role, subject: `key ${held.label}` };
+    },
+    byServiceAccount: serviceAccounts(document, entries),
+    anonymous: () => (ring.size === 0 ? anyone : undefined),
+    keyCount: () => ring.size,
+    policyOf,
+    names: () => byName.keys(),
   };
 }
 
-function explain(error: ErrorObject | undefined): string {
-  const at =
-    (error?.instancePath ?? '')
-      .slice(1)
-      .replaceAll(/\/(\d+)/g, '[$1]')
-      .replaceAll('/', '.') || 'document';
-  const extra: unknown = error?.params['additionalProperty'];
-  return typeof extra === 'string' ? `${at}: unknown field ${extra}` : `${at}: ${error?.message ?? 'is not valid'}`;
+type Entries = readonly { readonly entry: TenantsDocument['tenants'][number]; readonly policy: Policy }[];
+
+function serviceAccounts(document: TenantsDocument, entries: Entries): TenantSource['byServiceAccount'] {
+  const named = new Map<string, { readonly policy: Policy; readonly role: Role }>();
+  const byNamespace = new Map<string, Policy[]>();
+  const taken = new Set<string>();
+  for (const { entry, policy } of entries) {
+    taken.add(policy.name);
+    byNamespace.set(policy.namespace, [...(byNamespace.get(policy.namespace) ?? []), policy]);
+    for (const { namespace, name, role = 'client' } of entry.serviceAccounts ?? []) {
+      named.set(`${namespace}/${name}`, { policy, role });
+    }
+  }
+  return ({ namespace, name }) => {
+    const subject = `system:serviceaccount:${namespace}:${name}`;
+    const own = named.get(`${namespace}/${name}`);
+    if (own !== undefined) return { ...own.policy, role: own.role, subject };
+    const there = byNamespace.get(namespace) ?? [];
+    const policy = there.length > 1 ? there.find((one) => one.name === namespace) : there[0];
+    if (policy !== undefined) return { ...policy, role: 'client', subject };
+    // Not by name alone: whoever may make a namespace would become the tenant that happens to be called like it.
+    if (there.length > 1 || taken.has(namespace)) throw noOneTenant(namespace);
+    return { ...defaultPolicy(namespace, document.default), role: 'client', subject };
+  };
+}
+
+function noOneTenant(namespace: string): Error {
+  return gatewayError('forbidden', `a ServiceAccount of namespace ${namespace} stands for no one tenant here`, {
+    field: 'header:Authorization',
+    fix: 'have it named in serviceAccounts of its tenant in tenants.yaml',
+  });
 }

@@ -3,11 +3,13 @@ import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/logger.ts';
 import type { Random } from '#base/random.ts';
 import type { AppSource } from '../apps/app-source.ts';
+import type { AuditLog } from '../audit.ts';
 import type { TenantSource } from '../auth/tenants.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import type { EnqueueOutcome, LeaseQueue, NewRequest } from '../queue/lease-queue.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import type { Tickets } from '../tickets/ticket.ts';
+import type { BodyChecks } from './schema/body-checks.ts';
 import type { Waits } from './waits.ts';
 
 /** What the client API works with. */
@@ -19,8 +21,10 @@ export interface ClientContext {
   readonly tenants: TenantSource;
   readonly tickets: Tickets;
   readonly waits: Waits;
+  readonly checks: BodyChecks;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly audit: AuditLog;
   readonly metrics: GatewayMetrics;
 }

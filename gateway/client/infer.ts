@@ -15,6 +15,7 @@ import { dedupeKey, explicitKey, parseIdempotencyKey } from './idempotency.ts';
 import { answerOutcome } from './outcome.ts';
 import { parsePrefer } from './prefer.ts';
 import { receiveBody } from './receive.ts';
+import { receiveChecked } from './receive-checked.ts';
 import type { ReceivedBody } from './receive.ts';
 import { isFinal } from './waits.ts';
 
@@ -29,7 +30,7 @@ const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}
  */
 export async function infer(x: Exchange, context: ClientContext, appName: string): Promise<void> {
   const { req, res } = x;
-  const tenant = authenticate(req, context.tenants);
+  const tenant = await authenticate(req, context.tenants);
   x.tenant = tenant.name;
   const app = resolveApp(context.apps, tenant, appName);
   x.app = app.uid;
@@ -37,9 +38,14 @@ export async function infer(x: Exchange, context: ClientContext, appName: string
   const preference = parsePrefer(req.headers.prefer);
   const headerKey = parseIdempotencyKey(req.headers['idempotency-key']);
   const plan = planBody(req, app.spec.request.maxBytes);
+  const check = context.checks.of(app);
 
   const id = uuid7(context.clock, context.random);
-  const body = await receiveBody(req, res, plan, context.store, () => bodyKey(app.uid, id));
+  const key = (): string => bodyKey(app.uid, id);
+  const body =
+    check === undefined
+      ? await receiveBody(req, res, plan, context.store, key)
+      : await receiveChecked(req, res, plan, check, context.store, key);
   const request = await keyed(context, body, () => newRequest(x, { id, app, tenant, body, headerKey }));
   const outcome = await context.enqueue(request);
   if (outcome.kind !== 'queued') await dropBody(context, body);

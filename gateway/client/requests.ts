@@ -8,7 +8,7 @@ import { claim, find } from './status.ts';
 
 /** GET /v1/{app}/requests/{id}: the record, its attempts included. @throws ProblemError */
 export async function showRequest(x: Exchange, context: ClientContext, appName: string, ticket: string): Promise<void> {
-  const claimed = claim(x, context, appName, ticket);
+  const claimed = await claim(x, context, appName, ticket);
   const record = await find(x, context, claimed, 0);
   answerJson(x, 200, view(record, ticket, appName), { 'penstock-state': record.state, 'cache-control': 'no-store' });
 }
@@ -23,7 +23,7 @@ export async function cancelRequest(
   appName: string,
   ticket: string,
 ): Promise<void> {
-  const claimed = claim(x, context, appName, ticket);
+  const claimed = await claim(x, context, appName, ticket);
   const outcome = await context.queue.cancel(claimed.app.uid, claimed.id).catch((err: unknown) => {
     throw queueUnavailable(err);
   });

@@ -22,15 +22,15 @@ export interface Claimed {
  * @throws ProblemError
  */
 export async function status(x: Exchange, context: ClientContext, appName: string, ticket: string): Promise<void> {
-  const claimed = claim(x, context, appName, ticket);
+  const claimed = await claim(x, context, appName, ticket);
   const preference = parsePrefer(x.req.headers.prefer);
   const record = await find(x, context, claimed, preference.waitSeconds);
   await answerOutcome(x, record, { store: context.store, ticket, appName, preference });
 }
 
 /** Credential, app and ticket checked, without a look-up: a ticket of someone else's is as unknown as an invented one. */
-export function claim(x: Exchange, context: ClientContext, appName: string, ticket: string): Claimed {
-  const tenant = authenticate(x.req, context.tenants);
+export async function claim(x: Exchange, context: ClientContext, appName: string, ticket: string): Promise<Claimed> {
+  const tenant = await authenticate(x.req, context.tenants);
   x.tenant = tenant.name;
   const app = resolveApp(context.apps, tenant, appName);
   x.app = app.uid;
