@@ -96,6 +96,7 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
   const readiness = createReadiness(deps);
   const sessions = await openSessions(deps);
   const common = { ...deps, audit: deps.audit ?? noAudit, metrics };
+  const checks = createBodyChecks({ clock, logger, metrics });
   const serving = (port: 'client' | 'internal'): ServeContext => ({
     port,
     clock,
@@ -105,7 +106,13 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
   });
   const idPrefix = Buffer.from(random.bytes(6)).toString('hex');
   const clientHandler = createClientHandler({
-    context: { ...common, waits, tickets: createTickets(deps.keys.ticketKey), enqueue: createEnqueueBatcher(queue) },
+    context: {
+      ...common,
+      waits,
+      checks,
+      tickets: createTickets(deps.keys.ticketKey),
+      enqueue: createEnqueueBatcher(queue),
+    },
     serving: serving('client'),
     idPrefix,
     version: options.version,
@@ -118,7 +125,7 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
     idPrefix: `${idPrefix}i`,
     objects: deps.objects,
   });
-  return { waits, waiters, streams, metrics, readiness, recovery, clientHandler, internalHandler };
+  return { waits, waiters, streams, checks, metrics, readiness, recovery, clientHandler, internalHandler };
 }
 
 /** Units that were held back hear of it when they need wait no longer, as if work had come. */

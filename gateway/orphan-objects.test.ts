@@ -10,7 +10,7 @@ import type { ServedApp } from './apps/app-source.ts';
 import { createOrphanSweep } from './orphan-objects.ts';
 import type { OrphanSweepOptions } from './orphan-objects.ts';
 import type { RequestRecord } from './queue/lease-queue.ts';
-import { bodyKey, resultKey } from './store/keys.ts';
+import { bodyKey, generationKey, resultKey } from './store/keys.ts';
 import type { ListedObject } from './store/object-store.ts';
 
 const NOW = 10_000_000_000_000;
@@ -28,6 +28,8 @@ class World {
   /** By `uid/id`. */
   readonly records = new Map<string, Partial<RequestRecord>>();
   readonly closed = new Set<string>();
+  /** Apps whose queue has lost records. */
+  readonly lost = new Set<string>();
   down = false;
   asked = 0;
   readonly options: OrphanSweepOptions;
@@ -59,6 +61,7 @@ class World {
         },
       },
       apps: { byUid: (uid) => (known.includes(uid) ? ({ uid } as ServedApp) : undefined) },
+      recovery: { trusted: async (app) => !this.lost.has(app) },
       clock,
       random: seededRandom(1),
       logger: silentLogger,
@@ -111,6 +114,27 @@ test('of apps that are not known, only what the queue has closed is cleared; for
   for (const key of kept) world.objects.set(key, OLD);
   expect(await createOrphanSweep(world.options).step()).toBe(gone.length);
   expect([...world.objects.keys()].toSorted()).toEqual(kept.toSorted());
+});
+
+test('objects of an app whose queue has lost records stay until it is recovered; those of others go', async () => {
+  const world = new World(['a', 'b']);
+  world.lost.add('a');
+  const kept = world.body('a');
+  world.body('b');
+  const sweep = createOrphanSweep(world.options);
+  expect(await sweep.step()).toBe(1);
+  expect([...world.objects.keys()]).toEqual([kept]);
+  world.lost.delete('a');
+  expect(await sweep.step()).toBe(1);
+});
+
+test('an entry of the mirror that a purge has missed goes; of apps that are known or somebody else’s it stays', async () => {
+  const world = new World(['a']);
+  world.closed.add('purged').add('just');
+  for (const app of ['a', 'purged', 'elsewhere']) world.objects.set(generationKey(app), OLD);
+  world.objects.set(generationKey('just'), YOUNG);
+  expect(await createOrphanSweep(world.options).step()).toBe(1);
+  expect([...world.objects.keys()]).toEqual(['a', 'elsewhere', 'just'].map(generationKey));
 });
 
 test('a walk goes page by page over all apps, then starts anew', async () => {

@@ -7,7 +7,8 @@ import type { Random } from '#base/random.ts';
 import { uuid7Time } from '#base/uuid7.ts';
 import type { AppSource } from './apps/app-source.ts';
 import type { LeaseQueue, RequestRecord } from './queue/lease-queue.ts';
-import { ALL_KEYS, parseKey } from './store/keys.ts';
+import type { Recovery } from './recovery/recovery.ts';
+import { ALL_KEYS, MIRRORED_APPS, mirroredApp, parseKey } from './store/keys.ts';
 import type { ObjectPlace } from './store/keys.ts';
 import type { ListedObject, ObjectStore } from './store/object-store.ts';
 import type { Sweep } from './sweeps.ts';
@@ -24,6 +25,7 @@ export interface OrphanSweepOptions {
   readonly queue: Pick<LeaseQueue, 'get' | 'remains'>;
   readonly store: Pick<ObjectStore, 'list' | 'delete'>;
   readonly apps: Pick<AppSource, 'byUid'>;
+  readonly recovery: Pick<Recovery, 'trusted'>;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -40,7 +42,8 @@ export interface OrphanSweep extends Sweep {
  * Removes objects that no record names and the queue cannot name either: the body of a request that was never queued, because the queue
  * was away or the gateway was killed in between (DESIGN §3.1), and an upload of a result that ended after its key had been swept or its
  * app purged. An app that is neither known nor closed in the queue is somebody else's, in a store that two deployments share by mistake:
- * its objects stay.
+ * its objects stay. So do those of an app whose queue has just lost records: its recovery looks for results first. Once in a round the
+ * mirror is looked at too: an entry that a replica wrote while another one purged the app.
  */
 export function createOrphanSweep(options: OrphanSweepOptions): OrphanSweep {
   const { store, clock, random, logger } = options;
@@ -53,14 +56,24 @@ export function createOrphanSweep(options: OrphanSweepOptions): OrphanSweep {
   let loop: Promise<void> | undefined;
   /** Where the walk goes on. Lost with the process: then it starts from the first key again. */
   let cursor: string | undefined;
+  let mirrorCursor: string | undefined;
 
-  const step = async (): Promise<number> => {
-    const page = await store.list(ALL_KEYS, { limit: PAGE, ...(cursor === undefined ? {} : { cursor }) });
-    const orphans = await orphansOf(options, page.objects);
+  const remove = async (orphans: readonly string[]): Promise<number> => {
     if (orphans.length > 0) await store.delete(orphans);
     removed.inc(orphans.length);
-    cursor = page.cursor;
     return orphans.length;
+  };
+  const step = async (): Promise<number> => {
+    const page = await store.list(ALL_KEYS, { limit: PAGE, ...(cursor === undefined ? {} : { cursor }) });
+    const count = await remove(await orphansOf(options, page.objects));
+    cursor = page.cursor;
+    return cursor === undefined ? count + (await mirrorStep()) : count;
+  };
+  const mirrorStep = async (): Promise<number> => {
+    const from = mirrorCursor === undefined ? {} : { cursor: mirrorCursor };
+    const page = await store.list(MIRRORED_APPS, { limit: PAGE, ...from });
+    mirrorCursor = page.cursor;
+    return await remove(await orphanEntries(options, page.objects));
   };
 
   const run = async (): Promise<void> => {
@@ -95,13 +108,38 @@ export function createOrphanSweep(options: OrphanSweepOptions): OrphanSweep {
 async function orphansOf(options: OrphanSweepOptions, objects: readonly ListedObject[]): Promise<string[]> {
   const before = options.clock.now() - ORPHAN_AGE_MS;
   const ours = new Map<string, boolean>();
-  const orphans: string[] = [];
+  const orphans: { readonly app: string; readonly key: string }[] = [];
   for (const { key, modifiedAt } of objects) {
     const place = parseKey(key);
     if (place === undefined || modifiedAt >= before || (uuid7Time(place.id) ?? 0) >= before) continue;
     const own = ours.get(place.app) ?? (await isOurs(options, place.app));
     ours.set(place.app, own);
-    if (own && !isNamed(await options.queue.get(place.app, place.id), key, place)) orphans.push(key);
+    if (own && !isNamed(await options.queue.get(place.app, place.id), key, place))
+      orphans.push({ app: place.app, key });
+  }
+  return await believed(options, orphans);
+}
+
+/** Asked after the look-ups: a queue that is sound now was sound when it said that no record names them. */
+async function believed(
+  { recovery }: OrphanSweepOptions,
+  orphans: readonly { readonly app: string; readonly key: string }[],
+): Promise<string[]> {
+  const trusted = new Map<string, boolean>();
+  for (const { app } of orphans) if (!trusted.has(app)) trusted.set(app, await recovery.trusted(app));
+  return orphans.filter(({ app }) => trusted.get(app) === true).map(({ key }) => key);
+}
+
+async function orphanEntries(
+  { apps, queue, clock }: OrphanSweepOptions,
+  entries: readonly ListedObject[],
+): Promise<string[]> {
+  const before = clock.now() - ORPHAN_AGE_MS;
+  const orphans: string[] = [];
+  for (const { key, modifiedAt } of entries) {
+    const app = mirroredApp(key);
+    if (app === undefined || modifiedAt >= before || apps.byUid(app) !== undefined) continue;
+    if ((await queue.remains(app)).closed) orphans.push(key);
   }
   return orphans;
 }

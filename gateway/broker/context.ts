@@ -7,7 +7,9 @@ import type { Sessions, UnitIdentity } from '../auth/sessions.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import type { LeaseQueue } from '../queue/lease-queue.ts';
+import type { Recovery } from '../recovery/recovery.ts';
 import type { ObjectStore } from '../store/object-store.ts';
+import type { ByteBudget } from './byte-budget.ts';
 import type { LeaseWaiters } from './lease-waiters.ts';
 
 /** What the worker broker works with. */
@@ -17,11 +19,14 @@ export interface BrokerContext {
   readonly apps: AppSource;
   readonly sessions: Sessions;
   readonly waiters: LeaseWaiters;
+  readonly recovery: Pick<Recovery, 'held'>;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
   readonly metrics: GatewayMetrics;
   readonly leaseSeconds: number;
+  /** Memory for bodies with large results. */
+  readonly largeBodies: ByteBudget;
 }
 
 /** One call of the broker: who calls comes from the session token, what is asked from the checked body. */

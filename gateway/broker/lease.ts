@@ -86,6 +86,9 @@ async function untilWork(
   }
 }
 
+/** While it is found out what the queue has lost: work that has a result in the object store must not be given out again. */
+const NOTHING_YET: LeaseAnswer = { leases: [], verdict: 'stay' };
+
 /** One question to the queue. @throws ProblemError 401 when the unit was retired */
 async function look(
   context: BrokerContext,
@@ -94,6 +97,7 @@ async function look(
   seat: Seat,
   woken: Woken | undefined,
 ): Promise<LeaseAnswer> {
+  if (context.recovery.held(unit.appUid)) return NOTHING_YET;
   const answer = await context.queue.lease(leaseRequest(context, unit, call));
   if (answer.verdict === 'refused') throw unitRetired();
   if (woken === undefined) return answer;

@@ -4,7 +4,7 @@ import { gatewayError, queueUnavailable, storeUnavailable } from '../errors.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { answerEmpty, answerJson } from '../http/answer.ts';
 import { PURGE_CALL_MS, PURGE_STEP } from '../limits.ts';
-import { appPrefix } from '../store/keys.ts';
+import { appPrefix, generationKey } from '../store/keys.ts';
 import type { ControlContext } from './context.ts';
 
 const UID = new RegExp(APP_UID_PATTERN);
@@ -53,9 +53,11 @@ async function purgeObjects({ store, clock }: ControlContext, uid: string, deadl
     for (;;) {
       const { objects, cursor } = await store.list(appPrefix(uid), { limit: PURGE_STEP });
       await store.delete(objects.map(({ key }) => key));
-      if (cursor === undefined) return true;
+      if (cursor === undefined) break;
       if (clock.monotonic() >= deadline) return false;
     }
+    await store.delete([generationKey(uid)]);
+    return true;
   } catch (err) {
     throw storeUnavailable(err);
   }

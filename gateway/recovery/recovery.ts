@@ -91,13 +91,14 @@ class QueueRecovery implements Recovery {
 
   start(): void {
     const { queue, apps } = this.#options;
+    if (!('onRegression' in queue)) return;
     this.#forget = [queue.onRegression((found) => this.#onRegression(found)), apps.onChange(() => this.#meetApps())];
     this.#meetApps();
     this.#reflection = this.#reflect();
   }
 
   held(uid: string): boolean {
-    if (this.#stopping.signal.aborted) return false;
+    if (this.#stopping.signal.aborted || !('onRegression' in this.#options.queue)) return false;
     const app = this.#apps.get(uid);
     if (app !== undefined) return this.#isHeld(app);
     if (this.#options.apps.byUid(uid) === undefined) return false;
@@ -111,7 +112,7 @@ class QueueRecovery implements Recovery {
   }
 
   async trusted(uid: string): Promise<boolean> {
-    if (this.#options.apps.byUid(uid) === undefined) return true;
+    if (this.#options.apps.byUid(uid) === undefined || !('onRegression' in this.#options.queue)) return true;
     const app = this.#apps.get(uid);
     if (app?.settledRun === undefined || app.comparing) return false;
     if (await isSound(this.#comparison, uid)) return true;

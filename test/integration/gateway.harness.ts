@@ -230,6 +230,7 @@ export function orphanSweepLater(
 ): OrphanSweep {
   return createOrphanSweep({
     ...parts,
+    recovery: { trusted: async () => true },
     clock: { ...systemClock, now: () => Date.now() + laterMs },
     random: systemRandom,
     logger: silentLogger,
