@@ -7,11 +7,16 @@ import type { Durability } from './queue/lease-queue.ts';
 
 type Port = 'client' | 'internal';
 
+const CHECK_VERDICTS = ['fits', 'misfits', 'unusable', 'overrun', 'unavailable'] as const;
+type CheckVerdict = (typeof CHECK_VERDICTS)[number];
+
 /** What the gateway counts. Labels are of bounded sets: routes and status classes, never paths, tenants or ids. */
 export interface GatewayMetrics {
   /** An answer went out. */
   readonly answered: (x: Exchange, port: Port, seconds: number) => void;
   readonly accepted: (how: 'queued' | 'joined') => void;
+  /** A body was checked against its app's schema, or could not be. */
+  readonly checked: (verdict: CheckVerdict) => void;
   /** A ticket of ours without a record. */
   readonly lost: () => void;
   readonly leased: (count: number) => void;
@@ -118,11 +123,14 @@ function requestMetrics(registry: Registry): Omit<GatewayMetrics, 'answered' | '
     ['call', 'outcome'],
     SETTLED,
   );
-  const lost = counter(
+  const checked = counter(
     registry,
-    'penstock_gateway_requests_lost_total',
-    'Tickets whose record is gone before its time.',
+    'penstock_gateway_body_checks_total',
+    'Bodies checked against the schema of their app; unusable: the schema is; overrun: the check took too long.',
+    ['verdict'],
+    CHECK_VERDICTS.map((verdict) => ({ verdict })),
   );
+  const lost = counter(registry, 'penstock_requests_lost_total', 'Tickets whose record is gone before its time.');
   const leased = counter(registry, 'penstock_gateway_leases_total', 'Leases handed to workers.');
   const woken = counter(
     registry,
@@ -139,6 +147,7 @@ function requestMetrics(registry: Registry): Omit<GatewayMetrics, 'answered' | '
   const expired = counter(registry, 'penstock_gateway_expired_total', 'Leases and deadlines that ran out.');
   return {
     accepted: (how) => accepted.inc({ how }),
+    checked: (verdict) => checked.inc({ verdict }),
     settled: (call, outcome, count) => settled.inc({ call, outcome }, count),
     lost: () => lost.inc(),
     leased: (count) => leased.inc(count),

@@ -145,7 +145,7 @@ describe('tickets', () => {
     const s = await start({ fleet });
     const lost = await status(s, ticket);
     expect(await problem(lost)).toEqual([500, 'request-lost']);
-    expect(await s.registry.metrics()).toMatch(/penstock_gateway_requests_lost_total\{[^}]*\} 1/);
+    expect(await s.registry.metrics()).toMatch(/penstock_requests_lost_total\{[^}]*\} 1/);
     s.apps.set(testApp({ retentionSeconds: 0 }));
     expect(await problem(await status(s, ticket))).toEqual([410, 'result-expired']);
   });
@@ -174,7 +174,7 @@ test('a ticket whose record was swept stays 410 when the retention is raised lat
   const lost = await ticketOfLostDisk(fleet, 'new');
   expect(await problem(await status(s, lost))).toEqual([500, 'request-lost']);
   expect(await problem(await status(s, swept))).toEqual([410, 'result-expired']);
-  expect(await s.registry.metrics()).toMatch(/penstock_gateway_requests_lost_total\{[^}]*\} 1/);
+  expect(await s.registry.metrics()).toMatch(/penstock_requests_lost_total\{[^}]*\} 1/);
 });
 
 describe('cancel', () => {
