@@ -4,6 +4,7 @@ import { closeServer, listen } from '#base/ops-server.ts';
 import { noAudit } from './audit.ts';
 import { createSessions } from './auth/sessions.ts';
 import type { Sessions } from './auth/sessions.ts';
+import { createByteBudget } from './broker/byte-budget.ts';
 import { createLeaseWaiters } from './broker/lease-waiters.ts';
 import { createEnqueueBatcher } from './client/enqueue-batcher.ts';
 import { createClientHandler } from './client/handler.ts';
@@ -13,7 +14,7 @@ import { createWakeStreams } from './control/wake-streams.ts';
 import { createHttpServer } from './http/server.ts';
 import type { ServeContext } from './http/serve.ts';
 import { createInternalHandler } from './internal-handler.ts';
-import { CLOSE_IDLE_MS, STOP_LIMIT_MS } from './limits.ts';
+import { CLOSE_IDLE_MS, LARGE_BODIES_BYTES, STOP_LIMIT_MS } from './limits.ts';
 import { createGatewayMetrics } from './metrics.ts';
 import type { Gateway, GatewayDeps, GatewayOptions, GatewayPorts } from './options.ts';
 import type { Durability, LeaseQueue } from './queue/lease-queue.ts';
@@ -119,7 +120,14 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
     objects: deps.objects,
   });
   const internalHandler = createInternalHandler({
-    broker: { ...common, sessions, waiters, recovery, leaseSeconds: options.leaseSeconds },
+    broker: {
+      ...common,
+      sessions,
+      waiters,
+      recovery,
+      leaseSeconds: options.leaseSeconds,
+      largeBodies: createByteBudget(LARGE_BODIES_BYTES),
+    },
     control: { ...common, sessions, streams },
     serving: serving('internal'),
     idPrefix: `${idPrefix}i`,

@@ -25,6 +25,9 @@ export const MAX_CONNECTIONS = 2 * MAX_WAITING_CLIENTS;
 /** Requests stored by one call of the queue. */
 export const ENQUEUE_BATCH_MAX = 128;
 
+/** Tenants whose request rate is remembered: all of the largest document, and as many namespaces without an entry. */
+export const RATE_BUCKETS_MAX = 20_000;
+
 /** What a refused client may still send before its connection is cut: it gets the time to read the answer. */
 export const LINGER_BYTES = 1024 * 1024;
 export const LINGER_MS = 1_000;
@@ -36,8 +39,17 @@ export const KEY_MAX_CHARS = 255;
 /** Deepest nesting of a JSON body that is checked while it streams: a bound on memory, beyond any real document. */
 export const JSON_DEPTH_MAX = 512;
 
-/** A JSON body on the internal port: 64 inline results of 16 KiB in base64, with room. */
+/** A JSON body on the internal port: 1 MiB of inline results (COMPLETE_INLINE_MAX_BYTES) is 1.4 MiB in base64, the rest is room for 64 entries. */
 export const INTERNAL_BODY_MAX_BYTES = 2 * 1024 * 1024;
+/** A body beyond this, declared or not, needs room in the budget below before it is read; smaller ones are what most calls are. */
+export const LARGE_BODY_BYTES = 128 * 1024;
+/**
+ * Large bodies of `complete` that are read and stored at the same time. One needs some four times its size (text, JSON, bytes, the
+ * store's copy): 128 MiB of the 1 GiB that the deployment allows. The next ones wait unread in the units' sockets.
+ */
+export const LARGE_BODIES_BYTES = 32 * 1024 * 1024;
+/** Time for a large body once it has its room: 70 KB/s; a slower unit would hold it from the others. */
+export const LARGE_BODY_MS = 30_000;
 /** Session tokens whose signature was checked before: more than units could ever be live. */
 export const SESSION_CACHE_MAX = 10_000;
 /** How long a worker may use a URL for a body or a result: the longest attempt (24 h) must not outlive it. */

@@ -9,6 +9,7 @@ import type { Exchange } from '../http/exchange.ts';
 import { checker, readJson } from '../http/json-body.ts';
 import { INTERNAL_BODY_MAX_BYTES } from '../limits.ts';
 import type { BrokerCall, BrokerContext } from './context.ts';
+import { withBody } from './large-body.ts';
 import { lease } from './lease.ts';
 import { complete, extend, fail, release, uploadUrl } from './settle.ts';
 import { token } from './token.ts';
@@ -43,10 +44,11 @@ function call<C>(schema: object, handle: BrokerCall<C>): Serve {
     const unit = await context.sessions.verifySession(bearer);
     x.unit = unit.unit;
     x.app = unit.appUid;
-    const body = check(await readJson(x, INTERNAL_BODY_MAX_BYTES));
-    const answer = await handle(context, unit, body, x).catch((err: unknown) => {
-      throw err instanceof ProblemError ? err : queueUnavailable(err);
-    });
+    const answer = await withBody(x, context.largeBodies, (body) =>
+      handle(context, unit, check(body), x).catch((err: unknown) => {
+        throw err instanceof ProblemError ? err : queueUnavailable(err);
+      }),
+    );
     if (answer !== undefined && !x.res.destroyed) answerJson(x, 200, answer);
   };
 }

@@ -10,17 +10,15 @@ import type {
   ReleaseReply,
   UploadUrlCall,
   UploadUrlReply,
-  WireResult,
 } from '#base/wire/broker.ts';
 import type { UnitIdentity } from '../auth/sessions.ts';
 import { gatewayError, storeUnavailable } from '../errors.ts';
 import { SIGNED_URL_MIN_SECONDS } from '../limits.ts';
-import { INLINE_LIMIT_BYTES } from '../queue/lease-queue.ts';
-import type { Completion, Held, Payload } from '../queue/lease-queue.ts';
 import { resultKey } from '../store/keys.ts';
 import { storedType } from '../store/stored-type.ts';
 import type { BrokerContext } from './context.ts';
 import { heldOf } from './lease-token.ts';
+import { checkResult } from './results.ts';
 
 /** POST extend: which leases still hold, and of which the client wants no more. */
 export async function extend(
@@ -33,17 +31,19 @@ export async function extend(
 }
 
 /**
- * POST complete: all or nothing is checked first (sizes, uploads), then each result commits by its own lease token.
- * @throws ProblemError 400, 422 naming the result
+ * POST complete: what the call says of its results is checked before anything is done; then they are placed, and each commits by its
+ * own lease token.
+ * @throws ProblemError 400, 422 naming the result; 503
  */
 export async function complete(context: BrokerContext, unit: UnitIdentity, call: CompleteCall): Promise<CompleteReply> {
   const { queue, metrics, waiters } = context;
+  const checked = call.results.map((entry, i) => {
+    const held = heldOf(entry);
+    const place = checkResult(context, unit, held, entry.result, `body.results[${i}].result`);
+    return { held, place, serviceMicros: entry.service_micros };
+  });
   const done = await Promise.all(
-    call.results.map(async (entry, i): Promise<Completion> => {
-      const held = heldOf(entry);
-      const result = await toPayload(context, unit.appUid, held, entry.result, `body.results[${i}].result`);
-      return { ...held, result, serviceMicros: entry.service_micros };
-    }),
+    checked.map(async ({ held, place, serviceMicros }) => ({ ...held, result: await place(), serviceMicros })),
   );
   const outcomes = await queue.complete(unit.appUid, unit.unit, done);
   waiters.settled(unit.appUid, unit.unit);
@@ -118,46 +118,6 @@ export async function uploadUrl(
     throw storeUnavailable(err);
   });
   return { url, method: 'PUT', headers: { 'content-type': contentType }, name: key, expires_at: expiresAt };
-}
-
-async function toPayload(
-  { store }: BrokerContext,
-  appUid: string,
-  held: Held,
-  result: WireResult,
-  field: string,
-): Promise<Payload> {
-  const { content_type: contentType, content_encoding: contentEncoding, bytes, inline, name } = result;
-  const facts = { contentType, bytes, ...(contentEncoding === undefined ? {} : { contentEncoding }) };
-  if (name === undefined) return inlinePayload(facts, inline ?? '', field);
-  if (inline !== undefined) throw badResult(`${field}.name`, 'leave out name or inline: a result is in one place');
-  if (name !== resultKey(appUid, held.id, held.token)) {
-    throw badResult(`${field}.name`, 'send the name that upload-url answered for this very lease');
-  }
-  const info = await store.head(name).catch((err: unknown) => {
-    throw storeUnavailable(err);
-  });
-  if (info === undefined || info.bytes !== bytes) {
-    const found = info === undefined ? 'no object' : `${info.bytes} bytes`;
-    throw gatewayError('upload-missing', `the result has ${bytes} bytes, under its name is ${found}`, {
-      field: `${field}.${info === undefined ? 'name' : 'bytes'}`,
-      fix: 'finish the upload, then complete with its exact size',
-    });
-  }
-  return { ...facts, key: name };
-}
-
-function inlinePayload(facts: Omit<Payload, 'inline' | 'key'>, inline: string, field: string): Payload {
-  const bytes = Buffer.from(inline, 'base64');
-  if (bytes.length !== facts.bytes) throw badResult(`${field}.bytes`, `must be the size of inline, ${bytes.length}`);
-  if (bytes.length > INLINE_LIMIT_BYTES) {
-    throw badResult(`${field}.inline`, `must have at most ${INLINE_LIMIT_BYTES} bytes; use upload-url for more`);
-  }
-  return bytes.length === 0 ? facts : { ...facts, inline: bytes };
-}
-
-function badResult(field: string, fix: string): Error {
-  return gatewayError('bad-body', `${field}: ${fix}`, { field, fix });
 }
 
 function leaseLost(): Error {

@@ -5,7 +5,7 @@ import { Agent } from 'undici';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '#base/clock.ts';
 import type { Random } from '#base/random.ts';
-import { WIRE_INLINE_LIMIT_BYTES } from '#base/wire/broker.ts';
+import { RESULT_INLINE_LIMIT_BYTES } from '#base/wire/broker.ts';
 import type { UploadUrlReply, WireHeld, WirePayload, WireResult } from '#base/wire/broker.ts';
 import { BrokerError, BrokerUnavailable } from '../errors.ts';
 import { repeating } from './broker-client.ts';
@@ -68,7 +68,7 @@ export function createPayloads(deps: PayloadDeps): Payloads {
         ...(result.contentEncoding === undefined ? {} : { content_encoding: result.contentEncoding }),
         bytes: result.body.length,
       };
-      if (result.body.length <= WIRE_INLINE_LIMIT_BYTES)
+      if (result.body.length <= RESULT_INLINE_LIMIT_BYTES)
         return { ...described, inline: bufferOf(result.body).toString('base64') };
       // A new URL for each try: one that a lost answer left behind may be create-only.
       const name = await repeating(deps, () => uploadOnce(deps.broker, agent, held, result, signal), signal);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Logger } from '#base/logger.ts';
-import { LEASE_BATCH_MAX } from '#base/wire/broker.ts';
+import { LEASE_BATCH_MAX, WIRE_INLINE_LIMIT_BYTES } from '#base/wire/broker.ts';
 import type { CompleteCall, CompleteReply, FailCall, FailReply, WireCause, WireHeld } from '#base/wire/broker.ts';
 import type { Broker } from '../broker/broker-client.ts';
 import type { Payloads } from '../broker/payloads.ts';
@@ -31,18 +31,24 @@ function isMediaType(type: unknown): type is string {
 }
 
 type Completion = CompleteCall['results'][number];
+type Completions = TurnBatch<Completion, CompleteReply['results'][number]['outcome']>;
 type FailedCall = FailCall['failures'][number];
 
 /** Hands outcomes to the gateway. Those that are ready in the same turn of the event loop (a batch) travel in one call. */
 export class Committer {
   readonly #deps: CommitterDeps;
-  readonly #completions: TurnBatch<Completion, CompleteReply['results'][number]['outcome']>;
+  readonly #small: Completions;
+  /** Apart: while the object store is away, the results that do not need it arrive all the same. */
+  readonly #large: Completions;
   readonly #failures: TurnBatch<FailedCall, FailReply['failures'][number]['outcome']>;
 
   constructor(deps: CommitterDeps) {
     const { broker, signal } = deps;
     this.#deps = deps;
-    this.#completions = new TurnBatch(async (results) => (await broker.complete({ results }, signal)).results);
+    const completions = (): Completions =>
+      new TurnBatch(async (results) => (await broker.complete({ results }, signal)).results);
+    this.#small = completions();
+    this.#large = completions();
     this.#failures = new TurnBatch(async (failures) => (await broker.fail({ failures }, signal)).failures);
   }
 
@@ -83,7 +89,9 @@ export class Committer {
         message: `the result's content type is none: ${clip(String(outcome.contentType))}`,
       });
     const result = await payloads.store(held, outcome, signal);
-    return await this.#completions.add({ ...held, result, service_micros: outcome.serviceMicros });
+    const batch = result.bytes > WIRE_INLINE_LIMIT_BYTES ? this.#large : this.#small;
+    const inlineBytes = result.inline === undefined ? 0 : result.bytes;
+    return await batch.add({ ...held, result, service_micros: outcome.serviceMicros }, inlineBytes);
   }
 
   #undelivered(err: unknown, held: WireHeld | undefined): Delivery {

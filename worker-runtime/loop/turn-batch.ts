@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { LEASE_BATCH_MAX } from '#base/wire/broker.ts';
+import { COMPLETE_INLINE_MAX_BYTES, LEASE_BATCH_MAX } from '#base/wire/broker.ts';
 import type { WireHeld } from '#base/wire/broker.ts';
 import { BrokerError } from '../errors.ts';
-import { inChunks } from './held.ts';
 
 /** What the gateway says of one entry of a call. */
 export interface Answered<Outcome extends string> {
@@ -12,6 +11,7 @@ export interface Answered<Outcome extends string> {
 
 interface Pending<Entry, Outcome> {
   readonly entry: Entry;
+  readonly bytes: number;
   readonly resolve: (outcome: Outcome | 'lost') => void;
   readonly reject: (err: unknown) => void;
 }
@@ -25,10 +25,10 @@ export class TurnBatch<Entry extends WireHeld, Outcome extends string> {
     this.#send = send;
   }
 
-  /** Rejects with what the call failed with. */
-  add(entry: Entry): Promise<Outcome | 'lost'> {
+  /** Rejects with what the call failed with. `bytes`: what it brings along inline. */
+  add(entry: Entry, bytes = 0): Promise<Outcome | 'lost'> {
     return new Promise((resolve, reject) => {
-      this.#pending.push({ entry, resolve, reject });
+      this.#pending.push({ entry, bytes, resolve, reject });
       if (this.#pending.length === 1) setImmediate(() => this.#flush());
     });
   }
@@ -36,7 +36,7 @@ export class TurnBatch<Entry extends WireHeld, Outcome extends string> {
   #flush(): void {
     const batch = this.#pending;
     this.#pending = [];
-    for (const chunk of inChunks(batch, LEASE_BATCH_MAX)) void this.#deliver(chunk);
+    for (const chunk of calls(batch)) void this.#deliver(chunk);
   }
 
   async #deliver(chunk: readonly Pending<Entry, Outcome>[]): Promise<void> {
@@ -50,4 +50,21 @@ export class TurnBatch<Entry extends WireHeld, Outcome extends string> {
       else for (const { reject } of chunk) reject(err);
     }
   }
+}
+
+/** As few calls as the wire allows: so many entries, so many bytes inline. */
+function calls<P extends { readonly bytes: number }>(batch: readonly P[]): readonly (readonly P[])[] {
+  const chunks: P[][] = [];
+  let current: P[] = [];
+  let bytes = 0;
+  for (const one of batch) {
+    if (current.length === LEASE_BATCH_MAX || (current.length > 0 && bytes + one.bytes > COMPLETE_INLINE_MAX_BYTES)) {
+      chunks.push(current);
+      current = [];
+      bytes = 0;
+    }
+    current.push(one);
+    bytes += one.bytes;
+  }
+  return [...chunks, current];
 }

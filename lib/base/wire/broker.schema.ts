@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // JSON Schemas of every body that the internal port takes. Unknown members are refused: a typo must not be a silent default.
-import { LEASE_BATCH_MAX, LEASE_WAIT_MAX_SECONDS, WIRE_INLINE_LIMIT_BYTES } from './broker.ts';
+import { LEASE_BATCH_MAX, LEASE_WAIT_MAX_SECONDS, RESULT_INLINE_LIMIT_BYTES } from './broker.ts';
 
 /** Most leases named in one call: a unit holds at most 256 requests (scaling.concurrency). */
 export const HELD_MAX = 256;
@@ -50,7 +50,7 @@ const result = {
     bytes: { type: 'integer', minimum: 0, maximum: RESULT_MAX_BYTES },
     inline: {
       type: 'string',
-      maxLength: Math.ceil(WIRE_INLINE_LIMIT_BYTES / 3) * 4,
+      maxLength: Math.ceil(RESULT_INLINE_LIMIT_BYTES / 3) * 4,
       pattern: '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$',
     },
     name: { type: 'string', minLength: 1, maxLength: 512, pattern: '^[A-Za-z0-9._/-]+$' },

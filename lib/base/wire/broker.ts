@@ -4,8 +4,15 @@
  * durations seconds unless the name says otherwise, bytes are base64 where they travel inside JSON.
  */
 
-/** Largest body or result that travels inline in JSON: the queue's inline limit. */
+/** Largest body that travels inline in a lease: the queue's inline limit. */
 export const WIRE_INLINE_LIMIT_BYTES = 16 * 1024;
+/**
+ * Largest result that travels inline in `complete`. Up to here one call beats three (upload-url, PUT, complete); beyond, the third more
+ * that base64 takes, and the memory of both sides, cost more than the calls.
+ */
+export const RESULT_INLINE_LIMIT_BYTES = 256 * 1024;
+/** Inline results of one `complete` together: 64 of 16 KiB, or 4 of the largest. */
+export const COMPLETE_INLINE_MAX_BYTES = 1024 * 1024;
 /** Longest blocking lease: below common proxies' idle limit of 60 s. */
 export const LEASE_WAIT_MAX_SECONDS = 30;
 /** Most leases in one call: one Lua call stays well below a millisecond. */
@@ -84,7 +91,7 @@ export interface ExtendReply {
   readonly leases: readonly { readonly id: string; readonly ok: boolean; readonly cancel?: boolean }[];
 }
 
-/** A result inline, or the `name` that upload-url answered for bytes already put there. */
+/** A result inline (RESULT_INLINE_LIMIT_BYTES), or the `name` that upload-url answered for bytes already put there. */
 export interface WireResult {
   readonly content_type: string;
   readonly content_encoding?: string;
