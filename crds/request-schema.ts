@@ -14,23 +14,26 @@ const REFERENCES: readonly string[] = ['$ref', '$dynamicRef', '$recursiveRef'];
 
 /** Why a request schema cannot be used, as far as that shows without compiling it; undefined when nothing is wrong. */
 export function requestSchemaFault(schema: Readonly<Record<string, unknown>>): string | undefined {
+  // Before it is written as JSON, which recurses too.
+  const fault = nodeFault(schema, 0);
+  if (fault !== undefined) return fault;
   const bytes = Buffer.byteLength(JSON.stringify(schema));
   if (bytes > SCHEMA_MAX_BYTES) return `it has ${bytes} bytes as JSON, and may have ${SCHEMA_MAX_BYTES}`;
   const { $schema: dialect } = schema;
   if (dialect !== undefined && (typeof dialect !== 'string' || !DIALECTS.test(dialect))) {
     return '$schema is neither JSON Schema 2020-12 nor draft-07';
   }
-  return nodeFault(schema, 0);
+  return undefined;
 }
 
-function nodeFault(node: unknown, depth: number): string | undefined {
+function nodeFault(node: unknown, depth: number, inData = false): string | undefined {
   if (typeof node !== 'object' || node === null) return undefined;
   if (depth > SCHEMA_DEPTH_MAX) return `it is nested deeper than ${SCHEMA_DEPTH_MAX} levels`;
   for (const [key, value] of Object.entries(node)) {
-    if (REFERENCES.includes(key) && typeof value === 'string' && !value.startsWith('#')) {
+    if (!inData && REFERENCES.includes(key) && typeof value === 'string' && !value.startsWith('#')) {
       return `${key} ${JSON.stringify(value.slice(0, 100))} points out of the schema; only references that start with # are followed`;
     }
-    const fault = DATA.includes(key) ? undefined : nodeFault(value, depth + 1);
+    const fault = nodeFault(value, depth + 1, inData || DATA.includes(key));
     if (fault !== undefined) return fault;
   }
   return undefined;

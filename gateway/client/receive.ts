@@ -5,13 +5,13 @@ import { Readable } from 'node:stream';
 import { ProblemError } from '#base/problem.ts';
 import { isObject } from '#base/json.ts';
 import { storeUnavailable } from '../errors.ts';
-import { ClientGone } from '../http/client-gone.ts';
 import { badJson } from '../http/json-body.ts';
 import { INLINE_LIMIT_BYTES } from '../queue/lease-queue.ts';
 import type { Payload } from '../queue/lease-queue.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { bodyTooLarge } from './body-plan.ts';
 import type { BodyPlan } from './body-plan.ts';
+import { bodyChunks, readHead, withinWire } from './body-source.ts';
 import { decoded } from './decoding.ts';
 import { ridOf } from './idempotency.ts';
 import { createInspector } from './inspector.ts';
@@ -68,66 +68,12 @@ async function receiveDecoded(
   }
 }
 
-async function* withinWire(source: AsyncIterable<Buffer>, plan: BodyPlan): AsyncGenerator<Buffer, void, undefined> {
-  let bytes = 0;
-  for await (const chunk of source) {
-    bytes += chunk.length;
-    if (bytes > plan.maxWireBytes) throw bodyTooLarge(plan.maxBytes);
-    yield chunk;
-  }
-}
-
 async function* resumed(head: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
   yield head;
   yield* rest;
 }
 
-interface Head {
-  readonly bytes: Buffer;
-  /** The limit was passed: there is more to come, or it is in `bytes` already. */
-  readonly more: boolean;
-}
-
-/** Reads until the end or past the inline limit, whichever comes first. Plain events: this is the hot path. */
-function readHead(req: IncomingMessage, plan: BodyPlan): Promise<Head> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    const leave = (): void => {
-      req.off('data', onData);
-      req.off('end', onEnd);
-      req.off('error', onGone);
-      req.off('close', onGone);
-    };
-    const settle = (more: boolean): void => {
-      leave();
-      const [only] = chunks;
-      resolve({ bytes: chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks), more });
-    };
-    const onData = (chunk: Buffer): void => {
-      size += chunk.length;
-      chunks.push(chunk);
-      if (size > plan.maxWireBytes) {
-        leave();
-        reject(bodyTooLarge(plan.maxBytes));
-      } else if (size > INLINE_LIMIT_BYTES) {
-        req.pause();
-        settle(true);
-      }
-    };
-    const onEnd = (): void => settle(false);
-    const onGone = (): void => {
-      leave();
-      reject(new ClientGone('the connection ended within the body'));
-    };
-    req.on('data', onData);
-    req.once('end', onEnd);
-    req.once('error', onGone);
-    req.once('close', onGone);
-  });
-}
-
-async function holdInline(bytes: Buffer, plan: BodyPlan): Promise<ReceivedBody> {
+export async function holdInline(bytes: Buffer, plan: BodyPlan): Promise<ReceivedBody> {
   const payload: Payload = {
     contentType: plan.contentType,
     ...encodingOf(plan),
@@ -157,7 +103,7 @@ function ridOfSmall(bytes: Buffer): string | undefined {
   return isObject(value) && Object.hasOwn(value, '_rid') ? ridOf(value['_rid']) : undefined;
 }
 
-function encodingOf({ coding }: BodyPlan): Pick<Payload, 'contentEncoding'> {
+export function encodingOf({ coding }: BodyPlan): Pick<Payload, 'contentEncoding'> {
   return coding === 'identity' ? {} : { contentEncoding: coding };
 }
 
@@ -205,14 +151,4 @@ async function storeObject(
     key,
   };
   return { payload, ...facts };
-}
-
-async function* bodyChunks(req: IncomingMessage, head?: Buffer): AsyncGenerator<Buffer, void, undefined> {
-  if (head !== undefined) yield head;
-  try {
-    // The connection is the answer's too: leaving the loop early must not destroy it.
-    for await (const chunk of req.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
-  } catch (err) {
-    throw new ClientGone('the connection ended within the body', { cause: err });
-  }
 }

@@ -82,6 +82,7 @@ export interface AppPatch {
   readonly deleting?: boolean;
   readonly desiredState?: ServedApp['spec']['desiredState'];
   readonly maxBytes?: number;
+  readonly schema?: Record<string, unknown>;
   readonly retentionSeconds?: number;
   readonly maxAttempts?: number;
   readonly minUnits?: number;
@@ -99,6 +100,7 @@ export function testApp(patch: AppPatch = {}): ServedApp {
       desiredState: patch.desiredState ?? 'Ready',
       worker: { archetype: 'Handler', handler: 'echo.ts', instances: 1 },
       request: {
+        ...(patch.schema === undefined ? {} : { schema: patch.schema }),
         maxBytes: patch.maxBytes ?? 8 * 1024 * 1024,
         timeoutSeconds: 600,
         resultRetentionSeconds: patch.retentionSeconds ?? 86_400,
