@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { StoredRequest } from '../stored-request.ts';
+import { Estimates } from './estimates.ts';
+import { FairQueue } from './fair-queue.ts';
 import { IndexedHeap } from './indexed-heap.ts';
-import { Pending } from './pending.ts';
+import type { QueuedRequest } from './request.ts';
 import type { QueueStore, StoredApp } from './store.ts';
 import { Units } from './units.ts';
 
 /** A request with the time at which something happens to it. */
 export interface Due {
-  readonly request: StoredRequest;
+  readonly request: QueuedRequest;
   readonly at: number;
 }
 
@@ -16,8 +17,9 @@ const byTime = (a: Due, b: Due): boolean => a.at < b.at || (a.at === b.at && a.r
 /** One app in memory: everything live of it. Finished records are in the tables only. */
 export class AppState {
   readonly stored: StoredApp;
-  readonly live = new Map<string, StoredRequest>();
-  readonly pending = new Pending();
+  readonly live = new Map<string, QueuedRequest>();
+  readonly fair = new FairQueue();
+  readonly estimates = new Estimates();
   units = new Units();
   /** Running leases by their end. */
   readonly leases = new IndexedHeap<Due>(byTime, (due) => due.request.id);
@@ -50,14 +52,51 @@ export class AppState {
     this.units = new Units();
   }
 
-  queue(request: StoredRequest): void {
-    this.pending.add(request);
-    if (request.deadline > 0) this.deadlines.put({ request, at: request.deadline });
+  queue(request: QueuedRequest): void {
+    this.fair.add(request);
+    this.#watch(request);
   }
 
-  unqueue(request: StoredRequest): void {
-    this.pending.remove(request);
+  unqueue(request: QueuedRequest): void {
+    this.fair.remove(request);
     this.deadlines.delete(request.id);
+  }
+
+  /** The request has ended. */
+  drop(request: QueuedRequest): void {
+    this.live.delete(request.id);
+    if (this.live.size === 0) this.fair.reset();
+    else this.fair.ended(request.tenant);
+  }
+
+  /** As read from the tables; leased requests before queued ones. */
+  restore(request: QueuedRequest, expiresAt: number): void {
+    this.live.set(request.id, request);
+    this.fair.restore(request);
+    if (request.state === 'queued') {
+      this.#watch(request);
+      return;
+    }
+    this.leases.put({ request, at: expiresAt });
+    const unit = this.units.get(request.unit);
+    if (unit === undefined) return;
+    unit.leases++;
+    if (request.losses > 0) unit.suspects++;
+  }
+
+  /** Writes what the call has changed of the app itself and of its tenants. */
+  save(store: QueueStore): void {
+    const { stored, fair } = this;
+    for (const [name, tenant] of fair.takeChanged())
+      if (tenant === undefined) store.deleteTenant(stored.uid, name);
+      else store.saveTenant(stored.uid, tenant);
+    stored.generation++;
+    const { virtual, drain, sharing } = fair;
+    store.saveApp(stored, { virtual, drain, periods: sharing.periods, sharing: sharing.running() });
+  }
+
+  #watch(request: QueuedRequest): void {
+    if (request.deadline > 0) this.deadlines.put({ request, at: request.deadline });
   }
 }
 
@@ -68,27 +107,31 @@ export class QueueState {
   app(uid: string): AppState {
     const known = this.apps.get(uid);
     if (known !== undefined) return known;
-    const made = new AppState({ uid, seq: 0, phase: 0, phaseAt: 0 });
+    const made = new AppState({ uid, seq: 0, phase: 0, phaseAt: 0, generation: 0 });
     this.apps.set(uid, made);
     return made;
   }
 
   load(store: QueueStore): void {
     this.apps.clear();
-    for (const stored of store.apps()) this.apps.set(stored.uid, new AppState(stored));
-    for (const { app, unit } of store.units()) this.app(app).units.restore(unit);
-    for (const { request, expiresAt } of store.liveRequests()) this.#restore(request, expiresAt);
-  }
-
-  #restore(request: StoredRequest, expiresAt: number): void {
-    const app = this.app(request.app);
-    app.live.set(request.id, request);
-    if (request.state === 'queued') {
-      app.queue(request);
-      return;
+    for (const { stored, fair } of store.apps()) {
+      const app = new AppState(stored);
+      Object.assign(app.fair.virtual, fair.virtual);
+      app.fair.drain = fair.drain;
+      app.fair.sharing.restore(fair.periods, fair.sharing);
+      this.apps.set(stored.uid, app);
     }
-    app.leases.put({ request, at: expiresAt });
-    const unit = app.units.get(request.unit);
-    if (unit !== undefined) unit.leases++;
+    for (const { app, tenant } of store.tenants()) this.app(app).fair.restoreTenant(tenant);
+    for (const { app, revision, size, micros } of store.estimates())
+      this.app(app).estimates.restore(revision, size, micros);
+    for (const { app, unit } of store.units()) this.app(app).units.restore(unit);
+    const queued: QueuedRequest[] = [];
+    for (const { request, expiresAt } of store.liveRequests()) {
+      if (request.state === 'queued') queued.push(request);
+      else this.app(request.app).restore(request, expiresAt);
+    }
+    for (const request of queued) this.app(request.app).restore(request, 0);
+    // What restoring has touched is as it was stored.
+    for (const app of this.apps.values()) app.fair.takeChanged();
   }
 }

@@ -3,17 +3,22 @@ import { DatabaseSync } from 'node:sqlite';
 import { QueueError } from '../errors.ts';
 
 /** Raised with every change of the tables or of the JSON in them; a file of another layout is refused, never guessed at. */
-export const EMBEDDED_LAYOUT = 1;
+export const EMBEDDED_LAYOUT = 2;
 
 /** SQLITE_BUSY and SQLITE_LOCKED. */
 const LOCK_CODES = new Set([5, 6]);
 
 const TABLES = `
   CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-  CREATE TABLE app (uid TEXT PRIMARY KEY, seq INTEGER NOT NULL, phase INTEGER NOT NULL, phase_at INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE app (uid TEXT PRIMARY KEY, seq INTEGER NOT NULL, phase INTEGER NOT NULL, phase_at INTEGER NOT NULL,
+    generation INTEGER NOT NULL, fair TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE tenant (app TEXT NOT NULL, name TEXT NOT NULL, share TEXT NOT NULL, tags TEXT NOT NULL, PRIMARY KEY (app, name)) WITHOUT ROWID;
+  CREATE TABLE estimate (app TEXT NOT NULL, revision TEXT NOT NULL, size INTEGER NOT NULL, micros INTEGER NOT NULL,
+    PRIMARY KEY (app, revision, size)) WITHOUT ROWID;
+  CREATE TABLE letter (app TEXT NOT NULL, died_at INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (app, died_at, id)) WITHOUT ROWID;
   CREATE TABLE request (id TEXT PRIMARY KEY, app TEXT NOT NULL, live INTEGER NOT NULL, retain_until INTEGER,
     fixed TEXT NOT NULL, state TEXT NOT NULL);
-  CREATE INDEX request_live ON request (app) WHERE live = 1;
+  CREATE INDEX request_live ON request (app, id) WHERE live = 1;
   CREATE INDEX request_of_app ON request (app);
   CREATE INDEX request_retention ON request (retain_until) WHERE live = 0;
   CREATE TABLE payload (id TEXT NOT NULL, kind INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (id, kind));

@@ -2,46 +2,60 @@
 import type { EnqueueOutcome, NewRequest } from '../lease-queue.ts';
 import { orderScore } from '../order.ts';
 import { fixedPart } from '../stored-request.ts';
-import type { StoredRequest } from '../stored-request.ts';
-import { recordOf } from './step.ts';
+import { UNTRIED } from './request.ts';
+import type { QueuedRequest } from './request.ts';
+import { recordOf, requestOf } from './step.ts';
 import type { Step } from './step.ts';
 import { BODY } from './store.ts';
 
 export function enqueue(step: Step, request: NewRequest): EnqueueOutcome {
   if (step.app.closed) return { kind: 'closed' };
-  const same = stored(step, request.id);
+  const same = requestOf(step, request.id);
   // The repeat of a call whose answer was lost.
   if (same !== undefined) return { kind: 'queued', record: recordOf(step, same) };
   const uid = step.app.stored.uid;
-  const earlier = step.store.joinable(uid, request.dedupeKey);
-  const joined = earlier === undefined ? undefined : stored(step, earlier.id);
-  if (earlier !== undefined && joined !== undefined && joins(joined, step.now)) {
+  const earlier = equalOf(step, request.dedupeKey);
+  if (earlier !== undefined) {
+    const { joined, fingerprint } = earlier;
     // The body that was stored for this request serves nobody now.
     if (request.body.key !== undefined && request.body.key !== joined.fixed.body.key)
       step.store.doom(uid, request.body.key, step.now);
-    const differs =
-      request.fingerprint !== undefined && earlier.fingerprint !== '' && request.fingerprint !== earlier.fingerprint;
-    return differs ? { kind: 'conflict', id: earlier.id } : { kind: 'joined', record: recordOf(step, joined) };
+    const differs = request.fingerprint !== undefined && fingerprint !== '' && request.fingerprint !== fingerprint;
+    return differs ? { kind: 'conflict', id: joined.id } : { kind: 'joined', record: recordOf(step, joined) };
   }
-  return { kind: 'queued', record: recordOf(step, insert(step, request)) };
+  const { tenant, freed } = step.app.fair.admit(request.tenant, request.share);
+  if (freed) step.emit({ type: 'ready', app: uid });
+  if (tenant.queued >= tenant.maxQueued) {
+    const full = { kind: 'full', queued: tenant.queued, limit: tenant.maxQueued } as const;
+    step.app.fair.ended(tenant.name);
+    return full;
+  }
+  const made = newRequest(step, request);
+  insert(step, made, request.body.inline, request.fingerprint ?? '');
+  return { kind: 'queued', record: recordOf(step, made) };
+}
+
+/** The request that an equal one joins. */
+export function equalOf(
+  step: Step,
+  dedupeKey: string,
+): { readonly joined: QueuedRequest; readonly fingerprint: string } | undefined {
+  const entry = step.store.joinable(step.app.stored.uid, dedupeKey);
+  const joined = entry === undefined ? undefined : requestOf(step, entry.id);
+  if (entry === undefined || joined === undefined || !joins(joined, step.now)) return undefined;
+  return { joined, fingerprint: entry.fingerprint };
 }
 
 /** Neither one that is being cancelled, whose result nobody will get, nor one past its retention, which may go at any moment. */
-function joins(request: StoredRequest, now: number): boolean {
+function joins(request: QueuedRequest, now: number): boolean {
   if (request.cancelRequested) return false;
   if (request.state === 'succeeded') return request.finishedAt + request.retentionMs > now;
   return request.state === 'queued' || request.state === 'leased';
 }
 
-function stored(step: Step, id: string): StoredRequest | undefined {
-  const found = step.app.live.get(id) ?? step.store.request(id)?.request;
-  return found?.app === step.app.stored.uid ? found : undefined;
-}
-
-function insert(step: Step, request: NewRequest): StoredRequest {
-  const { app } = step;
-  app.stored.seq++;
-  const made: StoredRequest = {
+function newRequest(step: Step, request: NewRequest): QueuedRequest {
+  return {
+    ...UNTRIED,
     id: request.id,
     app: request.app,
     fixed: fixedPart(request),
@@ -52,30 +66,23 @@ function insert(step: Step, request: NewRequest): StoredRequest {
     maxLosses: request.retry.maxLosses,
     retentionMs: request.retentionMs,
     createdAt: step.now,
-    seq: app.stored.seq,
+    seq: ++step.app.stored.seq,
     score: orderScore(request.priority, request.deadline),
     revision: request.revision,
-    state: 'queued',
-    epoch: 0,
-    nonce: '',
-    unit: '',
-    leasedAt: 0,
-    failures: 0,
-    losses: 0,
-    cancelRequested: false,
-    deadLetter: false,
-    finishedAt: 0,
-    serviceMicros: 0,
     ended: [],
   };
-  step.store.saveApp(app.stored);
-  step.store.insertRequest(made);
-  step.store.putPayload(made.id, BODY, request.body.inline);
+}
+
+/** Takes a request in for which its tenant was admitted. */
+export function insert(step: Step, made: QueuedRequest, inline: Uint8Array | undefined, fingerprint: string): void {
+  const { app, store } = step;
+  const { key } = made.fixed.body;
+  store.insertRequest(made);
+  store.putPayload(made.id, BODY, inline);
   // The first time this call came it may have joined a request that has ended badly since: its body has an owner after all.
-  if (request.body.key !== undefined) step.store.deleteObject(request.app, request.body.key);
-  step.store.putJoinable(app.stored.uid, request.dedupeKey, made.id, request.fingerprint ?? '');
+  if (key !== undefined) store.deleteObject(made.app, key);
+  store.putJoinable(made.app, made.fixed.dedupeKey, made.id, fingerprint);
   app.live.set(made.id, made);
   app.queue(made);
-  step.emit({ type: 'ready', app: app.stored.uid });
-  return made;
+  step.emit({ type: 'ready', app: made.app });
 }

@@ -5,14 +5,15 @@ import type { Step } from './step.ts';
 
 /** Moves up to `limit` requests of revisions without a unit to the current one, with their place kept. */
 export function rekey(step: Step, current: string, limit: number): void {
-  const { pending, units } = step.app;
+  const { app } = step;
+  const { pending } = app.fair;
   let left = limit;
   for (const revision of pending.revisions().sort()) {
-    if (revision === current || units.live(revision) > 0) continue;
+    if (revision === current || app.units.live(revision) > 0) continue;
     for (const request of pending.ofRevision(revision, left)) {
-      pending.remove(request);
+      app.fair.remove(request);
       request.revision = current;
-      pending.add(request);
+      app.fair.add(request);
       step.store.saveRequest(request, 0);
       left--;
     }
@@ -29,6 +30,9 @@ export function expireApp(
   const expired = endOverdue(step, EXPIRE_STEP) + endDeadlines(step, EXPIRE_STEP);
   forgetUnits(step, EXPIRE_STEP);
   if (current !== undefined && !step.app.closed) rekey(step, current, EXPIRE_STEP);
+  if (current !== undefined) forgetEstimates(step, current);
+  step.app.fair.forgetPassed();
+  if (step.app.fair.renormalise()) step.store.touch(step.app.stored.uid);
   return { expired, nextAt: nextAt(step, current) };
 }
 
@@ -58,6 +62,16 @@ function forgetUnits(step: Step, limit: number): void {
   }
 }
 
+/** Of the current revision they outlive its units: scale to zero must not cost what was learned. */
+function forgetEstimates({ app, store }: Step, current: string): void {
+  for (const revision of app.estimates.revisions()) {
+    if (revision === current || app.units.live(revision) > 0) continue;
+    if (app.fair.pending.get('online', revision) ?? app.fair.pending.get('batch', revision)) continue;
+    app.estimates.forget(revision);
+    store.deleteEstimates(app.stored.uid, revision);
+  }
+}
+
 function nextAt(step: Step, current: string | undefined): number | undefined {
   const { app } = step;
   const times = [
@@ -69,7 +83,7 @@ function nextAt(step: Step, current: string | undefined): number | undefined {
   const stranded =
     current !== undefined &&
     !app.closed &&
-    app.pending.revisions().some((revision) => revision !== current && app.units.live(revision) === 0);
+    app.fair.pending.revisions().some((revision) => revision !== current && app.units.live(revision) === 0);
   if (stranded) times.push(step.now);
   const known = times.filter((time) => time !== undefined);
   return known.length === 0 ? undefined : Math.min(...known);

@@ -9,9 +9,10 @@ import type {
   Held,
 } from '../lease-queue.ts';
 import { CANCELLED_MESSAGE } from '../limits.ts';
+import { gpuTime, serviceTime } from '../order.ts';
 import { payloadMeta } from '../stored-request.ts';
-import type { StoredRequest } from '../stored-request.ts';
-import { die, dropLease, endAttempt, finish, heldBy, matches, requeue, spendLoss } from './step.ts';
+import type { QueuedRequest } from './request.ts';
+import { die, dropLease, endAttempt, finish, heldBy, matches, requestOf, requeue, spendLoss } from './step.ts';
 import type { Step } from './step.ts';
 import { RESULT } from './store.ts';
 
@@ -36,34 +37,38 @@ export function complete(step: Step, unit: string, done: Completion): CommitOutc
   const live = step.app.live.get(done.id);
   if (live === undefined) return repeated(step, unit, done);
   if (!matches(live, unit, done)) return 'lost';
+  const service = serviceTime(done.serviceMicros);
+  const actual = gpuTime(service, live.fraction);
   if (live.state === 'queued') {
     // The lease ran out and nobody has it yet: the work is done, so it leaves the queue.
     step.app.unqueue(live);
+    step.app.fair.correct(live, actual);
   } else if (live.cancelRequested) {
     endAttempt(step, live, { kind: 'released', message: CANCELLED_MESSAGE });
     finish(step, live, 'cancelled');
     return 'cancelled';
   } else {
-    dropLease(step, live);
+    dropLease(step, live, actual);
   }
   live.result = payloadMeta(done.result);
-  live.serviceMicros = done.serviceMicros;
+  live.serviceMicros = service;
+  learn(step, live);
   step.store.putPayload(live.id, RESULT, done.result.inline);
   finish(step, live, 'succeeded');
   return 'committed';
 }
 
+function learn({ app, store }: Step, { revision, fixed, serviceMicros }: QueuedRequest): void {
+  for (const [size, micros] of app.estimates.teach(revision, fixed.body.bytes, serviceMicros))
+    store.saveEstimate(app.stored.uid, revision, size, micros);
+}
+
 /** The request is final: the same call again, a cancel that came first, or a token that is none. */
 function repeated(step: Step, unit: string, done: Completion): CommitOutcome {
-  const request = finalRequest(step, done.id);
+  const request = requestOf(step, done.id);
   if (request === undefined || !matches(request, unit, done)) return 'lost';
   if (request.state === 'succeeded') return 'committed';
   return request.state === 'cancelled' ? 'cancelled' : 'lost';
-}
-
-function finalRequest(step: Step, id: string): StoredRequest | undefined {
-  const found = step.store.request(id)?.request;
-  return found?.app === step.app.stored.uid ? found : undefined;
 }
 
 export function fail(step: Step, unit: string, failure: Failure): FailOutcome {
@@ -92,7 +97,7 @@ export function release(step: Step, unit: string, held: Held): 'requeued' | 'los
 
 export function cancel(step: Step, id: string): CancelOutcome {
   const live = step.app.live.get(id);
-  if (live === undefined) return finalRequest(step, id) === undefined ? 'unknown' : 'final';
+  if (live === undefined) return requestOf(step, id) === undefined ? 'unknown' : 'final';
   if (live.state === 'queued') {
     step.app.unqueue(live);
     finish(step, live, 'cancelled');

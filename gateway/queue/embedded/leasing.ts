@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { LANES } from '../lease-queue.ts';
 import type { Lane, Lease, LeaseAnswer, LeaseRequest } from '../lease-queue.ts';
-import { LEASE_EXPIRY_BUDGET, OVERDUE_STEP, REKEY_STEP } from '../limits.ts';
-import type { StoredRequest } from '../stored-request.ts';
+import { LEASE_EXPIRY_BUDGET, OVERDUE_STEP, REKEY_STEP, STARVATION_GRACE_MS, WHOLE_GPU } from '../limits.ts';
+import { gpuTime } from '../order.ts';
 import { stayOrLeave } from '../verdict.ts';
 import { rekey } from './expiring.ts';
+import type { QueuedRequest } from './request.ts';
 import { endOverdue, finish, recordOf } from './step.ts';
 import type { Step } from './step.ts';
+import { isDrained, takeSuspect } from './suspects.ts';
 import type { Unit } from './units.ts';
 
 /** A waiting unit is seen every few seconds: writing that down less often saves a commit and costs no more than these ms of precision. */
@@ -23,7 +25,7 @@ export function lease(step: Step, request: LeaseRequest): LeaseAnswer {
   const idled = markIdle(unit, leases.length, step.now);
   const verdict = stayOrLeave(request, {
     holds: unit.leases,
-    waiting: lanes.some((lane) => step.app.pending.next(lane, request.revision) !== undefined),
+    waiting: lanes.some((lane) => step.app.fair.pending.get(lane, request.revision) !== undefined),
     live: units.live(request.currentRevision),
     idleSince: unit.idleSince,
     now: step.now,
@@ -70,6 +72,10 @@ function markIdle(unit: Unit, given: number, now: number): boolean {
 }
 
 interface Taking {
+  readonly step: Step;
+  readonly request: LeaseRequest;
+  readonly unit: Unit;
+  readonly lanes: readonly Lane[];
   readonly leases: Lease[];
   readonly wanted: number;
   /** Requests past their deadline that this call still clears away. */
@@ -77,30 +83,58 @@ interface Taking {
 }
 
 function take(step: Step, request: LeaseRequest, unit: Unit, lanes: readonly Lane[]): Lease[] {
-  const wanted = request.desiredState === 'Paused' || step.app.closed ? 0 : request.max;
-  const taking: Taking = { leases: [], wanted, budget: LEASE_EXPIRY_BUDGET };
-  takeMore(taking, step, request, unit, lanes);
+  const isShut = request.desiredState === 'Paused' || step.app.closed || request.max === 0;
+  const wanted = isShut || isDrained(step, unit, lanes) ? 0 : request.max;
+  const taking: Taking = { step, request, unit, lanes, leases: [], wanted, budget: LEASE_EXPIRY_BUDGET };
+  takeRound(taking);
   if (taking.leases.length < request.max || request.max === 0) {
     // Not enough: what ran out, and what no other unit will ever take, may be had too.
     endOverdue(step, OVERDUE_STEP);
     rekey(step, request.currentRevision, REKEY_STEP);
-    takeMore(taking, step, request, unit, lanes);
+    takeRound(taking);
   }
   const { leases } = taking;
   if (leases.length > 0) Object.assign(unit, { lastNonce: request.nonces[0], lastGiven: leases.map((one) => one.id) });
   return leases;
 }
 
-function takeMore(taking: Taking, step: Step, request: LeaseRequest, unit: Unit, lanes: readonly Lane[]): void {
-  const { leases } = taking;
+function takeRound(taking: Taking): void {
+  const { step, request, unit, lanes, wanted } = taking;
+  if (wanted === 0) return;
+  beginSharing(step, request);
+  if (unit.leases === 0) {
+    const suspect = takeSuspect(step, request.revision, lanes);
+    // Alone: should it cost this unit its life too, it takes no neighbour with it.
+    if (suspect !== undefined) give(taking, suspect, false);
+  }
+  if (unit.suspects === 0) takeInOrder(taking);
+}
+
+/** Batch work that has waited for too long behind online work gets its part from now on. */
+function beginSharing(
+  { app, now, store }: Step,
+  { revision, starvationGraceMs = STARVATION_GRACE_MS }: LeaseRequest,
+): void {
+  const oldest = app.fair.pending.get('batch', revision)?.arrivals.peek();
+  if (oldest === undefined || app.fair.sharing.of(revision) !== undefined) return;
+  if (now - oldest.createdAt < starvationGraceMs) return;
+  app.fair.sharing.begin(revision);
+  store.touch(app.stored.uid);
+}
+
+function takeInOrder(taking: Taking): void {
+  const { step, request, leases } = taking;
+  const { pending, sharing } = step.app.fair;
   while (leases.length < taking.wanted && taking.budget > 0) {
-    const next = nextOf(step, request.revision, lanes);
+    const open = taking.lanes.filter((lane) => (pending.get(lane, request.revision)?.eligible.size ?? 0) > 0);
+    const lane = open.length === 2 ? sharing.turn(request.revision) : open[0];
+    const next = lane === undefined ? undefined : pending.get(lane, request.revision)?.next();
     if (next === undefined) return;
-    step.app.unqueue(next);
     if (next.deadline === 0 || next.deadline > step.now) {
-      leases.push(give(step, request, unit, next, request.nonces[leases.length] ?? ''));
+      give(taking, next, taking.lanes.length === 2 && open.length === 1);
       continue;
     }
+    step.app.unqueue(next);
     finish(step, next, 'expired');
     taking.budget--;
     // Enough for one call; the event brings the unit back for the rest.
@@ -108,24 +142,31 @@ function takeMore(taking: Taking, step: Step, request: LeaseRequest, unit: Unit,
   }
 }
 
-/** Lanes in order: online work goes before batch work. */
-function nextOf(step: Step, revision: string, lanes: readonly Lane[]): StoredRequest | undefined {
-  for (const lane of lanes) {
-    const next = step.app.pending.next(lane, revision);
-    if (next !== undefined) return next;
-  }
-  return undefined;
-}
-
-function give(step: Step, request: LeaseRequest, unit: Unit, next: StoredRequest, nonce: string): Lease {
+/** @param alone the other lane was asked too and had nothing to give */
+function give({ step, request, unit, leases }: Taking, next: QueuedRequest, alone: boolean): void {
+  const { app } = step;
   const expiresAt = step.now + request.leaseMs;
+  const nonce = request.nonces[leases.length] ?? '';
+  app.unqueue(next);
   next.state = 'leased';
   next.epoch++;
   next.nonce = nonce;
   next.unit = unit.unit;
   next.leasedAt = step.now;
+  next.fraction = request.fractionMicros ?? WHOLE_GPU;
   unit.leases++;
-  step.app.leases.put({ request: next, at: expiresAt });
+  if (next.losses > 0) unit.suspects++;
+  const cost = costOf(step, next);
+  app.fair.charge(next, cost);
+  next.period = app.fair.sharing.charge(next.revision, next.lane, cost, alone);
+  app.leases.put({ request: next, at: expiresAt });
   step.store.saveRequest(next, expiresAt);
-  return { id: next.id, token: { epoch: next.epoch, nonce }, record: recordOf(step, next), expiresAt };
+  leases.push({ id: next.id, token: { epoch: next.epoch, nonce }, record: recordOf(step, next), expiresAt });
+}
+
+/** What the client said, or what was learned, in µGPU-seconds. */
+function costOf({ app }: Step, request: QueuedRequest): number {
+  if (request.fixed.cost > 0) return request.fixed.cost;
+  const expected = app.estimates.expected(request.revision, request.fixed.body.bytes);
+  return Math.max(1, gpuTime(expected, request.fraction));
 }

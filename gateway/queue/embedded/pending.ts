@@ -1,104 +1,113 @@
 // SPDX-License-Identifier: Apache-2.0
+import { LANES } from '../lease-queue.ts';
 import type { Lane } from '../lease-queue.ts';
-import type { StoredRequest } from '../stored-request.ts';
 import { IndexedHeap } from './indexed-heap.ts';
+import type { QueuedRequest } from './request.ts';
+import { tagOf } from './tenants.ts';
+import type { Tenant } from './tenants.ts';
 
-interface TenantQueue {
-  readonly tenant: string;
-  readonly requests: IndexedHeap<StoredRequest>;
-  /** Place among the tenants: arrival of the head. The fair order puts its virtual time here. */
-  turn: number;
-}
-
-/** Tenants with work in one lane of one revision. */
-interface LaneQueue {
-  readonly tenants: Map<string, TenantQueue>;
-  readonly order: IndexedHeap<TenantQueue>;
-}
-
-const inOrder = (a: StoredRequest, b: StoredRequest): boolean =>
+const inOrder = (a: QueuedRequest, b: QueuedRequest): boolean =>
   a.score < b.score || (a.score === b.score && a.seq < b.seq);
-const byArrival = (a: StoredRequest, b: StoredRequest): boolean =>
+const byArrival = (a: QueuedRequest, b: QueuedRequest): boolean =>
   a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.id < b.id);
-const byTurn = (a: TenantQueue, b: TenantQueue): boolean =>
-  a.turn < b.turn || (a.turn === b.turn && a.tenant < b.tenant);
 
-/** What waits in one app: lane and revision → tenant → priority, deadline, arrival. */
+/** What waits in one lane of one revision. */
+export class Place {
+  readonly lane: Lane;
+  readonly revision: string;
+  /** Tenants that may be given something, by tag. */
+  readonly eligible: IndexedHeap<Tenant>;
+  /** Requests that have cost a unit its life: given alone, apart from the queues. */
+  readonly suspects = new IndexedHeap(inOrder, (one: QueuedRequest) => one.id);
+  /** All that waits here, suspects included. */
+  readonly arrivals = new IndexedHeap(byArrival, (one: QueuedRequest) => one.id);
+  readonly #queues = new Map<string, IndexedHeap<QueuedRequest>>();
+
+  constructor(lane: Lane, revision: string) {
+    this.lane = lane;
+    this.revision = revision;
+    const byTag = (a: Tenant, b: Tenant): boolean => {
+      const [x, y] = [tagOf(a, lane), tagOf(b, lane)];
+      return x < y || (x === y && a.name < b.name);
+    };
+    this.eligible = new IndexedHeap(byTag, (tenant) => tenant.name);
+  }
+
+  /** Whether the tenant has ordinary work here only now. */
+  put(request: QueuedRequest): boolean {
+    this.arrivals.put(request);
+    if (request.losses > 0) {
+      this.suspects.put(request);
+      return false;
+    }
+    const known = this.#queues.get(request.tenant);
+    const queue = known ?? new IndexedHeap(inOrder, (one: QueuedRequest) => one.id);
+    queue.put(request);
+    if (known === undefined) this.#queues.set(request.tenant, queue);
+    return known === undefined;
+  }
+
+  /** Whether that was the tenant's last ordinary work here. */
+  take(request: QueuedRequest): boolean {
+    this.arrivals.delete(request.id);
+    if (this.suspects.delete(request.id)) return false;
+    const queue = this.#queues.get(request.tenant);
+    if (queue?.delete(request.id) !== true || queue.size > 0) return false;
+    this.#queues.delete(request.tenant);
+    return true;
+  }
+
+  /** First of the eligible tenants' work; it stays until taken. */
+  next(): QueuedRequest | undefined {
+    const tenant = this.eligible.peek();
+    return tenant === undefined ? undefined : this.#queues.get(tenant.name)?.peek();
+  }
+}
+
+/** All places of one app with work. */
 export class Pending {
-  readonly #lanes = new Map<string, LaneQueue>();
-  readonly #arrivals = new Map<string, IndexedHeap<StoredRequest>>();
+  readonly #places = new Map<string, Place>();
 
-  add(request: StoredRequest): void {
-    const lane = this.#laneOf(request);
-    const queue = lane.tenants.get(request.tenant) ?? newTenant(lane, request.tenant);
-    queue.requests.put(request);
-    settle(lane, queue);
-    const arrivals = this.#arrivals.get(request.revision) ?? new IndexedHeap(byArrival, (one) => one.id);
-    arrivals.put(request);
-    this.#arrivals.set(request.revision, arrivals);
+  get(lane: Lane, revision: string): Place | undefined {
+    return this.#places.get(`${lane}:${revision}`);
   }
 
-  remove(request: StoredRequest): void {
-    const lane = this.#laneOf(request);
-    const queue = lane.tenants.get(request.tenant);
-    if (queue?.requests.delete(request.id) === true) settle(lane, queue);
-    if (lane.tenants.size === 0) this.#lanes.delete(laneKey(request.lane, request.revision));
-    const arrivals = this.#arrivals.get(request.revision);
-    arrivals?.delete(request.id);
-    if (arrivals?.size === 0) this.#arrivals.delete(request.revision);
+  /** The place, made where there is none. */
+  at(lane: Lane, revision: string): Place {
+    const found = this.get(lane, revision);
+    if (found !== undefined) return found;
+    const made = new Place(lane, revision);
+    this.#places.set(`${lane}:${revision}`, made);
+    return made;
   }
 
-  /** The next to lease; it stays until removed. */
-  next(lane: Lane, revision: string): StoredRequest | undefined {
-    return this.#lanes.get(laneKey(lane, revision))?.order.peek()?.requests.peek();
+  drop(place: Place): void {
+    this.#places.delete(`${place.lane}:${place.revision}`);
+  }
+
+  all(): Iterable<Place> {
+    return this.#places.values();
   }
 
   queuedByRevision(): Record<string, number> {
-    return Object.fromEntries([...this.#arrivals].map(([revision, arrivals]) => [revision, arrivals.size]));
+    const counts: Record<string, number> = {};
+    for (const { revision, arrivals } of this.all()) counts[revision] = (counts[revision] ?? 0) + arrivals.size;
+    return counts;
   }
 
   revisions(): string[] {
-    return [...this.#arrivals.keys()];
+    return [...new Set([...this.all()].map((place) => place.revision))];
   }
 
   oldestAt(): number | undefined {
-    const heads = [...this.#arrivals.values()].flatMap((arrivals) => arrivals.peek()?.createdAt ?? []);
+    const heads = [...this.all()].flatMap(({ arrivals }) => arrivals.peek()?.createdAt ?? []);
     return heads.length === 0 ? undefined : Math.min(...heads);
   }
 
-  /** Up to `limit` of a revision, oldest first. */
-  ofRevision(revision: string, limit: number): readonly StoredRequest[] {
-    return this.#arrivals.get(revision)?.first(limit) ?? [];
+  /** Up to `limit` of a revision: online first, in each lane the oldest first. */
+  ofRevision(revision: string, limit: number): readonly QueuedRequest[] {
+    const found: QueuedRequest[] = [];
+    for (const lane of LANES) found.push(...(this.get(lane, revision)?.arrivals.first(limit - found.length) ?? []));
+    return found;
   }
-
-  #laneOf(request: StoredRequest): LaneQueue {
-    const key = laneKey(request.lane, request.revision);
-    const found = this.#lanes.get(key);
-    if (found !== undefined) return found;
-    const made: LaneQueue = { tenants: new Map(), order: new IndexedHeap(byTurn, (queue) => queue.tenant) };
-    this.#lanes.set(key, made);
-    return made;
-  }
-}
-
-function laneKey(lane: Lane, revision: string): string {
-  return `${lane}:${revision}`;
-}
-
-function newTenant(lane: LaneQueue, tenant: string): TenantQueue {
-  const queue: TenantQueue = { tenant, turn: 0, requests: new IndexedHeap(inOrder, (one) => one.id) };
-  lane.tenants.set(tenant, queue);
-  return queue;
-}
-
-/** A tenant's place follows its head; without work it has none. */
-function settle(lane: LaneQueue, queue: TenantQueue): void {
-  const head = queue.requests.peek();
-  if (head === undefined) {
-    lane.tenants.delete(queue.tenant);
-    lane.order.delete(queue.tenant);
-    return;
-  }
-  queue.turn = head.seq;
-  lane.order.put(queue);
 }

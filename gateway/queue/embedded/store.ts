@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
-import type { StoredRequest } from '../stored-request.ts';
+import { DEAD_LETTER_RETENTION_MS } from '../limits.ts';
+import type { QueuedRequest } from './request.ts';
+import type { SharingPeriod } from './sharing.ts';
+import { newTenant, setShare } from './tenants.ts';
+import type { LaneTag, Tenant, VirtualTimes } from './tenants.ts';
+import type { TenantShare } from '../lease-queue.ts';
 import type { Unit } from './units.ts';
 
 /** 0 open, 1 being purged, 2 gone. */
@@ -11,6 +16,24 @@ export interface StoredApp {
   seq: number;
   phase: Phase;
   phaseAt: number;
+  /** Counts the calls that changed something of the app. */
+  generation: number;
+}
+
+/** What the fair order of an app keeps beside its tenants. */
+export interface StoredFairness {
+  readonly virtual: VirtualTimes;
+  readonly drain: string;
+  readonly periods: number;
+  readonly sharing: Readonly<Record<string, SharingPeriod>>;
+}
+
+/** Which dead letters: died from `since` on and before `until`, and after the letter at the cursor. */
+export interface LetterRange {
+  readonly since: number;
+  readonly until: number;
+  readonly diedAt: number;
+  readonly after: string;
 }
 
 /** Object key of an app that waits for its fate (`doomed` false) or for its deletion. */
@@ -30,7 +53,7 @@ export const BODY = 0;
 export const RESULT = 1;
 
 type Fixed = Pick<
-  StoredRequest,
+  QueuedRequest,
   'fixed' | 'tenant' | 'lane' | 'deadline' | 'maxAttempts' | 'maxLosses' | 'retentionMs' | 'createdAt' | 'seq' | 'score'
 >;
 
@@ -38,12 +61,25 @@ type Fixed = Pick<
 export class QueueStore {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
+  readonly #touched = new Set<string>();
 
   constructor(db: DatabaseSync) {
     this.#db = db;
   }
 
-  insertRequest(request: StoredRequest): void {
+  /** Something of the app changes. */
+  touch(app: string): void {
+    this.#touched.add(app);
+  }
+
+  /** Apps of which something has changed since this was asked last. */
+  takeTouched(): string[] {
+    const touched = [...this.#touched];
+    this.#touched.clear();
+    return touched;
+  }
+
+  insertRequest(request: QueuedRequest): void {
     const {
       id,
       app,
@@ -59,6 +95,7 @@ export class QueueStore {
       score,
       ...state
     } = request;
+    this.touch(app);
     const part: Fixed = { fixed, tenant, lane, deadline, maxAttempts, maxLosses, retentionMs, createdAt, seq, score };
     this.#sql('INSERT INTO request (id, app, live, retain_until, fixed, state) VALUES (?, ?, 1, NULL, ?, ?)').run(
       id,
@@ -69,36 +106,36 @@ export class QueueStore {
   }
 
   /** @param expiresAt end of the lease, 0 when there is none */
-  saveRequest(request: StoredRequest, expiresAt: number): void {
-    const {
-      id,
-      app: _a,
-      fixed: _f,
-      tenant: _t,
-      lane: _l,
-      deadline: _d,
-      maxAttempts: _m,
-      maxLosses: _o,
-      ...rest
-    } = request;
+  saveRequest(request: QueuedRequest, expiresAt: number): void {
+    const { id, app, fixed: _f, tenant: _t, lane: _l, deadline: _d, maxAttempts: _m, maxLosses: _o, ...rest } = request;
     const { retentionMs, createdAt: _c, seq: _s, score: _r, ...state } = rest;
     const live = state.finishedAt === 0;
+    const keepMs = state.deadLetter ? Math.max(retentionMs, DEAD_LETTER_RETENTION_MS) : retentionMs;
+    this.touch(app);
     this.#sql('UPDATE request SET live = ?, retain_until = ?, state = ? WHERE id = ?').run(
       live ? 1 : 0,
-      live ? null : state.finishedAt + retentionMs,
+      live ? null : state.finishedAt + keepMs,
       JSON.stringify(expiresAt === 0 ? state : { ...state, expiresAt }),
       id,
     );
   }
 
-  request(id: string): { readonly request: StoredRequest; readonly expiresAt: number } | undefined {
+  request(id: string): { readonly request: QueuedRequest; readonly expiresAt: number } | undefined {
     const row = this.#sql('SELECT id, app, fixed, state FROM request WHERE id = ?').get(id);
     return row === undefined ? undefined : parseRequest(row);
   }
 
-  *liveRequests(): Iterable<{ readonly request: StoredRequest; readonly expiresAt: number }> {
+  *liveRequests(): Iterable<{ readonly request: QueuedRequest; readonly expiresAt: number }> {
     for (const row of this.#sql('SELECT id, app, fixed, state FROM request WHERE live = 1').iterate())
       yield parseRequest(row);
+  }
+
+  liveOf(app: string, limit: number, after: string): QueuedRequest[] {
+    return this.#sql(
+      'SELECT id, app, fixed, state FROM request WHERE app = ? AND live = 1 AND id > ? ORDER BY id LIMIT ?',
+    )
+      .all(app, after, limit)
+      .map((row) => parseRequest(row).request);
   }
 
   /** Ids of finished records whose retention is over, earliest first. */
@@ -115,7 +152,9 @@ export class QueueStore {
       .map((row) => String(row['id']));
   }
 
-  deleteRequest(request: StoredRequest): void {
+  deleteRequest(request: QueuedRequest): void {
+    this.touch(request.app);
+    this.deleteLetter(request);
     this.#sql('DELETE FROM request WHERE id = ?').run(request.id);
     this.#sql('DELETE FROM payload WHERE id = ?').run(request.id);
     this.#sql('DELETE FROM dedupe WHERE app = ? AND key = ? AND id = ?').run(
@@ -149,24 +188,110 @@ export class QueueStore {
     );
   }
 
-  apps(): StoredApp[] {
-    return this.#sql('SELECT uid, seq, phase, phase_at FROM app')
+  apps(): { readonly stored: StoredApp; readonly fair: StoredFairness }[] {
+    return this.#sql('SELECT uid, seq, phase, phase_at, generation, fair FROM app')
       .all()
       .map((row) => ({
-        uid: String(row['uid']),
-        seq: Number(row['seq']),
-        phase: Number(row['phase']) as Phase,
-        phaseAt: Number(row['phase_at']),
+        stored: {
+          uid: String(row['uid']),
+          seq: Number(row['seq']),
+          phase: Number(row['phase']) as Phase,
+          phaseAt: Number(row['phase_at']),
+          generation: Number(row['generation']),
+        },
+        fair: JSON.parse(String(row['fair'])) as StoredFairness,
       }));
   }
 
-  saveApp(app: StoredApp): void {
-    this.#sql('INSERT OR REPLACE INTO app (uid, seq, phase, phase_at) VALUES (?, ?, ?, ?)').run(
+  saveApp(app: StoredApp, fair: StoredFairness): void {
+    this.#sql('INSERT OR REPLACE INTO app (uid, seq, phase, phase_at, generation, fair) VALUES (?, ?, ?, ?, ?, ?)').run(
       app.uid,
       app.seq,
       app.phase,
       app.phaseAt,
+      app.generation,
+      JSON.stringify(fair),
     );
+  }
+
+  tenants(): { readonly app: string; readonly tenant: Tenant }[] {
+    return this.#sql('SELECT app, name, share, tags FROM tenant')
+      .all()
+      .map((row) => {
+        const tenant = newTenant(String(row['name']));
+        setShare(tenant, JSON.parse(String(row['share'])) as TenantShare);
+        const tags = JSON.parse(String(row['tags'])) as Record<'online' | 'batch', LaneTag>;
+        Object.assign(tenant.tags.online, tags.online);
+        Object.assign(tenant.tags.batch, tags.batch);
+        return { app: String(row['app']), tenant };
+      });
+  }
+
+  saveTenant(app: string, { name, weight, maxInFlight, maxQueued, tags }: Tenant): void {
+    const share: TenantShare = {
+      weight,
+      ...(maxInFlight === Infinity ? {} : { maxInFlight }),
+      ...(maxQueued === Infinity ? {} : { maxQueued }),
+    };
+    this.#sql('INSERT OR REPLACE INTO tenant (app, name, share, tags) VALUES (?, ?, ?, ?)').run(
+      app,
+      name,
+      JSON.stringify(share),
+      JSON.stringify(tags),
+    );
+  }
+
+  deleteTenant(app: string, name: string): void {
+    this.#sql('DELETE FROM tenant WHERE app = ? AND name = ?').run(app, name);
+  }
+
+  estimates(): { readonly app: string; readonly revision: string; readonly size: number; readonly micros: number }[] {
+    return this.#sql('SELECT app, revision, size, micros FROM estimate')
+      .all()
+      .map((row) => ({
+        app: String(row['app']),
+        revision: String(row['revision']),
+        size: Number(row['size']),
+        micros: Number(row['micros']),
+      }));
+  }
+
+  saveEstimate(app: string, revision: string, size: number, micros: number): void {
+    this.#sql('INSERT OR REPLACE INTO estimate (app, revision, size, micros) VALUES (?, ?, ?, ?)').run(
+      app,
+      revision,
+      size,
+      micros,
+    );
+  }
+
+  /** Of one revision, or of all. */
+  deleteEstimates(app: string, revision?: string): void {
+    this.touch(app);
+    if (revision === undefined) this.#sql('DELETE FROM estimate WHERE app = ?').run(app);
+    else this.#sql('DELETE FROM estimate WHERE app = ? AND revision = ?').run(app, revision);
+  }
+
+  putLetter({ app, finishedAt, id }: QueuedRequest): void {
+    this.#sql('INSERT OR REPLACE INTO letter (app, died_at, id) VALUES (?, ?, ?)').run(app, finishedAt, id);
+  }
+
+  deleteLetter({ app, finishedAt, id }: QueuedRequest): void {
+    this.#sql('DELETE FROM letter WHERE app = ? AND died_at = ? AND id = ?').run(app, finishedAt, id);
+  }
+
+  letters(app: string, range: LetterRange, limit: number): QueuedRequest[] {
+    return this.#sql(
+      `SELECT request.id, request.app, fixed, state FROM letter JOIN request ON request.id = letter.id
+       WHERE letter.app = ? AND died_at >= ? AND died_at < ? AND (died_at, letter.id) > (?, ?)
+       ORDER BY died_at, letter.id LIMIT ?`,
+    )
+      .all(app, range.since, range.until, range.diedAt, range.after, limit)
+      .map((row) => parseRequest(row).request);
+  }
+
+  letterCount(app: string): number {
+    return Number(this.#sql('SELECT count(*) AS n FROM letter WHERE app = ?').get(app)?.['n']);
   }
 
   forgetApp(uid: string): void {
@@ -197,17 +322,20 @@ export class QueueStore {
           retired: row['retired'] === 1,
           forgetAt: Number(row['forget_at']),
           leases: 0,
+          suspects: 0,
         },
       }));
   }
 
   saveUnit(app: string, unit: Unit): void {
+    this.touch(app);
     this.#sql(
       'INSERT OR REPLACE INTO unit (app, unit, revision, last_seen, idle_since, retired, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)',
     ).run(app, unit.unit, unit.revision, unit.lastSeenAt, unit.idleSince, unit.retired ? 1 : 0, unit.forgetAt);
   }
 
   deleteUnit(app: string, unit: string): void {
+    this.touch(app);
     this.#sql('DELETE FROM unit WHERE app = ? AND unit = ?').run(app, unit);
   }
 
@@ -271,11 +399,11 @@ export class QueueStore {
 }
 
 function parseRequest(row: Record<string, SQLOutputValue>): {
-  readonly request: StoredRequest;
+  readonly request: QueuedRequest;
   readonly expiresAt: number;
 } {
   const fixed = JSON.parse(String(row['fixed'])) as Fixed;
-  const { expiresAt, ...state } = JSON.parse(String(row['state'])) as Omit<StoredRequest, keyof Fixed> & {
+  const { expiresAt, ...state } = JSON.parse(String(row['state'])) as Omit<QueuedRequest, keyof Fixed> & {
     readonly expiresAt?: number;
   };
   return { request: { ...fixed, ...state, id: String(row['id']), app: String(row['app']) }, expiresAt: expiresAt ?? 0 };

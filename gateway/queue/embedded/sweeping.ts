@@ -2,7 +2,7 @@
 import { uuid7Time } from '#base/uuid7.ts';
 import type { PurgeStep, SweepStep } from '../lease-queue.ts';
 import { EMBEDDED_SWEEP_RECORDS, OBJECT_GRACE_MS, OVERDUE_STEP, REOFFER_MS } from '../limits.ts';
-import type { StoredRequest } from '../stored-request.ts';
+import type { QueuedRequest } from './request.ts';
 import { endOverdue, finish } from './step.ts';
 import type { Step } from './step.ts';
 import type { QueueStore, StoredObjectKey } from './store.ts';
@@ -21,9 +21,9 @@ export function sweep(store: QueueStore, limit: number, now: number): SweepStep 
   return { keys, more: ids.length === EMBEDDED_SWEEP_RECORDS || undecided.length === limit || keys.length === limit };
 }
 
-function remove(store: QueueStore, request: StoredRequest | undefined, now: number): void {
+function remove(store: QueueStore, request: QueuedRequest | undefined, now: number): void {
   if (request === undefined) return;
-  for (const key of [request.fixed.body.key, request.result?.key])
+  for (const key of [request.bodyMoved ? undefined : request.fixed.body.key, request.result?.key])
     if (key !== undefined) store.doom(request.app, key, now);
   store.deleteRequest(request);
 }
@@ -53,15 +53,17 @@ export function purge(step: Step, limit: number): PurgeStep {
   const orphans = offer(store, store.objectsOf(app.stored.uid, limit), now);
   if (orphans.length > 0 || store.requestsOf(app.stored.uid, 1).length > 0) return { done: false, orphans };
   store.deleteUnitsOf(app.stored.uid);
+  store.deleteEstimates(app.stored.uid);
   app.forgetUnits();
+  for (const revision of app.estimates.revisions()) app.estimates.forget(revision);
   setPhase(step, 2);
   return { done: true, orphans: [] };
 }
 
 function cancelQueued(step: Step, limit: number): number {
   let cancelled = 0;
-  for (const revision of step.app.pending.revisions()) {
-    for (const request of step.app.pending.ofRevision(revision, limit - cancelled)) {
+  for (const revision of step.app.fair.pending.revisions()) {
+    for (const request of step.app.fair.pending.ofRevision(revision, limit - cancelled)) {
       step.app.unqueue(request);
       finish(step, request, 'cancelled');
       cancelled++;
@@ -73,7 +75,7 @@ function cancelQueued(step: Step, limit: number): number {
 function setPhase(step: Step, phase: 1 | 2): void {
   step.app.stored.phase = phase;
   step.app.stored.phaseAt = step.now;
-  step.store.saveApp(step.app.stored);
+  step.store.touch(step.app.stored.uid);
   // Units that wait for work hear that they may leave.
   step.emit({ type: 'ready', app: step.app.stored.uid });
 }

@@ -12,6 +12,8 @@ export interface Unit {
   /** When it is forgotten unless seen again. */
   forgetAt: number;
   leases: number;
+  /** Suspects among its leases: while it holds one it is given nothing else. */
+  suspects: number;
   /** First nonce of the last call that gave it something, and what that was; a process that starts anew has no such call to repeat. */
   lastNonce?: string;
   lastGiven?: readonly string[];
@@ -57,6 +59,7 @@ export class Units {
       retired: false,
       forgetAt: 0,
       leases: 0,
+      suspects: 0,
     };
     const joined = known === undefined || known.revision !== revision;
     if (joined) {
@@ -91,6 +94,7 @@ export class Units {
       retired: true,
       forgetAt: 0,
       leases: 0,
+      suspects: 0,
     };
     if (known !== undefined) this.#count(known.revision, -1);
     unit.retired = true;
