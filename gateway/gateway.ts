@@ -19,12 +19,14 @@ import { createGatewayMetrics } from './metrics.ts';
 import type { Gateway, GatewayDeps, GatewayOptions, GatewayPorts } from './options.ts';
 import type { Durability, LeaseQueue } from './queue/lease-queue.ts';
 import { createOrphanSweep } from './orphan-objects.ts';
+import { createRateLimiter } from './ratelimit.ts';
 import { createReadiness } from './readiness.ts';
 import { createRecovery } from './recovery/recovery.ts';
 import type { Recovery } from './recovery/recovery.ts';
 import { startExpirySweep } from './sweeps.ts';
 import type { Sweep } from './sweeps.ts';
 import { createSweeper } from './store/sweeper.ts';
+import { createTenantMetrics } from './tenant-metrics.ts';
 import { createTickets } from './tickets/ticket.ts';
 
 export type { Gateway, GatewayDeps, GatewayOptions } from './options.ts';
@@ -97,6 +99,10 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
   const readiness = createReadiness(deps);
   const sessions = await openSessions(deps);
   const common = { ...deps, audit: deps.audit ?? noAudit, metrics };
+  const tenantMetrics = createTenantMetrics(registry, deps.tenants);
+  deps.tenants.onChange?.(tenantMetrics.renew);
+  const refused = (tenant: string): void => tenantMetrics.submitted(tenant, 'rate-limited');
+  const limiter = createRateLimiter({ clock, refused });
   const checks = createBodyChecks({ clock, logger, metrics });
   const serving = (port: 'client' | 'internal'): ServeContext => ({
     port,
@@ -111,6 +117,8 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
       ...common,
       waits,
       checks,
+      limiter,
+      tenantMetrics,
       tickets: createTickets(deps.keys.ticketKey),
       enqueue: createEnqueueBatcher(queue),
     },

@@ -4,8 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { newApiKey } from '#base/api-key.ts';
 import { createFakeClock } from '#base/fake-clock.ts';
 import { systemRandom } from '#base/random.ts';
-import { ROLES } from '#base/tenants.ts';
-import type { TenantEntry, TenantsDocument } from '#base/tenants.ts';
+import type { Role, TenantEntry, TenantsDocument } from '#base/tenants.ts';
 import { requireRole } from './roles.ts';
 import { openTenants, parseTenants } from './tenants.ts';
 import type { Tenant } from './tenants.ts';
@@ -117,16 +116,24 @@ describe('what a tenant may do', () => {
     expect(called).toEqual(may);
   });
 
-  test.each<[role: Tenant['role'], allowed: Tenant['role'][]]>([
-    ['client', ['client']],
-    ['operator', ['client', 'operator']],
-    ['admin', ['client', 'operator', 'admin']],
-  ])('role %s may do what is allowed to %j', (role, allowed) => {
-    for (const needed of ROLES) {
-      const call = expect(() => requireRole({ role }, needed));
-      if (allowed.includes(needed)) call.not.toThrow();
-      else call.toThrow(expect.objectContaining({ status: 403, code: 'forbidden' }));
-    }
+  test.each<[role: Role, needed: Role]>([
+    ['client', 'client'],
+    ['operator', 'client'],
+    ['operator', 'operator'],
+    ['admin', 'client'],
+    ['admin', 'operator'],
+    ['admin', 'admin'],
+  ])('role %s may do what takes %s', (role, needed) => {
+    expect(() => requireRole({ role }, needed)).not.toThrow();
+  });
+
+  test.each<[role: Role, needed: Role]>([
+    ['client', 'operator'],
+    ['client', 'admin'],
+    ['operator', 'admin'],
+  ])('role %s may not do what takes %s', (role, needed) => {
+    const forbidden = expect.objectContaining({ status: 403, code: 'forbidden' });
+    expect(() => requireRole({ role }, needed)).toThrow(forbidden);
   });
 });
 

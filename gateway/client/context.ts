@@ -7,7 +7,9 @@ import type { AuditLog } from '../audit.ts';
 import type { TenantSource } from '../auth/tenants.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import type { EnqueueOutcome, LeaseQueue, NewRequest } from '../queue/lease-queue.ts';
+import type { RateLimiter } from '../ratelimit.ts';
 import type { ObjectStore } from '../store/object-store.ts';
+import type { TenantMetrics } from '../tenant-metrics.ts';
 import type { Tickets } from '../tickets/ticket.ts';
 import type { BodyChecks } from './schema/body-checks.ts';
 import type { Waits } from './waits.ts';
@@ -19,6 +21,7 @@ export interface ClientContext {
   readonly store: ObjectStore;
   readonly apps: AppSource;
   readonly tenants: TenantSource;
+  readonly limiter: RateLimiter;
   readonly tickets: Tickets;
   readonly waits: Waits;
   readonly checks: BodyChecks;
@@ -27,4 +30,5 @@ export interface ClientContext {
   readonly logger: Logger;
   readonly audit: AuditLog;
   readonly metrics: GatewayMetrics;
+  readonly tenantMetrics: TenantMetrics;
 }

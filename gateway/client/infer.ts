@@ -7,11 +7,14 @@ import { gatewayError } from '../errors.ts';
 import { onGone } from '../http/exchange.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { EnqueueOutcome, NewRequest, RequestRecord } from '../queue/lease-queue.ts';
+import { queueFull } from '../ratelimit.ts';
 import { bodyKey } from '../store/keys.ts';
 import { uuid7 } from '#base/uuid7.ts';
 import { planBody } from './body-plan.ts';
 import type { ClientContext } from './context.ts';
 import { dedupeKey, explicitKey, parseIdempotencyKey } from './idempotency.ts';
+import { parseIntent } from './intent.ts';
+import type { Intent } from './intent.ts';
 import { answerOutcome } from './outcome.ts';
 import { parsePrefer } from './prefer.ts';
 import { receiveBody } from './receive.ts';
@@ -19,8 +22,6 @@ import { receiveChecked } from './receive-checked.ts';
 import type { ReceivedBody } from './receive.ts';
 import { isFinal } from './waits.ts';
 
-/** Cost of a request in µGPU-seconds while nothing has been measured: one second of each GPU of a unit. */
-const ASSUMED_GPU_MICROS = 1_000_000;
 /** W3C Trace Context, version 00; an invalid one starts a new trace, so it is dropped. */
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
@@ -32,10 +33,13 @@ export async function infer(x: Exchange, context: ClientContext, appName: string
   const { req, res } = x;
   const tenant = await authenticate(req, context.tenants);
   x.tenant = tenant.name;
+  const rate = context.limiter.take(tenant);
+  if (rate !== undefined) x.rate = rate;
   const app = resolveApp(context.apps, tenant, appName);
   x.app = app.uid;
   checkAccepting(app);
   const preference = parsePrefer(req.headers.prefer);
+  const intent = parseIntent(req.headers, tenant.priorityCeiling, context.clock.now());
   const headerKey = parseIdempotencyKey(req.headers['idempotency-key']);
   const plan = planBody(req, app.spec.request.maxBytes);
   const check = context.checks.of(app);
@@ -46,11 +50,11 @@ export async function infer(x: Exchange, context: ClientContext, appName: string
     check === undefined
       ? await receiveBody(req, res, plan, context.store, key)
       : await receiveChecked(req, res, plan, check, context.store, key);
-  const request = await keyed(context, body, () => newRequest(x, { id, app, tenant, body, headerKey }));
+  const request = await keyed(context, body, () => newRequest(x, { id, app, tenant, body, intent, headerKey }));
   const outcome = await context.enqueue(request);
   if (outcome.kind !== 'queued') await dropBody(context, body);
-  const accepted = acceptedRecord(outcome);
-  context.metrics.accepted(outcome.kind === 'joined' ? 'joined' : 'queued');
+  countSubmit(context, tenant, outcome);
+  const accepted = acceptedRecord(outcome, x.rate);
 
   const ticket = context.tickets.mint({ appUid: app.uid, tenant: tenant.name }, accepted.id);
   const record = await waited(x, context, accepted, preference.waitSeconds);
@@ -62,11 +66,12 @@ interface Parts {
   readonly app: ServedApp;
   readonly tenant: Tenant;
   readonly body: ReceivedBody;
+  readonly intent: Intent;
   readonly headerKey: string | undefined;
 }
 
-function newRequest({ req }: Exchange, { id, app, tenant, body, headerKey }: Parts): NewRequest {
-  const { request, resources } = app.spec;
+function newRequest({ req }: Exchange, { id, app, tenant, body, intent, headerKey }: Parts): NewRequest {
+  const { request } = app.spec;
   const explicit = explicitKey(headerKey, body.rid);
   const traceparent = req.headers['traceparent'];
   return {
@@ -75,8 +80,8 @@ function newRequest({ req }: Exchange, { id, app, tenant, body, headerKey }: Par
     tenant: tenant.name,
     lane: 'online',
     revision: app.revision,
-    priority: 0,
-    cost: ASSUMED_GPU_MICROS * (resources?.gpu?.count ?? 1),
+    ...intent,
+    share: tenant.shareFor(app),
     body: body.payload,
     dedupeKey: dedupeKey({ tenant: tenant.name, revision: app.revision }, explicit, body.digest),
     ...(explicit === undefined ? {} : { fingerprint: body.digest }),
@@ -96,7 +101,14 @@ async function keyed(context: ClientContext, body: ReceivedBody, make: () => New
   }
 }
 
-function acceptedRecord(outcome: EnqueueOutcome): RequestRecord {
+function countSubmit({ metrics, tenantMetrics }: ClientContext, { name }: Tenant, { kind }: EnqueueOutcome): void {
+  if (kind === 'full') tenantMetrics.submitted(name, 'queue-full');
+  if (kind !== 'queued' && kind !== 'joined') return;
+  metrics.accepted(kind);
+  tenantMetrics.submitted(name, kind);
+}
+
+function acceptedRecord(outcome: EnqueueOutcome, rate: Exchange['rate']): RequestRecord {
   switch (outcome.kind) {
     case 'conflict':
       throw gatewayError('key-reused', 'the same idempotency key came with another body before', {
@@ -106,19 +118,10 @@ function acceptedRecord(outcome: EnqueueOutcome): RequestRecord {
     case 'closed':
       throw appDeleting();
     case 'full':
-      throw queueFull(outcome);
+      throw queueFull(outcome, rate);
     default:
       return outcome.record;
   }
-}
-
-/** Repeats of what is queued already are never refused: only a request that would have made the queue longer. */
-function queueFull({ queued, limit }: { readonly queued: number; readonly limit: number }): Error {
-  return gatewayError('queue-full', `the tenant has ${queued} requests queued for this app, and may have ${limit}`, {
-    limit,
-    fix: 'send it again when some of them are done, or have maxQueued of the tenant raised',
-    headers: { 'retry-after': '1' },
-  });
 }
 
 /** The body of a request that joined another one, or was refused, belongs to nobody. */

@@ -28,6 +28,7 @@ export interface OutcomeContext {
 export async function answerOutcome(x: Exchange, record: RequestRecord, context: OutcomeContext): Promise<void> {
   const { store, preference } = context;
   const headers: OutgoingHttpHeaders = {
+    ...x.rate,
     'penstock-state': record.state,
     'penstock-ticket': context.ticket,
     ...(preference.applied === undefined ? {} : { 'preference-applied': preference.applied }),

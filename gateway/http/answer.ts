@@ -45,7 +45,7 @@ export function answerError(x: Exchange, err: unknown): void {
     return;
   }
   const body = Buffer.from(JSON.stringify({ ...problem.toProblem(), instance: `urn:penstock:request:${x.requestId}` }));
-  const headers = { ...problem.headers, 'content-type': PROBLEM_TYPE, 'cache-control': 'no-store' };
+  const headers = { ...x.rate, ...problem.headers, 'content-type': PROBLEM_TYPE, 'cache-control': 'no-store' };
   if (mayKeepConnection(x)) answerBytes(x, problem.status, headers, body);
   else answerAndLinger(x, problem.status, headers, body);
 }

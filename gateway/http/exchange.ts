@@ -22,6 +22,8 @@ export interface Exchange {
   tenant?: string;
   app?: string;
   unit?: string;
+  /** RateLimit fields of the answer, whatever it is. */
+  rate?: Readonly<Record<string, string>>;
 }
 
 /** Accepted as they are; anything else (spaces, quotes, control characters, too long) is replaced by one of ours. */

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+import { counter } from '#base/metrics.ts';
+import type { Registry } from '#base/metrics.ts';
+import type { TenantSource } from './auth/tenants.ts';
+import { TENANT_LABELS_MAX } from './limits.ts';
+
+const OUTCOMES = ['queued', 'joined', 'rate-limited', 'queue-full'] as const;
+export type SubmitOutcome = (typeof OUTCOMES)[number];
+
+/** Label of every tenant without an entry in the document: their names are made up by whoever may make a namespace. */
+const OTHER = 'other';
+
+export interface TenantMetrics {
+  readonly submitted: (tenant: string, outcome: SubmitOutcome) => void;
+  /** The document has changed: tenants that left it leave the metric, new ones begin at 0. */
+  readonly renew: () => void;
+}
+
+type Children = Readonly<Record<SubmitOutcome, () => void>>;
+
+export function createTenantMetrics(registry: Registry, tenants: Pick<TenantSource, 'names'>): TenantMetrics {
+  const submits = counter(
+    registry,
+    'penstock_gateway_tenant_requests_total',
+    'Requests submitted, by tenant and what became of them; tenants without an entry in tenants.yaml are other.',
+    ['tenant', 'outcome'],
+  );
+  // To look a labelled child up takes a hash of its labels per call; the hot path keeps its own.
+  let children = new Map<string, Children>();
+  let other: Children;
+
+  const childrenOf = (tenant: string): Children => {
+    const child = (outcome: SubmitOutcome) => {
+      const one = submits.labels({ tenant, outcome });
+      one.inc(0);
+      return () => one.inc();
+    };
+    return {
+      queued: child('queued'),
+      joined: child('joined'),
+      'rate-limited': child('rate-limited'),
+      'queue-full': child('queue-full'),
+    };
+  };
+  const renew = (): void => {
+    const names = new Set([...tenants.names()].slice(0, TENANT_LABELS_MAX));
+    for (const name of children.keys()) {
+      if (!names.has(name)) for (const outcome of OUTCOMES) submits.remove({ tenant: name, outcome });
+    }
+    children = new Map([...names].map((name) => [name, children.get(name) ?? childrenOf(name)]));
+    other = childrenOf(OTHER);
+  };
+  other = childrenOf(OTHER);
+  renew();
+  return { submitted: (tenant, outcome) => (children.get(tenant) ?? other)[outcome](), renew };
+}
