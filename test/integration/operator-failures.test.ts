@@ -66,7 +66,7 @@ describe('a gateway that is down', () => {
     await app.untilStatus('waiting', ({ reason }) => reason?.includes('waits for the gateway') ?? false);
     expect(await app.jobs()).toHaveLength(1);
     await cluster.gateway.up();
-    await until(async () => (await app.get()) === undefined, { what: 'the app to go', timeoutMs: 20_000 });
+    await until(async () => (await app.get()) === undefined, { what: 'the app to go', timeoutMs: 40_000 });
   });
 });
 
@@ -110,7 +110,7 @@ describe('a restart of the operator', () => {
     cluster.gateway.retired.add(job!.metadata.name);
     app.demand({
       queued: 0,
-      units: [{ unit: job!.metadata.name, revision: '', leases: 0, last_seen_at: Date.now() - 120_000, retired: true }],
+      units: [{ unit: job!.metadata.name, revision: '', leases: 0, last_seen_at: Date.now() - 140_000, retired: true }],
     });
     await start();
     await app.untilJobs(0);

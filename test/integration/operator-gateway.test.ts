@@ -80,7 +80,7 @@ it('answers a request from zero, lets the unit leave by itself and reaps its Job
   const answer = await infer(app, { say: 'hello' });
   expect(answer.status).toBe(200);
   expect(await answer.json()).toEqual({ said: 'hello' });
-  await app.untilJobs(0, 20_000);
+  await app.untilJobs(0, 40_000);
   expect([...node.ended].filter(([unit]) => unit.startsWith('echo-'))).toEqual([[expect.any(String), '0']]);
   const idle = await app.untilStatus('idle', ({ phase, replicas }) => phase === 'Ready' && replicas === 0);
   expect(idle.reason).toMatch(/the first request starts one/);
@@ -106,7 +106,7 @@ it('replaces a unit that was killed in the middle of a request, which ends once,
   await served(app);
   const answer = infer(app, { say: 'again', sleep: 1_000 });
   const [first] = await app.untilJobs(1);
-  await app.untilStatus('one leased', ({ queue }) => queue?.leased === 1, 20_000);
+  await app.untilStatus('one leased', ({ queue }) => queue?.leased === 1, 40_000);
   node.running.get(first!.metadata.name)?.kill('SIGKILL');
   const response = await answer;
   expect(response.status).toBe(200);
@@ -117,17 +117,17 @@ it('replaces a unit that was killed in the middle of a request, which ends once,
 it('keeps the unit that replaced one which died without taking leave, for as long as the floor needs it', async () => {
   const app = await anApp('floor', { minUnits: 1, maxUnits: 3 });
   const [first] = await app.untilJobs(1);
-  await app.untilStatus('the first serves', ({ units }) => units?.ready === 1, 20_000);
+  await app.untilStatus('the first serves', ({ units }) => units?.ready === 1, 40_000);
   node.running.get(first!.metadata.name)?.kill('SIGKILL');
   const second = await until(
     async () => (await app.jobs()).find(({ metadata }) => metadata.uid !== first!.metadata.uid),
     {
       what: 'a replacement',
-      timeoutMs: 20_000,
+      timeoutMs: 40_000,
     },
   );
   const { name } = second.metadata;
-  await app.untilStatus('the second serves', ({ units }) => units?.ready === 1 && units.failed === 1, 20_000);
+  await app.untilStatus('the second serves', ({ units }) => units?.ready === 1 && units.failed === 1, 40_000);
   const served = performance.now();
   // Nobody asks it for anything: four lingers, and it is sent away in none of them.
   await until(() => node.ended.has(name) || performance.now() - served > 4_000, { what: 'four lingers' });
@@ -140,7 +140,7 @@ it('serves what was queued for a revision whose only unit died, by a unit of the
   await served(app);
   const held = infer(app, { say: 'held', sleep: 2_000 });
   const [first] = await app.untilJobs(1);
-  await app.untilStatus('one leased', ({ queue }) => queue?.leased === 1, 20_000);
+  await app.untilStatus('one leased', ({ queue }) => queue?.leased === 1, 40_000);
   const queued = await infer(app, { say: 'queued' }, 'wait=0');
   expect(queued.status).toBe(202);
   const { ticket } = (await queued.json()) as { ticket: string };
@@ -156,7 +156,7 @@ it('lets go of a deleted app once its busy unit has finished and nothing of it i
   await served(app);
   await infer(app, { say: 'slow', sleep: 3_000 }, 'wait=0');
   const [job] = await app.untilJobs(1);
-  await app.untilStatus('one leased', ({ queue }) => queue?.leased === 1, 20_000);
+  await app.untilStatus('one leased', ({ queue }) => queue?.leased === 1, 40_000);
   await infer(app, { say: 'never run' }, 'wait=0');
   await app.delete();
   await until(async () => (await app.get()) === undefined, { what: 'the app to go', timeoutMs: 30_000 });

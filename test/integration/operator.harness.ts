@@ -199,7 +199,7 @@ export class AppFixture {
   }
 
   /** Waits until there are exactly `count` Jobs. */
-  async untilJobs(count: number, timeoutMs = 10_000): Promise<readonly Job[]> {
+  async untilJobs(count: number, timeoutMs = 30_000): Promise<readonly Job[]> {
     const look = async (): Promise<readonly Job[] | false> => {
       const jobs = await this.jobs();
       return jobs.length === count && jobs;
@@ -211,7 +211,7 @@ export class AppFixture {
   async untilStatus(
     what: string,
     isIt: (status: NonNullable<InferenceApp['status']>) => boolean,
-    timeoutMs = 10_000,
+    timeoutMs = 30_000,
   ): Promise<NonNullable<InferenceApp['status']>> {
     const look = async (): Promise<NonNullable<InferenceApp['status']> | false> => {
       const status = (await this.get())?.status;
