@@ -41,9 +41,11 @@ test('giving back twice frees once', async () => {
 
 test('more than there is at all takes all there is', async () => {
   const budget = createByteBudget(10);
-  const all = await budget.take(1000, never);
+  const got: string[] = [];
+  const all = await ask(budget, got, 'all', 1000);
   all();
-  await budget.take(10, never);
+  await ask(budget, got, 'next', 10);
+  expect(got).toEqual(['all', 'next']);
 });
 
 test('who hangs up while waiting makes room for those behind', async () => {

@@ -18,33 +18,39 @@ export interface PostOptions {
   readonly signal?: AbortSignal;
 }
 
-/** POST /internal/v1/{call}. @throws BrokerUnavailable for network trouble, 5xx and 429 */
+/** POST /internal/v1/{call}. @throws BrokerUnavailable for network trouble, 5xx, 408 and 429 */
 export interface BrokerTransport {
   post(call: string, options: PostOptions): Promise<BrokerAnswer>;
   close(): Promise<void>;
 }
 
-/** One long poll, a heartbeat and a handful of completions at once. */
-const CONNECTIONS = 16;
+/** A long poll, heartbeats and a new session: what keeps the unit alive never waits for what it delivers. */
+const VITAL_CALLS: ReadonlySet<string> = new Set(['token', 'lease', 'extend']);
+const VITAL_CONNECTIONS = 6;
+/** Deliveries at once: large results that hang because the object store is away take no connection from the others for long. */
+const DELIVERY_CONNECTIONS = 12;
+/** The gateway is there and wants the same call later: it had no time for the body, or too many of them. */
+const TRY_AGAIN: ReadonlySet<number> = new Set([408, 429]);
 const CONNECT_TIMEOUT_MS = 5_000;
 /** 64 leases with 16 KiB inline each, as base64, with room for the rest. */
 const ANSWER_LIMIT_BYTES = 8 * 1024 * 1024;
 
 export function createTransport(origin: string): BrokerTransport {
-  const pool = new Pool(new URL(origin).origin, {
-    connections: CONNECTIONS,
-    pipelining: 1,
-    connect: { timeout: CONNECT_TIMEOUT_MS },
-  });
+  const open = (connections: number): Pool =>
+    new Pool(new URL(origin).origin, { connections, pipelining: 1, connect: { timeout: CONNECT_TIMEOUT_MS } });
+  const vital = open(VITAL_CONNECTIONS);
+  const deliveries = open(DELIVERY_CONNECTIONS);
   return {
     post: async (call, options) => {
-      const response = await send(pool, call, options);
+      const response = await send(VITAL_CALLS.has(call) ? vital : deliveries, call, options);
       const text = await readText(call, response.body);
-      if (response.statusCode >= 500 || response.statusCode === 429)
+      if (response.statusCode >= 500 || TRY_AGAIN.has(response.statusCode))
         throw new BrokerUnavailable(call, `${response.statusCode} ${detailOf(parse(text))}`);
       return { status: response.statusCode, body: parse(text) };
     },
-    close: () => pool.destroy(),
+    close: async () => {
+      await Promise.all([vital.destroy(), deliveries.destroy()]);
+    },
   };
 }
 

@@ -3,6 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { expect, it } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import type { Clock } from '#base/clock.ts';
+import type { CompleteCall } from '#base/wire/broker.ts';
 import type { Outcome, WorkItem } from '../executor.ts';
 import { startLoop, states, success, until } from '../testing/loop-harness.ts';
 import type { Setup } from '../testing/loop-harness.ts';
@@ -282,15 +283,37 @@ it('fails a request whose host names no content type at all', async () => {
   expect(request.cause).toMatchObject({ kind: 'handler', message: expect.stringContaining('content type') as string });
 });
 
+it('sends results of up to 256 KiB along, a mebibyte in each call, and small ones in a call of their own', async () => {
+  const KIB = 1024;
+  const { broker, executor, loop } = await startLoop({ concurrency: 8, batchSize: 8 });
+  const sizes = [1, 256, 200, 16, 256, 256, 256, 257].map((kib) => kib * KIB);
+  for (const size of sizes) broker.add(String(size));
+  void loop.run();
+  await until('the batch', () => executor.running.length === 1);
+  executor.running[0]?.finish(({ body }) => success('x'.repeat(Number(Buffer.from(body).toString()))));
+  await until('the results', () => states(broker).every((state) => state === 'succeeded'));
+  expect([...broker.requests.values()].map(({ result }) => result?.body.length)).toEqual(sizes);
+  const calls = broker.calls.filter(({ call }) => call === 'complete').map(({ body }) => kibInline(body));
+  expect(new Set(calls)).toEqual(new Set(['1 16', '256 200 256 256', '256', '0']));
+  expect(calls).toHaveLength(4);
+  expect(broker.callsOf('upload-url')).toBe(1);
+});
+
+/** Sizes of the inline results of one call; 0 for one that was uploaded. */
+function kibInline(body: Record<string, unknown>): string {
+  const { results } = body as unknown as CompleteCall;
+  return results.map(({ result }) => Buffer.from(result.inline ?? '', 'base64').length / 1024).join(' ');
+}
+
 it('asks for another URL when the store refuses the one for the result, which charges nobody', async () => {
   const { broker, executor, loop } = await startLoop({ maxAttempts: 1 });
   const request = broker.add('x');
   void loop.run();
   await until('the run', () => executor.running.length === 1);
   broker.refusesTransfers = 2;
-  executor.running[0]?.finish(success('x'.repeat(100_000)));
+  executor.running[0]?.finish(success('x'.repeat(300_000)));
   await until('the end', () => request.state !== 'leased');
-  expect([request.state, request.result?.body.length]).toEqual(['succeeded', 100_000]);
+  expect([request.state, request.result?.body.length]).toEqual(['succeeded', 300_000]);
   expect(broker.callsOf('upload-url')).toBe(3);
 });
 
