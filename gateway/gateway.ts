@@ -49,8 +49,8 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     const level = durability === 'fsync' ? 'info' : 'warn';
     deps.logger[level]({ durability }, DURABILITY_TEXT[durability]);
     await readiness.start();
-    recovery.start();
     sweeps.push(recovery, startExpirySweep({ ...deps, metrics }), sweeper, orphans);
+    await recovery.start();
     sweeper.start();
     orphans.start();
     const clientPort = await listen(clientServer, options.clientHost, options.clientPort);

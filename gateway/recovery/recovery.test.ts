@@ -23,7 +23,7 @@ function gateway(world: FakeWorld, generations: Readonly<Record<string, number>>
   for (const [app, value] of Object.entries(generations)) world.queue.generation.set(app, value);
   const options = world.options();
   const recovery = createRecovery(options);
-  recovery.start();
+  void recovery.start();
   running.push(recovery);
   const counted = async (metric: string): Promise<number> => {
     const line = (await options.registry.metrics()).split('\n').find((one) => one.startsWith(metric));

@@ -20,6 +20,8 @@ import { createSlots } from './slots.ts';
 const HOLD_MS = 45_000;
 /** Calls of the store at once, over all apps: a thousand requests a second are looked at, and clients keep most of its connections. */
 const STORE_CALLS_AT_ONCE = 16;
+/** The ports open after this at the latest: a comparison takes milliseconds, the walk of one that lost something may take longer. */
+const START_WAIT_MS = 2_000;
 const RETRY = { firstMs: 250, maxMs: 5_000, factor: 2 };
 
 export interface RecoveryOptions {
@@ -34,7 +36,8 @@ export interface RecoveryOptions {
 
 /** Finds out that the queue has gone back in time, and has the gateway serve on from there. */
 export interface Recovery extends Sweep {
-  start(): void;
+  /** Resolves when the apps that are known have been compared, or after a moment. */
+  start(): Promise<void>;
   /** Whether the app's leases are held back: its queue is not compared yet, or results of it are being looked for. */
   held(app: string): boolean;
   /** Hears of apps whose leases are no longer held back. */
@@ -89,12 +92,15 @@ class QueueRecovery implements Recovery {
     this.#reflect = () => startReflection({ ...shared, isSettled: (run) => this.#isSettled(run) });
   }
 
-  start(): void {
-    const { queue, apps } = this.#options;
+  async start(): Promise<void> {
+    const { queue, apps, clock } = this.#options;
     if (!('onRegression' in queue)) return;
     this.#forget = [queue.onRegression((found) => this.#onRegression(found)), apps.onChange(() => this.#meetApps())];
     this.#meetApps();
     this.#reflection = this.#reflect();
+    const over = new AbortController();
+    await Promise.race([Promise.all(this.#comparing), clock.sleep(START_WAIT_MS, over.signal).catch(() => undefined)]);
+    over.abort();
   }
 
   held(uid: string): boolean {
