@@ -88,8 +88,8 @@ export class AppState {
   save(store: QueueStore): void {
     const { stored, fair } = this;
     for (const [name, tenant] of fair.takeChanged())
-      if (tenant === undefined) store.deleteTenant(stored.uid, name);
-      else store.saveTenant(stored.uid, tenant);
+      if (tenant === undefined) store.fair.deleteTenant(stored.uid, name);
+      else store.fair.saveTenant(stored.uid, tenant);
     stored.generation++;
     const { virtual, drain, sharing } = fair;
     store.saveApp(stored, { virtual, drain, periods: sharing.periods, sharing: sharing.running() });
@@ -121,8 +121,8 @@ export class QueueState {
       app.fair.sharing.restore(fair.periods, fair.sharing);
       this.apps.set(stored.uid, app);
     }
-    for (const { app, tenant } of store.tenants()) this.app(app).fair.restoreTenant(tenant);
-    for (const { app, revision, size, micros } of store.estimates())
+    for (const { app, tenant } of store.fair.tenants()) this.app(app).fair.restoreTenant(tenant);
+    for (const { app, revision, size, micros } of store.fair.estimates())
       this.app(app).estimates.restore(revision, size, micros);
     for (const { app, unit } of store.units()) this.app(app).units.restore(unit);
     const queued: QueuedRequest[] = [];

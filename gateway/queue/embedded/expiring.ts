@@ -68,7 +68,8 @@ function forgetEstimates({ app, store }: Step, current: string): void {
     if (revision === current || app.units.live(revision) > 0) continue;
     if (app.fair.pending.get('online', revision) ?? app.fair.pending.get('batch', revision)) continue;
     app.estimates.forget(revision);
-    store.deleteEstimates(app.stored.uid, revision);
+    store.touch(app.stored.uid);
+    store.fair.deleteEstimates(app.stored.uid, revision);
   }
 }
 

@@ -156,10 +156,9 @@ export class FairQueue {
 
   /** Tenants without work that the others have caught up with since. */
   forgetPassed(): void {
-    for (const name of [...this.#ahead]) {
-      this.#ahead.delete(name);
-      this.ended(name);
-    }
+    const ahead = [...this.#ahead];
+    this.#ahead.clear();
+    for (const name of ahead) this.ended(name);
   }
 
   /** Brings a lane's times down again long before they could lose their last digits. Whether it had to. */

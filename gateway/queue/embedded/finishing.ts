@@ -60,7 +60,7 @@ export function complete(step: Step, unit: string, done: Completion): CommitOutc
 
 function learn({ app, store }: Step, { revision, fixed, serviceMicros }: QueuedRequest): void {
   for (const [size, micros] of app.estimates.teach(revision, fixed.body.bytes, serviceMicros))
-    store.saveEstimate(app.stored.uid, revision, size, micros);
+    store.fair.saveEstimate(app.stored.uid, revision, size, micros);
 }
 
 /** The request is final: the same call again, a cancel that came first, or a token that is none. */

@@ -35,7 +35,7 @@ import type {
   SweepStep,
   TenantShare,
 } from '../lease-queue.ts';
-import { OBJECT_GRACE_MS, OVERDUE_STEP, RETIRED_MEMORY_MS, RETIRED_SHOWN_MS, TOMBSTONE_MS } from '../limits.ts';
+import { OBJECT_GRACE_MS, OVERDUE_STEP, TOMBSTONE_MS } from '../limits.ts';
 import {
   checkApp,
   checkBatch,
@@ -51,6 +51,7 @@ import { QueueState } from './app-state.ts';
 import type { AppState } from './app-state.ts';
 import { openDatabase } from './database.ts';
 import { deadLetters, discard, redrive } from './dead-letters.ts';
+import { NO_DEMAND, demandOf } from './demand.ts';
 import { enqueue } from './enqueueing.ts';
 import { expireApp } from './expiring.ts';
 import { cancel, complete, extend, fail, release } from './finishing.ts';
@@ -61,7 +62,6 @@ import type { Step } from './step.ts';
 import { QueueStore } from './store.ts';
 import { purge, sweep } from './sweeping.ts';
 import { Turn } from './turn.ts';
-import type { Unit } from './units.ts';
 
 export interface EmbeddedQueueOptions {
   /** Path of the SQLite file, or ':memory:' (nothing survives, for tests). */
@@ -206,26 +206,7 @@ class EmbeddedQueue implements LeaseQueue {
     checkApp(app);
     return this.#run(() => {
       const found = this.#state.apps.get(app);
-      if (found === undefined) return { queued: 0, queuedByRevision: {}, leased: 0, units: [] };
-      const queuedByRevision = found.fair.pending.queuedByRevision();
-      const queued = Object.values(queuedByRevision).reduce((sum, one) => sum + one, 0);
-      const oldestQueuedAt = found.fair.pending.oldestAt();
-      const isShown = ({ retired, forgetAt }: Unit): boolean =>
-        !retired || forgetAt >= this.#options.clock.now() + RETIRED_MEMORY_MS - RETIRED_SHOWN_MS;
-      const units = [...found.units.all()].filter(isShown).map(({ unit, revision, leases, lastSeenAt, retired }) => ({
-        unit,
-        revision,
-        leases,
-        lastSeenAt,
-        retired,
-      }));
-      return {
-        queued,
-        queuedByRevision,
-        leased: found.leases.size,
-        ...(oldestQueuedAt === undefined ? {} : { oldestQueuedAt }),
-        units,
-      };
+      return found === undefined ? NO_DEMAND : demandOf(found, this.#options.clock.now());
     });
   }
 

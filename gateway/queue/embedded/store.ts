@@ -3,9 +3,9 @@ import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
 import { DEAD_LETTER_RETENTION_MS } from '../limits.ts';
 import type { QueuedRequest } from './request.ts';
 import type { SharingPeriod } from './sharing.ts';
-import { newTenant, setShare } from './tenants.ts';
-import type { LaneTag, Tenant, VirtualTimes } from './tenants.ts';
-import type { TenantShare } from '../lease-queue.ts';
+import { FairStore } from './fair-store.ts';
+import { Statements } from './statements.ts';
+import type { VirtualTimes } from './tenants.ts';
 import type { Unit } from './units.ts';
 
 /** 0 open, 1 being purged, 2 gone. */
@@ -59,12 +59,14 @@ type Fixed = Pick<
 
 /** The tables, statement by statement; knows nothing of rules. All calls run inside the turn's transaction. */
 export class QueueStore {
-  readonly #db: DatabaseSync;
-  readonly #statements = new Map<string, StatementSync>();
+  /** Tenants and what was learned. */
+  readonly fair: FairStore;
+  readonly #statements: Statements;
   readonly #touched = new Set<string>();
 
   constructor(db: DatabaseSync) {
-    this.#db = db;
+    this.#statements = new Statements(db);
+    this.fair = new FairStore(this.#statements);
   }
 
   /** Something of the app changes. */
@@ -214,64 +216,6 @@ export class QueueStore {
     );
   }
 
-  tenants(): { readonly app: string; readonly tenant: Tenant }[] {
-    return this.#sql('SELECT app, name, share, tags FROM tenant')
-      .all()
-      .map((row) => {
-        const tenant = newTenant(String(row['name']));
-        setShare(tenant, JSON.parse(String(row['share'])) as TenantShare);
-        const tags = JSON.parse(String(row['tags'])) as Record<'online' | 'batch', LaneTag>;
-        Object.assign(tenant.tags.online, tags.online);
-        Object.assign(tenant.tags.batch, tags.batch);
-        return { app: String(row['app']), tenant };
-      });
-  }
-
-  saveTenant(app: string, { name, weight, maxInFlight, maxQueued, tags }: Tenant): void {
-    const share: TenantShare = {
-      weight,
-      ...(maxInFlight === Infinity ? {} : { maxInFlight }),
-      ...(maxQueued === Infinity ? {} : { maxQueued }),
-    };
-    this.#sql('INSERT OR REPLACE INTO tenant (app, name, share, tags) VALUES (?, ?, ?, ?)').run(
-      app,
-      name,
-      JSON.stringify(share),
-      JSON.stringify(tags),
-    );
-  }
-
-  deleteTenant(app: string, name: string): void {
-    this.#sql('DELETE FROM tenant WHERE app = ? AND name = ?').run(app, name);
-  }
-
-  estimates(): { readonly app: string; readonly revision: string; readonly size: number; readonly micros: number }[] {
-    return this.#sql('SELECT app, revision, size, micros FROM estimate')
-      .all()
-      .map((row) => ({
-        app: String(row['app']),
-        revision: String(row['revision']),
-        size: Number(row['size']),
-        micros: Number(row['micros']),
-      }));
-  }
-
-  saveEstimate(app: string, revision: string, size: number, micros: number): void {
-    this.#sql('INSERT OR REPLACE INTO estimate (app, revision, size, micros) VALUES (?, ?, ?, ?)').run(
-      app,
-      revision,
-      size,
-      micros,
-    );
-  }
-
-  /** Of one revision, or of all. */
-  deleteEstimates(app: string, revision?: string): void {
-    this.touch(app);
-    if (revision === undefined) this.#sql('DELETE FROM estimate WHERE app = ?').run(app);
-    else this.#sql('DELETE FROM estimate WHERE app = ? AND revision = ?').run(app, revision);
-  }
-
   putLetter({ app, finishedAt, id }: QueuedRequest): void {
     this.#sql('INSERT OR REPLACE INTO letter (app, died_at, id) VALUES (?, ?, ?)').run(app, finishedAt, id);
   }
@@ -390,11 +334,7 @@ export class QueueStore {
   }
 
   #sql(text: string): StatementSync {
-    const known = this.#statements.get(text);
-    if (known !== undefined) return known;
-    const prepared = this.#db.prepare(text);
-    this.#statements.set(text, prepared);
-    return prepared;
+    return this.#statements.of(text);
   }
 }
 

@@ -53,7 +53,7 @@ export function purge(step: Step, limit: number): PurgeStep {
   const orphans = offer(store, store.objectsOf(app.stored.uid, limit), now);
   if (orphans.length > 0 || store.requestsOf(app.stored.uid, 1).length > 0) return { done: false, orphans };
   store.deleteUnitsOf(app.stored.uid);
-  store.deleteEstimates(app.stored.uid);
+  store.fair.deleteEstimates(app.stored.uid);
   app.forgetUnits();
   for (const revision of app.estimates.revisions()) app.estimates.forget(revision);
   setPhase(step, 2);
