@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench [NAME]: runs one benchmark and prints `ratio <name> <value> goal <op><number>` for each promise. Exit code 1 when one is missed.
 import { availableParallelism } from 'node:os';
+import { benchE2e } from '#test/bench/e2e.ts';
 import { benchGateway } from '#test/bench/gateway.ts';
 import { createReport } from '#test/bench/report.ts';
 import type { Report } from '#test/bench/report.ts';
@@ -9,6 +10,7 @@ import { benchSkeleton } from '#test/bench/skeleton.ts';
 const benches: Readonly<Record<string, (report: Report) => Promise<void>>> = {
   skeleton: benchSkeleton,
   gateway: benchGateway,
+  e2e: benchE2e,
 };
 
 const name = process.argv[2] ?? 'skeleton';

@@ -21,7 +21,7 @@ export interface GatewayServer extends BenchChild {
   /** Credential and content type of a request. */
   readonly headers: Readonly<Record<string, string>>;
   /** A unit token of the app. */
-  readonly unitToken: string;
+  readonly mintUnitToken: (unit: string) => Promise<string>;
 }
 
 const APP = 'noop';
@@ -72,7 +72,7 @@ export async function startGateway(
   const internalUrl = `http://127.0.0.1:${internalPort}`;
   const claims = { iss: OPERATOR_ISSUER, aud: INTERNAL_AUDIENCE, sub: OPERATOR_SUBJECT };
   const { uid, revision } = await onlyApp(internalUrl, await operator.sign(claims, TOKEN_SECONDS));
-  const unit = { iss: OPERATOR_ISSUER, aud: UNIT_AUDIENCE, sub: `${APP}-1`, app_uid: uid, revision };
+  const unit = { iss: OPERATOR_ISSUER, aud: UNIT_AUDIENCE, app_uid: uid, revision, namespace: 'default', app: APP };
   return {
     ...child,
     clientPort,
@@ -82,7 +82,7 @@ export async function startGateway(
       'content-type': 'application/json',
       ...(kind === 'guarded' ? { authorization: `Bearer ${apiKey}` } : {}),
     },
-    unitToken: await operator.sign({ ...unit, namespace: 'default', app: APP, placement: 'local' }, TOKEN_SECONDS),
+    mintUnitToken: (sub) => operator.sign({ ...unit, sub, placement: 'local' }, TOKEN_SECONDS),
   };
 }
 

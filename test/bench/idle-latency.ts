@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Agent, request } from 'undici';
-import { UNIT_ENV } from '#base/wire/unit-env.ts';
-import { startProgram } from './child.ts';
-import type { BenchChild } from './child.ts';
 import { startGateway } from './gateway-server.ts';
-import type { GatewayServer } from './gateway-server.ts';
+import { startNoopUnit } from './noop-unit.ts';
 import { quantile } from './statistics.ts';
 
 const WARM_UP = 100;
 const SAMPLES = 300;
-const HANDLER = 'export const predict = (batch) => batch.map(() => ({ ok: true }));\n';
 
 export interface IdleLatency {
   readonly p50: number;
@@ -22,7 +16,7 @@ export interface IdleLatency {
 /** Milliseconds from POST with `Prefer: wait` to the whole result, one request at a time, through a real gateway and a real unit. */
 export async function measureIdleLatency(redisUrl: string, folder: string): Promise<IdleLatency> {
   const gateway = await startGateway(redisUrl, folder);
-  const unit = await startUnit(gateway, folder);
+  const unit = await startNoopUnit(gateway, folder, { concurrency: 1, batchSize: 1 });
   const dispatcher = new Agent({ connections: 1 });
   const url = `http://127.0.0.1:${gateway.clientPort}${gateway.inferPath}`;
   const headers = { ...gateway.headers, prefer: 'wait=30' };
@@ -46,21 +40,4 @@ export async function measureIdleLatency(redisUrl: string, folder: string): Prom
     await unit.stop();
     await gateway.stop();
   }
-}
-
-function startUnit({ internalUrl, unitToken }: GatewayServer, folder: string): Promise<BenchChild> {
-  writeFileSync(join(folder, 'noop.ts'), HANDLER);
-  writeFileSync(join(folder, 'token'), unitToken, { mode: 0o600 });
-  return startProgram({
-    main: 'worker-runtime/main.ts',
-    cwd: folder,
-    env: {
-      [UNIT_ENV.brokerUrl]: internalUrl,
-      [UNIT_ENV.unitTokenFile]: 'token',
-      [UNIT_ENV.archetype]: 'Handler',
-      [UNIT_ENV.handler]: 'noop.ts',
-      [UNIT_ENV.readyFile]: 'ready',
-    },
-    ready: () => existsSync(join(folder, 'ready')),
-  });
 }
