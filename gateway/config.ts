@@ -33,6 +33,7 @@ export interface GatewayConfig {
   readonly apps: 'kubernetes' | 'files';
   readonly appsPath: string;
   readonly tenantsFile?: string;
+  readonly tokenReview: boolean;
   readonly auditFile?: string;
   readonly issuer: 'kubernetes' | 'file';
   readonly issuerFile: string;
@@ -98,6 +99,10 @@ export const GATEWAY_CONFIG_SCHEMA = {
     apps: choice(['kubernetes', 'files'], 'Where apps come from.'),
     appsPath: text('apps', 'Manifest or folder of manifests, for apps: files.'),
     tenantsFile: optional('tenants.yaml, read again when it changes.'),
+    tokenReview: flag(
+      false,
+      'Take ServiceAccount tokens of the cluster (audience penstock), which the API server confirms by TokenReview.',
+    ),
     auditFile: optional('File that the audit log is appended to; default: standard output.'),
     issuer: choice(['kubernetes', 'file'], 'Where the operator’s public keys come from.'),
     issuerFile: text('jwks.json', 'JWKS of the operator, for issuer: file.'),

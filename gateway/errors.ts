@@ -45,6 +45,7 @@ export const gatewayError = problemTable({
   internal: { status: 500, title: 'Internal error' },
   overloaded: { status: 503, title: 'The gateway has more to do than it can' },
   'not-ready': { status: 503, title: 'The gateway is not ready' },
+  'credential-unchecked': { status: 503, title: 'The credential cannot be checked now' },
   'queue-unavailable': { status: 503, title: 'The queue cannot be reached' },
   'store-unavailable': { status: 503, title: 'The object store cannot be reached' },
 });

@@ -162,7 +162,7 @@ async function openSessions({ keys, operatorJwks, clock, random }: GatewayDeps):
 function checkExposure({ tenants }: GatewayDeps, { clientHost }: GatewayOptions): void {
   if (tenants.anonymous() === undefined || isLoopback(clientHost)) return;
   throw new Error(
-    `refusing to listen on ${clientHost} without API keys: add a key to tenants.yaml, or listen on 127.0.0.1`,
+    `refusing to listen on ${clientHost} without API keys: add a key to tenants.yaml, take ServiceAccount tokens (tokenReview), or listen on 127.0.0.1`,
   );
 }
 

@@ -25,6 +25,15 @@ export const MAX_CONNECTIONS = 2 * MAX_WAITING_CLIENTS;
 /** Requests stored by one call of the queue. */
 export const ENQUEUE_BATCH_MAX = 128;
 
+/** Longest credential looked at: far above any key or token, far below what hashing would notice. */
+export const CREDENTIAL_MAX_CHARS = 8_192;
+/** ServiceAccount tokens whose verdict is remembered: more than pods of a cluster call within a minute. */
+export const TOKEN_CACHE_MAX = 10_000;
+/** TokenReviews at once: the API server is everybody's; and how many tokens may wait for theirs. */
+export const TOKEN_REVIEWS_MAX = 8;
+export const TOKEN_REVIEWS_WAITING_MAX = 256;
+/** A TokenReview that takes longer is an API server out of reach: the client may try again. */
+export const TOKEN_REVIEW_MS = 5_000;
 /** Tenants whose request rate is remembered: all of the largest document, and as many namespaces without an entry. */
 export const RATE_BUCKETS_MAX = 20_000;
 /** Tenants with a label of their own in metrics: times their outcomes, what a monitoring system takes without complaint. */

@@ -10,17 +10,22 @@ import { createKubeClient } from '#kube/client.ts';
 import type { KubeDeps } from '#kube/informer.ts';
 import { createKubeMetrics } from '#kube/kube-metrics.ts';
 import { PooledKubeConfig } from '#kube/pooled-config.ts';
+import { reviewToken } from '#kube/token-review.ts';
 import { createTransport } from '#kube/transport.ts';
 import { openFileSource } from './apps/file-source.ts';
 import { watchKubeApps } from './apps/kube-source.ts';
 import { openAuditLog } from './audit.ts';
 import type { AuditLog } from './audit.ts';
 import { watchKeysConfigMap, watchKeysFile } from './auth/operator-keys.ts';
+import { TOKEN_AUDIENCE, createServiceAccounts } from './auth/service-accounts.ts';
 import { openTenants } from './auth/tenants.ts';
+import type { TenantSource } from './auth/tenants.ts';
+import { withServiceAccounts } from './auth/tenants-and-accounts.ts';
 import { watchTenantsFile } from './auth/tenants-file.ts';
 import type { GatewayConfig } from './config.ts';
 import { isLoopback } from './gateway.ts';
 import { deriveKey, deriveKeys } from './keys.ts';
+import { TOKEN_REVIEW_MS } from './limits.ts';
 import type { GatewayDeps } from './options.ts';
 import { openEmbeddedQueue, openRedisQueue } from './queue/open.ts';
 import type { LeaseQueue } from './queue/lease-queue.ts';
@@ -51,7 +56,7 @@ export async function openParts(config: GatewayConfig, around: Surroundings): Pr
   shutdown.onStop('queue', () => queue.close());
   const { store, objects } = await openStore(config, secret, patience);
   shutdown.onStop('object store', () => store.close());
-  const kube = config.apps === 'kubernetes' || config.issuer === 'kubernetes' ? openKube(around) : undefined;
+  const kube = needsKube(config) ? openKube(around) : undefined;
   const apps = openApps(config, kube, logger);
   shutdown.onStop('apps', () => apps.close());
   const keys = openOperatorKeys(config, kube, logger);
@@ -63,7 +68,7 @@ export async function openParts(config: GatewayConfig, around: Surroundings): Pr
     store,
     ...(objects === undefined ? {} : { objects }),
     apps,
-    tenants: openTenantSource(config, around, audit),
+    tenants: openTenantSource(config, around, { kube, audit }),
     audit,
     random: systemRandom,
     keys: await deriveKeys(secret),
@@ -127,6 +132,10 @@ function need(config: GatewayConfig, name: 's3Endpoint' | 's3AccessKeyId' | 's3S
   throw new ConfigError(name, `is required with store: s3; set it in the file or by ${envName(name)}`);
 }
 
+function needsKube({ apps, issuer, tokenReview }: GatewayConfig): boolean {
+  return apps === 'kubernetes' || issuer === 'kubernetes' || tokenReview;
+}
+
 function openKube({ logger, registry, shutdown }: Surroundings): KubeDeps {
   const kubeConfig = PooledKubeConfig.load();
   shutdown.onStop('Kubernetes connections', () => kubeConfig.close());
@@ -149,9 +158,26 @@ function openOperatorKeys(config: GatewayConfig, kube: KubeDeps | undefined, log
   return watchKeysFile(config.issuerFile, logger);
 }
 
-function openTenantSource({ tenantsFile, clientHost }: GatewayConfig, around: Surroundings, audit: AuditLog) {
+interface TenantParts {
+  readonly kube: KubeDeps | undefined;
+  readonly audit: AuditLog;
+}
+
+function openTenantSource(config: GatewayConfig, around: Surroundings, { kube, audit }: TenantParts): TenantSource {
+  const tenants = openTenantsFile(config, around, audit);
+  if (kube === undefined || !config.tokenReview) return tenants;
+  const { client } = kube;
+  const review = (token: string) => reviewToken(client, token, [TOKEN_AUDIENCE], { deadlineMs: TOKEN_REVIEW_MS });
+  return withServiceAccounts(tenants, createServiceAccounts({ ...around, review, clock: systemClock }));
+}
+
+function openTenantsFile(
+  { tenantsFile, tokenReview, clientHost }: GatewayConfig,
+  around: Surroundings,
+  audit: AuditLog,
+) {
   if (tenantsFile === undefined) return openTenants();
-  const requireKeys = !isLoopback(clientHost);
+  const requireKeys = !tokenReview && !isLoopback(clientHost);
   const tenants = watchTenantsFile({ ...around, file: tenantsFile, clock: systemClock, audit, requireKeys });
   around.shutdown.onStop('tenants', () => tenants.close());
   return tenants;

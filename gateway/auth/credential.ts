@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage } from 'node:http';
 import { gatewayError } from '../errors.ts';
+import { CREDENTIAL_MAX_CHARS } from '../limits.ts';
 import type { Tenant, TenantSource } from './tenants.ts';
-
-/** Longest credential looked at: far above any key or token, far below what hashing would notice. */
-const CREDENTIAL_MAX = 8192;
 
 /** `Authorization: Bearer <credential>`, or undefined when there is none. */
 export function bearerOf(req: IncomingMessage): string | undefined {
   const header = req.headers.authorization;
   if (header === undefined) return undefined;
   const match = /^Bearer +([A-Za-z0-9._~+/=-]+) *$/i.exec(header);
-  if (match?.[1] === undefined || match[1].length > CREDENTIAL_MAX) {
+  if (match?.[1] === undefined || match[1].length > CREDENTIAL_MAX_CHARS) {
     throw gatewayError('unauthenticated', 'the Authorization header holds no bearer credential', {
       field: 'header:Authorization',
       fix: 'send Authorization: Bearer <credential>',
@@ -35,7 +33,7 @@ export function authenticate(req: IncomingMessage, tenants: TenantSource): Tenan
   if (key === undefined) return withoutCredential(tenants);
   if (bearer !== undefined && tenants.byToken !== undefined && JWT.test(bearer)) return tenants.byToken(bearer);
   const field = bearer === undefined ? 'header:X-API-Key' : 'header:Authorization';
-  const found = key.length > CREDENTIAL_MAX ? undefined : tenants.byApiKey(key);
+  const found = key.length > CREDENTIAL_MAX_CHARS ? undefined : tenants.byApiKey(key);
   if (found === 'expired') throw refused('the API key has expired', field, 'use the key that replaces it');
   const tenant = found ?? tenants.anonymous();
   if (tenant !== undefined) return tenant;

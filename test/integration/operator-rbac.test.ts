@@ -25,6 +25,7 @@ const RESOURCES = [
   'events.k8s.io events',
   'coordination.k8s.io leases',
   'rbac.authorization.k8s.io roles rolebindings clusterroles clusterrolebindings',
+  'authentication.k8s.io tokenreviews',
   'apiextensions.k8s.io customresourcedefinitions',
   'admissionregistration.k8s.io mutatingwebhookconfigurations validatingwebhookconfigurations',
 ].flatMap((line) => {
