@@ -7,6 +7,7 @@ import type { Sessions } from './auth/sessions.ts';
 import { createByteBudget } from './broker/byte-budget.ts';
 import { createLeaseWaiters } from './broker/lease-waiters.ts';
 import { createEnqueueBatcher } from './client/enqueue-batcher.ts';
+import { deadLetterGauge } from './client/dead-letters/gauge.ts';
 import { createClientHandler } from './client/handler.ts';
 import { createBodyChecks } from './client/schema/body-checks.ts';
 import { createWaits } from './client/waits.ts';
@@ -27,6 +28,7 @@ import { startExpirySweep } from './sweeps.ts';
 import type { Sweep } from './sweeps.ts';
 import { createSweeper } from './store/sweeper.ts';
 import { createTenantMetrics } from './tenant-metrics.ts';
+import { createCursors } from './tickets/cursor.ts';
 import { createTickets } from './tickets/ticket.ts';
 
 export type { Gateway, GatewayDeps, GatewayOptions } from './options.ts';
@@ -48,9 +50,10 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     metrics.durability(durability);
     const level = durability === 'fsync' ? 'info' : 'warn';
     deps.logger[level]({ durability }, DURABILITY_TEXT[durability]);
+    // Before it is ready: who hears that it is finds its ports open.
+    await recovery.start();
     await readiness.start();
     sweeps.push(recovery, startExpirySweep({ ...deps, metrics }), sweeper, orphans);
-    await recovery.start();
     sweeper.start();
     orphans.start();
     const clientPort = await listen(clientServer, options.clientHost, options.clientPort);
@@ -103,6 +106,7 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
   deps.tenants.onChange?.(tenantMetrics.renew);
   const refused = (tenant: string): void => tenantMetrics.submitted(tenant, 'rate-limited');
   const limiter = createRateLimiter({ clock, refused });
+  deadLetterGauge(registry, deps);
   const checks = createBodyChecks({ clock, logger, metrics });
   const serving = (port: 'client' | 'internal'): ServeContext => ({
     port,
@@ -120,6 +124,7 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
       limiter,
       tenantMetrics,
       tickets: createTickets(deps.keys.ticketKey),
+      cursors: createCursors(deps.keys.ticketKey),
       enqueue: createEnqueueBatcher(queue),
     },
     serving: serving('client'),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { counter, gauge, histogram } from '#base/metrics.ts';
-import type { Gauge, Registry } from '#base/metrics.ts';
+import type { Counter, Gauge, Registry } from '#base/metrics.ts';
 import { COMPLETE_ROUTE, INFER_ROUTE, LEASE_ROUTE, STATUS_ROUTE } from './http/exchange.ts';
 import type { Exchange } from './http/exchange.ts';
 import type { Durability } from './queue/lease-queue.ts';
@@ -26,6 +26,8 @@ export interface GatewayMetrics {
   readonly settled: (call: 'complete' | 'fail' | 'release', outcome: string, count: number) => void;
   readonly expired: (count: number) => void;
   readonly deadLetters: (count: number) => void;
+  /** What people did with dead letters. */
+  readonly lettersActed: (how: 'redriven' | 'joined' | 'discarded', count: number) => void;
   readonly durability: (promise: Durability) => void;
 }
 
@@ -144,16 +146,44 @@ function requestMetrics(registry: Registry): Omit<GatewayMetrics, 'answered' | '
     'penstock_gateway_dead_letters_total',
     'Requests that failed for good: their attempts are spent, or the losses of units under them. The replicas add up.',
   );
+  const acted = counter(
+    registry,
+    'penstock_gateway_dead_letters_acted_total',
+    'Dead letters that were redriven (joined: to an equal live request) or discarded.',
+    ['how'],
+    [{ how: 'redriven' }, { how: 'joined' }, { how: 'discarded' }],
+  );
   const expired = counter(registry, 'penstock_gateway_expired_total', 'Leases and deadlines that ran out.');
+  const acceptedOf = children((how: string) => accepted.labels({ how }));
+  const checkedOf = children((verdict: string) => checked.labels({ verdict }));
+  const settledOf = children((call: string, outcome: string) => settled.labels({ call, outcome }));
+  const wokenOf = children((waiter: string, by: string) => woken.labels({ waiter, by }));
   return {
-    accepted: (how) => accepted.inc({ how }),
-    checked: (verdict) => checked.inc({ verdict }),
-    settled: (call, outcome, count) => settled.inc({ call, outcome }, count),
+    accepted: (how) => acceptedOf(how).inc(),
+    checked: (verdict) => checkedOf(verdict).inc(),
+    settled: (call, outcome, count) => settledOf(call, outcome).inc(count),
     lost: () => lost.inc(),
     leased: (count) => leased.inc(count),
-    wokenFor: (waiter, by) => woken.inc({ waiter, by }),
+    wokenFor: (waiter, by) => wokenOf(waiter, by).inc(),
     expired: (count) => expired.inc(count),
     deadLetters: (count) => deadLetters.inc(count),
+    lettersActed: (how, count) => acted.inc({ how }, count),
+  };
+}
+
+/** To look a labelled child up takes a hash of its labels per call; the hot path keeps its own. */
+function children<A extends readonly string[]>(
+  make: (...labels: A) => Counter.Internal,
+): (...labels: A) => Counter.Internal {
+  const made = new Map<string, Counter.Internal>();
+  return (...labels) => {
+    const name = labels.join(' ');
+    let child = made.get(name);
+    if (child === undefined) {
+      child = make(...labels);
+      made.set(name, child);
+    }
+    return child;
   };
 }
 

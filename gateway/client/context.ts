@@ -10,6 +10,7 @@ import type { EnqueueOutcome, LeaseQueue, NewRequest } from '../queue/lease-queu
 import type { RateLimiter } from '../ratelimit.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import type { TenantMetrics } from '../tenant-metrics.ts';
+import type { Cursors } from '../tickets/cursor.ts';
 import type { Tickets } from '../tickets/ticket.ts';
 import type { BodyChecks } from './schema/body-checks.ts';
 import type { Waits } from './waits.ts';
@@ -23,6 +24,7 @@ export interface ClientContext {
   readonly tenants: TenantSource;
   readonly limiter: RateLimiter;
   readonly tickets: Tickets;
+  readonly cursors: Cursors;
   readonly waits: Waits;
   readonly checks: BodyChecks;
   readonly clock: Clock;

@@ -8,6 +8,13 @@ import type { Handler } from '../http/server.ts';
 import { serve } from '../http/serve.ts';
 import type { ServeContext } from '../http/serve.ts';
 import type { ClientContext } from './context.ts';
+import {
+  listDeadLetters,
+  redriveDeadLetter,
+  redriveDeadLetters,
+  removeDeadLetter,
+  removeDeadLetters,
+} from './dead-letters/routes.ts';
 import { infer } from './infer.ts';
 import { cancelRequest, showRequest } from './requests.ts';
 import { status } from './status.ts';
@@ -42,6 +49,25 @@ export function createClientHandler({ context, serving, idPrefix, version, objec
           GET: (x, { app = '', id = '' }) => showRequest(x, context, app, id),
           DELETE: (x, { app = '', id = '' }) => cancelRequest(x, context, app, id),
         },
+      },
+      {
+        path: '/v1/:app/dead-letters',
+        methods: {
+          GET: (x, { app = '' }) => listDeadLetters(x, context, app),
+          DELETE: (x, { app = '' }) => removeDeadLetters(x, context, app),
+        },
+      },
+      {
+        path: '/v1/:app/dead-letters/redrive',
+        methods: { POST: (x, { app = '' }) => redriveDeadLetters(x, context, app) },
+      },
+      {
+        path: '/v1/:app/dead-letters/:id',
+        methods: { DELETE: (x, { app = '', id = '' }) => removeDeadLetter(x, context, app, id) },
+      },
+      {
+        path: '/v1/:app/dead-letters/:id/redrive',
+        methods: { POST: (x, { app = '', id = '' }) => redriveDeadLetter(x, context, app, id) },
       },
     ],
     serving,

@@ -2,6 +2,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { gatewayError } from '../errors.ts';
 import { COST_LIMIT_MICROS, DEADLINE_LIMIT, PRIORITY_LIMIT } from '../queue/limits.ts';
+import { parseTime } from './time.ts';
 
 /** What a client asks of the queue for one request. */
 export interface Intent {
@@ -56,7 +57,7 @@ function parsePriority(header: string | string[] | undefined, ceiling: number): 
 function parseDeadline(header: string | string[] | undefined, now: number): number | undefined {
   if (header === undefined) return undefined;
   const text = String(header).trim();
-  const deadline = text.startsWith('+') ? relative(text, now) : absolute(text);
+  const deadline = text.startsWith('+') ? relative(text, now) : parseTime(text);
   if (deadline === undefined) {
     throw badDeadline('is neither an RFC 3339 time nor + and a number of seconds');
   }
@@ -74,18 +75,6 @@ function badDeadline(what: string): Error {
 
 function relative(text: string, now: number): number | undefined {
   return /^\+[0-9]{1,10}$/.test(text) ? now + Number(text.slice(1)) * 1000 : undefined;
-}
-
-const RFC3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)$/;
-
-function absolute(text: string): number | undefined {
-  const [, year, month, day] = RFC3339.exec(text) ?? [];
-  if (day === undefined) return undefined;
-  // Date takes 30 February for 2 March.
-  const date = new Date(Date.UTC(Number(year), Number(month) - 1, Number(day)));
-  if (date.getUTCDate() !== Number(day)) return undefined;
-  const at = Date.parse(text.toUpperCase());
-  return Number.isNaN(at) ? undefined : at;
 }
 
 /** Decimal GPU-seconds, read digit by digit: a double would not hit every millionth. */

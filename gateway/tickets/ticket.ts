@@ -4,6 +4,7 @@ import { createHmacSha256 } from './hmac.ts';
 
 /** `req_` + base64url of 24 bytes: UUIDv7, then 8 bytes of MAC. 24 bytes have exactly one base64url form. */
 const TICKET = /^req_[A-Za-z0-9_-]{32}$/;
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const UUID_BYTES = 16;
 const MAC_BYTES = 8;
 
@@ -18,6 +19,8 @@ export interface Tickets {
   mint(scope: TicketScope, id: string): string;
   /** The request's id, or undefined when the ticket is malformed or not for this scope. No look-up, constant time. */
   verify(scope: TicketScope, ticket: string): string | undefined;
+  /** The request's id in a ticket, or a bare id itself; proves nothing. */
+  idOf(name: string): string | undefined;
 }
 
 export function createTickets(key: Uint8Array): Tickets {
@@ -36,6 +39,12 @@ export function createTickets(key: Uint8Array): Tickets {
       const bytes = Buffer.from(ticket.slice(4), 'base64url');
       const uuid = bytes.subarray(0, UUID_BYTES);
       return timingSafeEqual(bytes.subarray(UUID_BYTES), mac(scope, uuid)) ? formatUuid(uuid) : undefined;
+    },
+    idOf: (name) => {
+      if (UUID.test(name)) return name;
+      return TICKET.test(name)
+        ? formatUuid(Buffer.from(name.slice(4), 'base64url').subarray(0, UUID_BYTES))
+        : undefined;
     },
   };
 }

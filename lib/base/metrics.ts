@@ -31,7 +31,7 @@ export function gauge<L extends string>(
   name: `penstock_${string}`,
   help: string,
   labelNames: readonly L[] = [],
-  collect?: (gauge: Gauge<L>) => void,
+  collect?: (gauge: Gauge<L>) => void | Promise<void>,
 ): Gauge<L> {
   const made: Gauge<L> = new Gauge<L>({
     name,

@@ -3,18 +3,9 @@ import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/logger.ts';
 import type { ServedApp } from '../../apps/app-source.ts';
 import type { GatewayMetrics } from '../../metrics.ts';
-import {
-  CHECK_LIMIT_MS,
-  HELD_BYTES_MAX,
-  LOAD_LIMIT_MS,
-  PENALTY_MS,
-  REMEMBERED_MAX,
-  RETRY_LOAD_MS,
-  SWIFT_LOAD_MS,
-  WAITING_MAX,
-  WAITING_PER_SCHEMA,
-} from './limits.ts';
+import { CHECK_LIMIT_MS, HELD_BYTES_MAX, LOAD_LIMIT_MS, WAITING_MAX, WAITING_PER_SCHEMA } from './limits.ts';
 import { bodyInvalid, checkOverrun, checksBusy, schemaUnusable } from './problems.ts';
+import { createSchemaMemory } from './schema-memory.ts';
 import { createSchemaRefs } from './schema-ref.ts';
 import type { SchemaRef } from './schema-ref.ts';
 import { ValidatorSlot } from './validator-slot.ts';
@@ -45,50 +36,20 @@ export interface BodyChecksOptions {
   readonly limits?: SlotLimits;
 }
 
-interface Unusable {
-  readonly reason: string;
-  /** Monotonic ms. */
-  readonly until: number;
-}
-
 /**
  * Two threads: `swift` for schemas that compiled quickly and never hung, `careful` for new ones and for suspects, so that one
  * app's catastrophic pattern holds up nobody but others of its kind.
  */
 export function createBodyChecks({ clock, logger, metrics, limits }: BodyChecksOptions): BodyChecks {
   const refs = createSchemaRefs();
-  const unusable = new Map<string, Unusable>();
-  const trusted = new Map<string, true>();
-  const suspects = new Map<string, number>();
+  const memory = createSchemaMemory(clock);
+  const slotLimits = limits ?? { loadMs: LOAD_LIMIT_MS, checkMs: CHECK_LIMIT_MS };
+  const careful = new ValidatorSlot(slotLimits, memory);
+  const swift = new ValidatorSlot(slotLimits, memory);
   let held = 0;
 
-  const events = {
-    loaded: (id: string, ms: number): void => {
-      if (ms <= SWIFT_LOAD_MS && !isSuspect(id)) remember(trusted, id, true);
-    },
-    unusable: (id: string, reason: string, late: boolean): void => {
-      const until = late ? clock.monotonic() + RETRY_LOAD_MS : Number.POSITIVE_INFINITY;
-      remember(unusable, id, { reason, until });
-      trusted.delete(id);
-    },
-    overrun: (id: string): void => {
-      trusted.delete(id);
-      remember(suspects, id, clock.monotonic() + PENALTY_MS);
-    },
-  };
-  const isSuspect = (id: string): boolean => (suspects.get(id) ?? 0) > clock.monotonic();
-  const slotLimits = limits ?? { loadMs: LOAD_LIMIT_MS, checkMs: CHECK_LIMIT_MS };
-  const careful = new ValidatorSlot(slotLimits, events);
-  const swift = new ValidatorSlot(slotLimits, events);
-
-  const faultOf = ({ id, fault }: SchemaRef): string | undefined => {
-    if (fault !== undefined) return fault;
-    const known = unusable.get(id);
-    return known !== undefined && known.until > clock.monotonic() ? known.reason : undefined;
-  };
-
   const ask = (ref: SchemaRef, body: string): Promise<CheckOutcome> => {
-    const slot = trusted.has(ref.id) ? swift : careful;
+    const slot = memory.isTrusted(ref.id) ? swift : careful;
     const { all, ofSchema } = slot.waiting(ref.id);
     if (all >= WAITING_MAX || ofSchema >= WAITING_PER_SCHEMA) return Promise.resolve({ kind: 'unavailable' });
     return new Promise((resolve) => slot.add({ ref, body, resolve }));
@@ -128,7 +89,7 @@ export function createBodyChecks({ clock, logger, metrics, limits }: BodyChecksO
       const { schema } = app.spec.request;
       if (schema === undefined) return undefined;
       const ref = refs(schema);
-      const fault = faultOf(ref);
+      const fault = memory.faultOf(ref);
       if (fault !== undefined) throw refuse(app, fault);
       return {
         hold: (bytes) => {
@@ -145,12 +106,4 @@ export function createBodyChecks({ clock, logger, metrics, limits }: BodyChecksO
       await Promise.all([careful.stop(), swift.stop()]);
     },
   };
-}
-
-/** Bounded: the oldest entry goes. */
-function remember<V>(map: Map<string, V>, key: string, value: V): void {
-  map.delete(key);
-  map.set(key, value);
-  const [oldest] = map.keys();
-  if (map.size > REMEMBERED_MAX && oldest !== undefined) map.delete(oldest);
 }

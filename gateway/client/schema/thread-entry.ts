@@ -9,7 +9,10 @@ const validator = createValidator();
 const progress = new Int32Array(workerData as SharedArrayBuffer);
 
 function answer(to: ThreadCall): ThreadAnswer | undefined {
-  if (to.call === 'drop') return void validator.drop(to.id);
+  if (to.call === 'drop') {
+    validator.drop(to.id);
+    return undefined;
+  }
   if (to.call === 'load') return { answer: 'load', verdict: validator.load(to.id, to.source) };
   const verdicts = to.jobs.map(({ id, body }, i) => {
     Atomics.store(progress, 0, i);
@@ -20,7 +23,7 @@ function answer(to: ThreadCall): ThreadAnswer | undefined {
 }
 
 function send(message: ThreadAnswer): void {
-  parentPort?.postMessage(message);
+  parentPort?.postMessage(message, []);
 }
 
 parentPort?.on('message', (call: ThreadCall) => {

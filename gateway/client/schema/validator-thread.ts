@@ -35,7 +35,7 @@ export function openValidatorThread(heapMb: number, { answered, died }: ThreadEv
     reason = err instanceof Error ? err.message : String(err);
   });
   worker.on('exit', () => died(reason));
-  const send = (call: ThreadCall): void => worker.postMessage(call);
+  const send = (call: ThreadCall): void => worker.postMessage(call, []);
   return {
     load: (id, source) => send({ call: 'load', id, source }),
     drop: (id) => send({ call: 'drop', id }),
