@@ -57,6 +57,12 @@ export function callerOf({ req, requestId }: Pick<Exchange, 'req' | 'requestId'>
   };
 }
 
+/** The operator, who has shown a token of its key. */
+export function operatorOf({ req, requestId }: Pick<Exchange, 'req' | 'requestId'>): AuditWho {
+  const source = req.socket.remoteAddress;
+  return { subject: 'operator', ...(source === undefined ? {} : { source }), request: requestId };
+}
+
 export interface AuditOptions {
   /** Appended to; default: standard output. */
   readonly file?: string | undefined;

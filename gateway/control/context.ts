@@ -2,6 +2,7 @@
 import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/logger.ts';
 import type { AppSource } from '../apps/app-source.ts';
+import type { AuditLog } from '../audit.ts';
 import { bearerOf } from '../auth/credential.ts';
 import { refuse } from '../auth/jwt.ts';
 import type { Sessions } from '../auth/sessions.ts';
@@ -19,6 +20,7 @@ export interface ControlContext {
   readonly streams: WakeStreams;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly audit: AuditLog;
 }
 
 /** Only the operator, by a token of its own key. @throws ProblemError 401 */

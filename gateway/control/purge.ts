@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { APP_UID_PATTERN } from '#base/wire/demand.schema.ts';
+import { operatorOf } from '../audit.ts';
 import { gatewayError, queueUnavailable, storeUnavailable } from '../errors.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { answerEmpty, answerJson } from '../http/answer.ts';
@@ -26,6 +27,7 @@ export async function purgeApp(x: Exchange, context: ControlContext, uid: string
   const done = (await purgeQueue(context, uid, deadline)) && (await purgeObjects(context, uid, deadline));
   if (!done) return answerJson(x, 202, { done: false }, { 'retry-after': '1' });
   context.logger.info({ app: uid }, 'app purged');
+  context.audit.record({ ...operatorOf(x), action: 'app.purge', object: { app: uid }, result: 'purged' });
   answerEmpty(x, 204);
 }
 

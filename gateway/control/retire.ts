@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { RetireCall } from '#base/wire/demand.ts';
 import { RETIRE_SCHEMA, UNIT_PATTERN } from '#base/wire/demand.schema.ts';
+import { operatorOf } from '../audit.ts';
 import { gatewayError, queueUnavailable } from '../errors.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { checker, readJson } from '../http/json-body.ts';
@@ -14,7 +15,8 @@ const check = checker<RetireCall>(RETIRE_SCHEMA);
  * POST units/{unit}/retire: from here on the unit can never lease or extend.
  * @throws ProblemError 409 `unit-busy` while it holds a live lease
  */
-export async function retire(x: Exchange, { queue, logger }: ControlContext, unit: string): Promise<{ retired: true }> {
+export async function retire(x: Exchange, context: ControlContext, unit: string): Promise<{ retired: true }> {
+  const { queue, logger, audit } = context;
   if (!UNIT.test(unit)) {
     throw gatewayError('bad-path', 'the name of a unit is a DNS label', {
       field: 'path.unit',
@@ -35,5 +37,6 @@ export async function retire(x: Exchange, { queue, logger }: ControlContext, uni
     });
   }
   logger.info({ app, unit }, 'unit retired');
+  audit.record({ ...operatorOf(x), action: 'unit.retire', object: { app, unit }, result: 'retired' });
   return { retired: true };
 }

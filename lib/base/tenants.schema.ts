@@ -9,8 +9,6 @@ const MAX_SERVICE_ACCOUNTS = 200;
 const MAX_APPS = 1_000;
 
 const LABEL = '[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?';
-/** A tenant's name, or a namespace's: an RFC 1123 label. */
-export const LABEL_PATTERN = `^${LABEL}$`;
 /** MAX_NAME_LENGTH of the CRDs. */
 const APP = '[a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?';
 
@@ -35,7 +33,7 @@ const closed = (required: readonly string[], properties: Readonly<Record<string,
 });
 const text = (pattern: string, description: string) => ({ type: 'string', pattern, description });
 
-const label = text(LABEL_PATTERN, 'write at most 63 lower-case letters, digits and hyphens, no hyphen at either end');
+const label = text(`^${LABEL}$`, 'write at most 63 lower-case letters, digits and hyphens, no hyphen at either end');
 const caps = { maxInFlight: integer(1, 1_000_000), maxQueued: integer(1, 10_000_000) };
 const policy = {
   weight: integer(1, 1_000),

@@ -4,8 +4,6 @@ import type { ErrorObject, JSONSchemaType } from 'ajv';
 import { parse } from 'yaml';
 import { TENANTS_SCHEMA } from './tenants.schema.ts';
 
-export { LABEL_PATTERN } from './tenants.schema.ts';
-
 export const ROLES = ['client', 'operator', 'admin'] as const;
 /** `client`: submits, reads and cancels what is its own; `operator`: also lists the tenant's dead letters; `admin`: also redrives and purges. */
 export type Role = (typeof ROLES)[number];
