@@ -381,6 +381,13 @@ export interface LeaseQueue {
   noteObject(app: string, id: string, token: LeaseToken, key: string, now?: number): Promise<boolean>;
   /** One bounded step of removing an app: closes it for new work, cancels what is queued, waits for leases, removes records and keys. */
   purge(app: string, limit: number, now?: number): Promise<PurgeStep>;
+  /**
+   * Has a credential refused by every process on this queue until then (Unix ms); a repeat only ever prolongs it. False: there are
+   * `REVOCATIONS_MAX` already.
+   */
+  revoke(entry: string, until: number, now?: number): Promise<boolean>;
+  /** All that is refused, by its end; ended ones may be among them. */
+  revocations(): Promise<ReadonlyMap<string, number>>;
   /** Wake-ups from every process on this queue. May be lost: the listener re-checks every 5 s anyway. */
   subscribe(listener: (event: QueueEvent) => void): () => void;
   durability(): Promise<Durability>;

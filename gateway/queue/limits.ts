@@ -110,3 +110,9 @@ export const RENORMALISE_ABOVE = 2 ** 50;
 
 /** No finish tag goes beyond: integers stay exact, and only measured times that no clock gives come near. */
 export const TAG_LIMIT = 2 ** 52;
+
+/** Credentials that are refused before their end: ten for each unit of the largest app, and a reply of half a megabyte. */
+export const REVOCATIONS_MAX = 10_000;
+
+/** An ended revocation is kept this much longer: clocks of replicas may differ. */
+export const REVOCATION_TRIM_MS = 5 * 60_000;

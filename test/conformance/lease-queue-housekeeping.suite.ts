@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import { systemRandom } from '#base/random.ts';
 import { uuid7 } from '#base/uuid7.ts';
-import { OBJECT_GRACE_MS, REOFFER_MS, SWEEP_RECORDS } from '#gateway/queue/limits.ts';
+import { OBJECT_GRACE_MS, REVOCATION_TRIM_MS, REOFFER_MS, SWEEP_RECORDS } from '#gateway/queue/limits.ts';
 import { LEASE_MS, T0, id, onFresh, text } from './lease-queue.harness.ts';
 import type { QueueDriver, Scenario } from './lease-queue.harness.ts';
 
@@ -187,6 +187,24 @@ export function housekeepingSuite(driver: QueueDriver): void {
         await s.complete(lease);
         expect(await s.queue.noteObject(s.app, lease.id, lease.token, 'k', s.now)).toBe(false);
         expect(await s.queue.noteObject(s.app, id(), lease.token, 'k', s.now)).toBe(false);
+      }),
+    );
+  });
+
+  describe(`${driver.name}: revocations`, () => {
+    it(
+      'are there for every process until they have ended, and only ever prolonged',
+      on(async (s) => {
+        const [first, second] = [id(), id()];
+        expect(await s.queue.revoke(first, s.now + 1_000, s.now)).toBe(true);
+        expect(await s.queue.revoke(second, s.now + 9e8, s.now)).toBe(true);
+        expect(await s.queue.revoke(second, s.now + 5, s.now)).toBe(true);
+        const all = await s.queue.revocations();
+        expect([all.get(first), all.get(second), all.get(id())]).toEqual([s.now + 1_000, s.now + 9e8, undefined]);
+        // Ended ones go when the next one comes, some minutes later: clocks of replicas differ.
+        await s.queue.revoke(id(), s.now + 9e8, s.now + 1_000 + REVOCATION_TRIM_MS);
+        const left = await s.queue.revocations();
+        expect([left.get(first), left.get(second)]).toEqual([undefined, s.now + 9e8]);
       }),
     );
   });

@@ -23,6 +23,7 @@ const TABLES = `
   CREATE INDEX request_retention ON request (retain_until) WHERE live = 0;
   CREATE TABLE payload (id TEXT NOT NULL, kind INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (id, kind));
   CREATE TABLE dedupe (app TEXT NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (app, key)) WITHOUT ROWID;
+  CREATE TABLE revoked (entry TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE unit (app TEXT NOT NULL, unit TEXT NOT NULL, revision TEXT NOT NULL, last_seen INTEGER NOT NULL,
     idle_since INTEGER NOT NULL, retired INTEGER NOT NULL, forget_at INTEGER NOT NULL, PRIMARY KEY (app, unit)) WITHOUT ROWID;
   CREATE TABLE object (app TEXT NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL, epoch INTEGER NOT NULL, due INTEGER NOT NULL,

@@ -57,6 +57,7 @@ import { expireApp } from './expiring.ts';
 import { cancel, complete, extend, fail, release } from './finishing.ts';
 import { lease } from './leasing.ts';
 import { live, salvage } from './recovering.ts';
+import { revocations, revoke } from './revocations.ts';
 import { endOverdue, matches, recordOf, requestOf } from './step.ts';
 import type { Step } from './step.ts';
 import { QueueStore } from './store.ts';
@@ -319,6 +320,14 @@ class EmbeddedQueue implements LeaseQueue {
 
   subscribe(listener: (event: QueueEvent) => void): () => void {
     return this.#turn.subscribe(listener);
+  }
+
+  async revoke(entry: string, until: number, now = this.#options.clock.now()): Promise<boolean> {
+    return this.#run(() => revoke(this.#database, entry, until, now));
+  }
+
+  async revocations(): Promise<ReadonlyMap<string, number>> {
+    return this.#run(() => revocations(this.#database));
   }
 
   async durability(): Promise<Durability> {

@@ -38,6 +38,7 @@ import { ENQUEUE_ARGS } from './lua/enqueue.ts';
 import { LEASE_ARGS } from './lua/lease.ts';
 import { COMPLETION_ARGS } from './lua/scripts.ts';
 import { bufferOf, chunked, listOf, textOf } from './replies.ts';
+import { revocations, revoke } from './revocations.ts';
 import { runScript, unavailable } from './runner.ts';
 import type { Argument } from './runner.ts';
 import { scripts } from './scripts.ts';
@@ -278,6 +279,14 @@ class RedisQueue implements LeaseQueue {
 
   subscribe(listener: (event: QueueEvent) => void): () => void {
     return this.#wakeUps.listen(listener);
+  }
+
+  revoke(entry: string, until: number, now = this.#options.clock.now()): Promise<boolean> {
+    return revoke(this.#redis, this.#prefix, entry, until, now);
+  }
+
+  revocations(): Promise<ReadonlyMap<string, number>> {
+    return revocations(this.#redis, this.#prefix);
   }
 
   durability(): Promise<Durability> {
