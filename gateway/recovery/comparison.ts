@@ -101,7 +101,7 @@ function report(
 ): void {
   metrics.regressed(kind);
   if (kind === 'suspect') {
-    logger.warn({ app, seen, found }, 'the queue was restarted while no gateway saw it: its end may be lost');
+    logger.info({ app, seen, found }, 'the queue was restarted while no gateway saw it: its end may be lost');
     return;
   }
   logger.error({ app, seen, found }, 'the queue went back: accepted requests may be lost');
