@@ -6,10 +6,10 @@ NODE_BIN = $(shell hack/node --where)
 RUN = PATH="$(NODE_BIN):$(CURDIR)/node_modules/.bin:$$PATH"
 STAMP = node_modules/.penstock-installed
 
-.PHONY: help demo standalone test unit e2e bench generate verify lint fmt images clean
+.PHONY: help demo standalone test unit e2e bench chaos chaos-processes chaos-mutations generate verify lint fmt images clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Before anything asks for a Node: what the one that hack/node brings is linked to.
 .PHONY: ensure-node
@@ -40,6 +40,18 @@ e2e: $(STAMP) images ## the product on a real node with real pods (root; brings 
 bench: $(STAMP) ## ratios against a floor measured in the same run (BENCH=skeleton)
 	@hack/ensure test
 	@hack/node hack/bench.ts $(or $(BENCH),skeleton)
+
+chaos: $(STAMP) ## nothing is lost or doubled: schedules of faults in one process (SCHEDULES=2000 SEED=1 DRIVER=embedded|redis|both)
+	@hack/ensure test
+	@hack/node test/chaos/main.ts --schedules "$(or $(SCHEDULES),2000)" --seed "$(or $(SEED),1)" --driver "$(or $(DRIVER),both)"
+
+chaos-processes: $(STAMP) ## the same with real processes that are killed, stopped and cut off (SCHEDULES=15 SEED=1)
+	@hack/ensure test
+	@hack/node test/chaos/processes/main.ts --schedules "$(or $(SCHEDULES),15)" --seed "$(or $(SEED),1)"
+
+chaos-mutations: $(STAMP) ## bugs planted in the queue, each of which make chaos must find (SCHEDULES=2000 SEED=1)
+	@hack/ensure test
+	@hack/node test/chaos/mutations/main.ts --schedules "$(or $(SCHEDULES),2000)" --seed "$(or $(SEED),1)"
 
 generate: $(STAMP) ## types, validators and reference docs from the CRDs
 	@$(RUN) hack/node hack/generate.ts

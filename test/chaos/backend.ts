@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { LeaseQueue } from '#gateway/queue/lease-queue.ts';
+
+export const DRIVERS = ['embedded', 'redis'] as const;
+export type Driver = (typeof DRIVERS)[number];
+
+/** A gateway's own way to the queue. */
+export interface QueueHandle {
+  readonly queue: LeaseQueue;
+  /** Part of the chunks between this gateway and the queue's server that meet a fault. */
+  setRate(rate: number): void;
+  /** The gateway's process is gone, at this very moment: nothing of it reaches the queue any more. */
+  sever(): void;
+}
+
+/** Where a schedule's queue lives. */
+export interface Backend {
+  /** How many gateways may share it at once. */
+  readonly gateways: number;
+  open(): Promise<QueueHandle>;
+  /** A sound view of the queue as it is now. */
+  view(): LeaseQueue;
+  /** What is stored, by name; of an app that lives on and has nothing left only the bookkeeping of the app itself may be there. */
+  leftovers(): Promise<readonly string[]>;
+  close(): Promise<void>;
+}

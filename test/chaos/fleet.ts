@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+import { hash } from 'node:crypto';
+import { generateIssuerKey, publicJwks } from '#base/issuer.ts';
+import type { Jwks, PrivateJwk } from '#base/issuer.ts';
+import { parseTenants } from '#gateway/auth/tenants.ts';
+import type { TenantSource } from '#gateway/auth/tenants.ts';
+import { deriveKey, deriveKeys } from '#gateway/keys.ts';
+import type { GatewayDeps } from '#gateway/options.ts';
+import { createTickets } from '#gateway/tickets/ticket.ts';
+
+export const APP_UID = 'chaos-app';
+export const APP_NAMESPACE = 'default';
+export const APP_NAME = 'echo';
+export const TENANTS = ['ann', 'bob', 'eve'] as const;
+export type TenantName = (typeof TENANTS)[number];
+
+/** What all gateways of a run and their operator share. Made once: keys cost more than a schedule. */
+export interface Fleet {
+  readonly operatorKey: PrivateJwk;
+  readonly jwks: Jwks;
+  readonly keys: GatewayDeps['keys'];
+  readonly objectsKey: Uint8Array;
+  readonly tenants: TenantSource;
+  apiKey(tenant: TenantName): string;
+  /** The id in a ticket. @throws Error for one that no gateway of this fleet made */
+  idOf(tenant: TenantName, ticket: string): string;
+}
+
+export async function makeFleet(master: Uint8Array, operatorKey?: PrivateJwk): Promise<Fleet> {
+  const key = operatorKey ?? (await generateIssuerKey());
+  const keys = await deriveKeys(master);
+  const tickets = createTickets(keys.ticketKey);
+  const apiKey = (tenant: TenantName): string => `key-of-${tenant}`;
+  return {
+    operatorKey: key,
+    jwks: publicJwks([key]),
+    keys,
+    objectsKey: deriveKey(master, 'objects'),
+    tenants: parseTenants({
+      tenants: TENANTS.map((name) => ({
+        name,
+        namespace: APP_NAMESPACE,
+        apiKeys: [{ sha256: hash('sha256', apiKey(name)) }],
+      })),
+    }),
+    apiKey,
+    idOf: (tenant, ticket) => {
+      const id = tickets.verify({ appUid: APP_UID, tenant }, ticket);
+      if (id === undefined) throw new Error(`${ticket} is no ticket of ${tenant}`);
+      return id;
+    },
+  };
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+import { isDeepStrictEqual } from 'node:util';
+import type { RequestRecord } from '#gateway/queue/lease-queue.ts';
+
+/** What in a record contradicts itself: timeline, budgets, epochs, times. */
+export function* wrongIn(record: RequestRecord): Iterable<string> {
+  yield* budgets(record);
+  yield* times(record);
+}
+
+function* budgets({ id, attempts, failures, losses, retry, state, deadLetter }: RequestRecord): Iterable<string> {
+  const ended = (...kinds: string[]): number => attempts.filter(({ outcome }) => kinds.includes(outcome ?? '')).length;
+  if (ended('handler', 'timeout', 'input') !== failures)
+    yield `miscounted: ${id} has failures ${failures} in ${show(attempts)}`;
+  // A result that came after its lease had run out: the loss was counted by then.
+  const late = state === 'succeeded' && losses === ended('lost') + 1;
+  if (ended('lost') !== losses && !late) yield `miscounted: ${id} has losses ${losses} in ${show(attempts)}`;
+  if (failures > retry.maxAttempts || losses > retry.maxLosses + 1)
+    yield `too often: ${id} was tried ${show(attempts)}`;
+  const spent = failures >= retry.maxAttempts || losses > retry.maxLosses;
+  const refused = attempts.at(-1)?.outcome === 'input';
+  if (state === 'failed' && deadLetter !== (spent && !refused))
+    yield `dead letters: ${id} failed after ${show(attempts)}, dead letter: ${deadLetter}`;
+}
+
+function* times({ id, attempts, epoch, deadline, createdAt, finishedAt, state }: RequestRecord): Iterable<string> {
+  const epochs = attempts.map((one) => one.epoch);
+  const growing = [...new Set(epochs)].toSorted((a, b) => a - b);
+  if (!isDeepStrictEqual(epochs, growing) || (epochs.at(-1) ?? 0) > epoch)
+    yield `miscounted: ${id} has epochs ${epochs.join()} of ${epoch}`;
+  if (deadline !== undefined && attempts.some(({ leasedAt }) => leasedAt >= deadline))
+    yield `late: ${id} ran after its deadline`;
+  if (state === 'expired' && finishedAt !== undefined && finishedAt < (deadline ?? Infinity))
+    yield `early: ${id} expired ${(deadline ?? Infinity) - finishedAt} ms before its deadline`;
+  if (finishedAt !== undefined && finishedAt < createdAt) yield `early: ${id} ended before it was there`;
+}
+
+function show(attempts: RequestRecord['attempts']): string {
+  return attempts.map(({ epoch, unit, outcome }) => `${epoch} ${unit} ${outcome}`).join(', ') || 'no attempts';
+}

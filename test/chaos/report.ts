@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Seen } from './history.ts';
+
+export interface Tally {
+  readonly schedules: number;
+  readonly violations: number;
+}
+
+export const LAST_LINE = /^chaos: (\d+) schedules, (\d+) violations$/;
+
+export function lastLine({ schedules, violations }: Tally): string {
+  return `chaos: ${schedules} schedules, ${violations} violations`;
+}
+
+export interface Failure {
+  /** How the schedule is run again: arguments of make. */
+  readonly again: string;
+  readonly violations: readonly string[];
+  readonly steps: readonly unknown[];
+  readonly seen: readonly Seen[];
+}
+
+/** Violations of one schedule that are printed; all of them are in the file. */
+const PRINTED = 12;
+const DIR = 'dist/chaos';
+
+/** What went wrong, the schedule, and how to run it again; the whole history goes to a file. */
+export function printFailure(name: string, { again, violations, steps, seen }: Failure): void {
+  const lines = [`${name}: ${violations.length} violations; again: ${again}`];
+  lines.push(...violations.slice(0, PRINTED).map((violation) => `  ${violation}`));
+  lines.push(...steps.map((step, i) => `    ${i} ${JSON.stringify(step)}`));
+  mkdirSync(DIR, { recursive: true });
+  const file = join(DIR, `${name.replaceAll(/[^a-z0-9]+/gi, '-')}.log`);
+  writeFileSync(file, [...lines, ...violations, ...seen.map((one) => JSON.stringify(one))].join('\n'));
+  console.log([...lines, `  what was seen: ${file}`].join('\n'));
+}

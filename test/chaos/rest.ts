@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+import { buffer } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
+import { silentLogger } from '#base/logger.ts';
+import { createRegistry } from '#base/metrics.ts';
+import { systemRandom } from '#base/random.ts';
+import type { Payload, QueueEvent } from '#gateway/queue/lease-queue.ts';
+import { ALL_KEYS } from '#gateway/store/keys.ts';
+import { createSweeper } from '#gateway/store/sweeper.ts';
+import { orphanSweepLater } from '#test/integration/gateway.harness.ts';
+import type { Ended, Truth } from './checker.ts';
+import { compareCounts, offeredIds, recordsOf } from './counts.ts';
+import { APP_UID } from './fleet.ts';
+import { createHistory } from './history.ts';
+import { purgeApp } from './operator.ts';
+import { expire } from './run-step.ts';
+import { tapQueue } from './tap.ts';
+import { answerOf } from './work.ts';
+import type { World } from './world.ts';
+
+/** Looks at most; each moves time on when nothing else moves: together far beyond every lease, budget and handler. */
+const LOOKS = 400;
+const FEW_MS = 500;
+const MANY_MS = 10_000;
+/** Past every retention: of results, of dead letters (14 days), of retired units and closed apps (7 days). */
+const LATER_MS = 20 * 24 * 3_600_000;
+const SWEEPS = 12;
+
+/** The faults are over: whatever is left must now come to its end by itself. True when it did. */
+export async function comeToRest(world: World, purging: boolean): Promise<boolean> {
+  world.setRate(0);
+  if (purging) world.delete();
+  let calls = -1;
+  for (let look = 0; look < LOOKS; look++) {
+    await world.fillGateways();
+    for (const gateway of world.live()) gateway.arm('', 'fail-before');
+    if (!world.liveUnits().some(({ revision }) => revision === world.revision)) await world.addUnit(4, 2);
+    await expire(world);
+    const gone = purging && (await purgeApp(world));
+    wakeAll(world);
+    await delay(1);
+    if (world.client.underWay() === 0 && (gone || (!purging && (await isEmpty(world))))) return true;
+    const now = world.gateways.reduce((sum, { tap }) => sum + tap.calls(), 0);
+    await world.time.advance(now - calls > QUIET_CALLS ? FEW_MS : MANY_MS);
+    calls = now;
+  }
+  return false;
+}
+
+/** What a look itself, and the units that wait, ask of the queue. */
+const QUIET_CALLS = 6;
+
+function wakeAll(world: World): void {
+  const events: QueueEvent[] = offeredIds(world).map((id) => ({ type: 'done', app: APP_UID, id }));
+  for (const { tap } of world.live()) tap.nudge([{ type: 'ready', app: APP_UID }, ...events]);
+}
+
+async function isEmpty(world: World): Promise<boolean> {
+  const { queued, leased } = await world.backend.view().demand(APP_UID);
+  return queued === 0 && leased === 0;
+}
+
+/** How everything ended, and whether the queue has counted it right. */
+export async function truthOf(world: World, purged: boolean): Promise<{ truth: Truth; violations: string[] }> {
+  const records = await recordsOf(world);
+  const requests = new Map<string, Ended>();
+  for (const record of records) {
+    const bytes = record.result === undefined ? undefined : await bytesOf(world, record.result);
+    const answer = bytes === undefined ? undefined : answerOf(bytes);
+    requests.set(record.id, { record, ...(answer === undefined ? {} : { answer }) });
+  }
+  const violations = compareCounts(await world.backend.view().demand(APP_UID), records);
+  return { truth: { requests, purged }, violations };
+}
+
+async function bytesOf({ store }: World, { inline, key }: Payload): Promise<Uint8Array | undefined> {
+  if (inline !== undefined || key === undefined) return inline;
+  const found = await store.get(key).catch(() => undefined);
+  return found === undefined ? undefined : await buffer(found.body);
+}
+
+/** After every retention nothing may be left that has no owner: no row, no key, no object. */
+export async function leftoversOf(world: World): Promise<string[]> {
+  const { backend, store, apps, time } = world;
+  let later = time.now() + LATER_MS;
+  const { queue } = tapQueue({ queue: backend.view(), history: createHistory(), now: () => later });
+  const registry = createRegistry('chaos', false);
+  const parts = { queue, store, clock: time.process(0), random: systemRandom, logger: silentLogger, registry };
+  const sweeper = createSweeper(parts);
+  let objects: readonly string[] = [];
+  for (let sweep = 0; sweep < SWEEPS; sweep++) {
+    await queue.expire(new Map([[APP_UID, world.revision]]));
+    await sweeper.run();
+    await orphanSweepLater({ queue, store, apps }, later - Date.now()).step();
+    objects = (await store.list(ALL_KEYS)).objects.map(({ key }) => key);
+    later += 2 * 3_600_000;
+    if (sweep >= 2 && objects.length === 0) break;
+  }
+  const rows = await backend.leftovers();
+  return [...objects.map((key) => `left over: object ${key}`), ...rows.map((row) => `left over: ${row}`)];
+}
