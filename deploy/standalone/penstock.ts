@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line: `penstock standalone -f apps/`, `penstock version`, `penstock help`.
+// The command line: `penstock standalone -f apps/`, `penstock keys new`, `penstock version`, `penstock help`.
 import { readFileSync } from 'node:fs';
+import { systemClock } from '#base/clock.ts';
 import { ConfigError } from '#base/config.ts';
 import { createLogger } from '#base/logger.ts';
+import { systemRandom } from '#base/random.ts';
 import { createShutdown, stopOnSignals } from '#base/shutdown.ts';
 import { loadStandaloneConfig } from './config.ts';
 import { UsageError } from './errors.ts';
+import { KEYS_HELP, newKey } from './new-key.ts';
 import { startStandalone } from './standalone.ts';
 import { logDestination, stopOnTerminal } from './terminal.ts';
 
@@ -19,7 +22,7 @@ const HELP = `penstock: scarce GPUs as a service
       --lease-seconds N         how soon the work of a dead unit is given to another one (30)
       --log-level LEVEL         debug (calls, and what handlers print), info, warn, error or silent (info)
       --config FILE             the same settings as YAML; PENSTOCK_* and flags win
-  penstock version
+${KEYS_HELP}  penstock version
   penstock help
 `;
 
@@ -46,9 +49,18 @@ async function standalone(argv: readonly string[]): Promise<number> {
   return 0;
 }
 
+function keys([word, ...options]: readonly string[]): number {
+  if (word !== 'new') throw new UsageError('keys: say penstock keys new --tenant NAME; try penstock help');
+  const { key, entry } = newKey(options, systemClock, systemRandom);
+  process.stderr.write(entry);
+  process.stdout.write(key);
+  return 0;
+}
+
 async function main([command = 'help', ...rest]: readonly string[]): Promise<number> {
   const wantsHelp = rest.some((word) => word === '--help' || word === '-h');
   if (command === 'standalone' && !wantsHelp) return await standalone(rest);
+  if (command === 'keys' && !wantsHelp) return keys(rest);
   if (command === 'version' || command === '--version') {
     process.stdout.write(`penstock ${version()}\n`);
     return 0;
