@@ -11,6 +11,7 @@ export type AuditAction =
   | 'dead-letter.redrive-all'
   | 'dead-letter.purge'
   | 'unit.retire'
+  | 'credential.revoke'
   | 'app.purge'
   | 'tenants.load'
   | 'tenants.reload';

@@ -13,6 +13,7 @@ export const gatewayError = problemTable({
   'bad-json': { status: 400, title: 'The body is not valid JSON' },
   'rid-mismatch': { status: 400, title: 'Idempotency-Key and _rid differ' },
   unauthenticated: { status: 401, title: 'No valid credential' },
+  'credential-revoked': { status: 401, title: 'The credential was revoked' },
   'unit-retired': { status: 401, title: 'The unit was retired' },
   forbidden: { status: 403, title: 'The credential does not allow this' },
   'not-found': { status: 404, title: 'No such route' },

@@ -2,6 +2,7 @@
 import type { Server } from 'node:http';
 import { closeServer, listen } from '#base/ops-server.ts';
 import { noAudit } from './audit.ts';
+import { createRevocations } from './auth/revocations.ts';
 import { createSessions } from './auth/sessions.ts';
 import type { Sessions } from './auth/sessions.ts';
 import { createByteBudget } from './broker/byte-budget.ts';
@@ -101,6 +102,7 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
   const metrics = createGatewayMetrics(registry, { waitingClients: waits.count, waitingUnits: waiters.count });
   const readiness = createReadiness(deps);
   const sessions = await openSessions(deps);
+  const revocations = createRevocations(queue, clock);
   const common = { ...deps, audit: deps.audit ?? noAudit, metrics };
   const tenantMetrics = createTenantMetrics(registry, deps.tenants);
   deps.tenants.onChange?.(tenantMetrics.renew);
@@ -136,12 +138,13 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
     broker: {
       ...common,
       sessions,
+      revocations,
       waiters,
       recovery,
       leaseSeconds: options.leaseSeconds,
       largeBodies: createByteBudget(LARGE_BODIES_BYTES),
     },
-    control: { ...common, sessions, streams },
+    control: { ...common, sessions, revocations, streams },
     serving: serving('internal'),
     idPrefix: `${idPrefix}i`,
     objects: deps.objects,

@@ -6,6 +6,7 @@ import type { ControlContext } from './control/context.ts';
 import { demand } from './control/demand.ts';
 import { purgeApp } from './control/purge.ts';
 import { retire } from './control/retire.ts';
+import { revoke } from './control/revoke.ts';
 import { answerJson } from './http/answer.ts';
 import { exchangeFactory, pathOf } from './http/exchange.ts';
 import type { Exchange } from './http/exchange.ts';
@@ -70,6 +71,7 @@ function controlRoutes(control: ControlContext): readonly Route[] {
       path: `${BASE}units/:unit/retire`,
       methods: { POST: guarded(async (x, { unit = '' }) => answerJson(x, 200, await retire(x, control, unit))) },
     },
+    { path: `${BASE}revoke`, methods: { POST: guarded(async (x) => answerJson(x, 200, await revoke(x, control))) } },
     { path: `${BASE}apps/:uid`, methods: { DELETE: guarded((x, { uid = '' }) => purgeApp(x, control, uid)) } },
   ];
 }

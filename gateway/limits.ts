@@ -63,6 +63,10 @@ export const LARGE_BODIES_BYTES = 32 * 1024 * 1024;
 export const LARGE_BODY_MS = 30_000;
 /** Session tokens whose signature was checked before: more than units could ever be live. */
 export const SESSION_CACHE_MAX = 10_000;
+/** How old the list of revoked credentials may be when one is checked: how long another replica may still take a revoked one. */
+export const REVOCATIONS_FRESH_MS = 1_000;
+/** A revocation outlives its credential by this much: clocks of replicas differ, and some judge its end later than others. */
+export const REVOCATION_MARGIN_SECONDS = 300;
 /** How long a worker may use a URL for a body or a result: the longest attempt (24 h) must not outlive it. */
 export const SIGNED_URL_MIN_SECONDS = 3_600;
 /** Clocks of operator, gateway and workers may differ by this much. */

@@ -23,10 +23,14 @@ export interface UnitIdentity {
   readonly appUid: string;
   readonly unit: string;
   readonly revision: string;
+  /** Of its session; absent where the unit token itself was shown. */
+  readonly jti?: string;
 }
 
 export interface MintedSession {
   readonly token: string;
+  /** By which it can be revoked. */
+  readonly jti: string;
   /** Unix ms. */
   readonly expiresAt: number;
 }
@@ -69,7 +73,9 @@ export async function createSessions({ sessionKeys, operatorJwks, clock, random 
 
   const checkSession = async (token: string): Promise<UnitIdentity> => {
     const claims = await verifySessionToken(token);
-    const unit = identity(claims);
+    const { jti } = claims;
+    if (typeof jti !== 'string') throw refuse('lacks the claim jti');
+    const unit = { ...identity(claims), jti };
     // Oldest first: a Map keeps the order of insertion, and tokens live equally long.
     const oldest = seen.size >= SESSION_CACHE_MAX ? seen.keys().next().value : undefined;
     if (oldest !== undefined) seen.delete(oldest);
@@ -81,15 +87,16 @@ export async function createSessions({ sessionKeys, operatorJwks, clock, random 
     verifyUnit: async (token) => identity(await verifyUnitToken(token)),
     mint: async ({ appUid, unit, revision }) => {
       const expiresAt = (Math.floor(clock.now() / 1000) + SESSION_TOKEN_SECONDS) * 1000;
+      const jti = uuid7(clock, random);
       const claims: Omit<SessionClaims, 'exp'> = {
         iss: GATEWAY_ISSUER,
         aud: SESSION_AUDIENCE,
         sub: unit,
         app_uid: appUid,
         revision,
-        jti: uuid7(clock, random),
+        jti,
       };
-      return { token: await signer.sign({ ...claims }, SESSION_TOKEN_SECONDS), expiresAt };
+      return { token: await signer.sign({ ...claims }, SESSION_TOKEN_SECONDS), jti, expiresAt };
     },
     verifySession: (token) => {
       const known = seen.get(token);

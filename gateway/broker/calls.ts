@@ -44,6 +44,7 @@ function call<C>(schema: object, handle: BrokerCall<C>): Serve {
     const unit = await context.sessions.verifySession(bearer);
     x.unit = unit.unit;
     x.app = unit.appUid;
+    await context.revocations.check(unit);
     const answer = await withBody(x, context.largeBodies, (body) =>
       handle(context, unit, check(body), x).catch((err: unknown) => {
         throw err instanceof ProblemError ? err : queueUnavailable(err);

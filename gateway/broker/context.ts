@@ -3,6 +3,7 @@ import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/logger.ts';
 import type { Random } from '#base/random.ts';
 import type { AppSource } from '../apps/app-source.ts';
+import type { Revocations } from '../auth/revocations.ts';
 import type { Sessions, UnitIdentity } from '../auth/sessions.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { GatewayMetrics } from '../metrics.ts';
@@ -18,6 +19,7 @@ export interface BrokerContext {
   readonly store: ObjectStore;
   readonly apps: AppSource;
   readonly sessions: Sessions;
+  readonly revocations: Revocations;
   readonly waiters: LeaseWaiters;
   readonly recovery: Pick<Recovery, 'held'>;
   readonly clock: Clock;

@@ -29,7 +29,7 @@ const UNKNOWN = { floor: Number.MAX_SAFE_INTEGER, lingerMs: 0, desiredState: 'Re
 /**
  * POST /internal/v1/lease: blocks until there is work, a verdict to leave, or the wait is over.
  * Undefined when the unit hung up: what it was about to get is given back.
- * @throws ProblemError 401 when the unit was retired
+ * @throws ProblemError 401 when the unit was retired or revoked
  */
 export async function lease(
   context: BrokerContext,
@@ -42,7 +42,7 @@ export async function lease(
   const off = onGone(x, () => gone.abort());
   try {
     const answer = await untilWork(context, unit, call, seat, gone.signal);
-    if (call.max > 0 && answer.leases.length === call.max) seat.passOn();
+    if (mayLeaveMore(call, answer)) seat.passOn();
     const reply = await toReply(context, unit, answer).catch(async (err: unknown) => {
       await giveBack(context, unit, answer.leases);
       throw err;
@@ -60,6 +60,11 @@ export async function lease(
     off();
     seat.leave();
   }
+}
+
+/** It took all that it asked for; or a suspect, which is given alone whatever else there is. */
+function mayLeaveMore({ max }: LeaseCall, { leases }: LeaseAnswer): boolean {
+  return leases.length > 0 && (leases.length === max || leases.some(({ record }) => record.losses > 0));
 }
 
 async function untilWork(
@@ -160,11 +165,13 @@ function wishes(
   };
 }
 
+/** @throws ProblemError 401 when the unit's credential was revoked while it waited, 503 */
 async function toReply(
-  { apps, store, leaseSeconds }: BrokerContext,
+  { apps, store, revocations, leaseSeconds }: BrokerContext,
   unit: UnitIdentity,
   answer: LeaseAnswer,
 ): Promise<LeaseReply> {
+  await revocations.check(unit);
   // Leases come of known apps only; one that was deleted in between gives its units no time for more.
   const timeout = apps.byUid(unit.appUid)?.spec.request.timeoutSeconds ?? 0;
   const leases = await Promise.all(

@@ -5,6 +5,7 @@ import type { AppSource } from '../apps/app-source.ts';
 import type { AuditLog } from '../audit.ts';
 import { bearerOf } from '../auth/credential.ts';
 import { refuse } from '../auth/jwt.ts';
+import type { Revocations } from '../auth/revocations.ts';
 import type { Sessions } from '../auth/sessions.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { LeaseQueue } from '../queue/lease-queue.ts';
@@ -17,6 +18,7 @@ export interface ControlContext {
   readonly store: ObjectStore;
   readonly apps: AppSource;
   readonly sessions: Sessions;
+  readonly revocations: Revocations;
   readonly streams: WakeStreams;
   readonly clock: Clock;
   readonly logger: Logger;

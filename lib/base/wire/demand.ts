@@ -32,5 +32,21 @@ export interface RetireCall {
   readonly app: string;
 }
 
+/**
+ * POST revoke: refuses credentials before their end, whatever their unit does; either `jti` (one session) or `app` and `unit` (its unit
+ * token and all its sessions). What a revoked unit holds runs out and is run again elsewhere.
+ */
+export interface RevokeCall {
+  readonly jti?: string;
+  readonly app?: string;
+  readonly unit?: string;
+}
+
+export interface RevokeReply {
+  readonly revoked: true;
+  /** Of a unit: whether it was retired too. False: it holds leases that have yet to run out. */
+  readonly retired?: boolean;
+}
+
 /** Comment heartbeat on the wake-up stream: a silent stream is a dead one after three of them. */
 export const WAKE_HEARTBEAT_MS = 10_000;
