@@ -21,6 +21,7 @@ import { receiveBody } from './receive.ts';
 import { receiveChecked } from './receive-checked.ts';
 import type { ReceivedBody } from './receive.ts';
 import { isFinal } from './waits.ts';
+import type { Gone, Watch } from './waits.ts';
 
 /** W3C Trace Context, version 00; an invalid one starts a new trace, so it is dropped. */
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
@@ -51,14 +52,19 @@ export async function infer(x: Exchange, context: ClientContext, appName: string
       ? await receiveBody(req, res, plan, context.store, key)
       : await receiveChecked(req, res, plan, check, context.store, key);
   const request = await keyed(context, body, () => newRequest(x, { id, app, tenant, body, intent, headerKey }));
-  const outcome = await context.enqueue(request);
-  if (outcome.kind !== 'queued') await dropBody(context, body);
-  countSubmit(context, tenant, outcome);
-  const accepted = acceptedRecord(outcome, x.rate);
-
-  const ticket = context.tickets.mint({ appUid: app.uid, tenant: tenant.name }, accepted.id);
-  const record = await waited(x, context, accepted, preference.waitSeconds);
-  await answerOutcome(x, record, { store: context.store, ticket, appName, preference });
+  // Before it is queued: its end may come before the word that it is.
+  const watch = preference.waitSeconds > 0 ? context.waits.watch(app.uid, id) : undefined;
+  try {
+    const outcome = await context.enqueue(request);
+    if (outcome.kind !== 'queued') await dropBody(context, body);
+    countSubmit(context, tenant, outcome);
+    const accepted = acceptedRecord(outcome, x.rate);
+    const ticket = context.tickets.mint({ appUid: app.uid, tenant: tenant.name }, accepted.id);
+    const record = await waited(x, context, accepted, preference.waitSeconds, watch);
+    await answerOutcome(x, record, { store: context.store, ticket, appName, preference });
+  } finally {
+    watch?.leave();
+  }
 }
 
 interface Parts {
@@ -140,17 +146,19 @@ async function waited(
   context: ClientContext,
   record: RequestRecord,
   seconds: number,
+  watch: Watch | undefined,
 ): Promise<RequestRecord> {
   if (seconds === 0 || isFinal(record.state)) return record;
-  const gone = new AbortController();
-  const off = onGone(x, () => gone.abort());
+  const gone: Gone = (ring) => onGone(x, ring);
   try {
-    return (await context.waits.untilFinal(record.app, record.id, seconds * 1000, gone.signal)) ?? record;
+    const waiting =
+      record.id === watch?.id && record.state === 'queued'
+        ? watch.untilFinal(seconds * 1000, gone)
+        : context.waits.untilFinal(record.app, record.id, seconds * 1000, gone);
+    return (await waiting) ?? record;
   } catch (err) {
     // It is accepted: the client gets its ticket, whatever became of the queue while it waited.
     context.logger.warn({ app: record.app, id: record.id, err }, 'a wait was cut short, the queue cannot be asked');
     return record;
-  } finally {
-    off();
   }
 }

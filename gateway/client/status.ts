@@ -107,13 +107,7 @@ async function lookUp(
 ): Promise<RequestRecord | undefined> {
   try {
     if (waitSeconds === 0) return await queue.get(app.uid, id);
-    const gone = new AbortController();
-    const off = onGone(x, () => gone.abort());
-    try {
-      return await waits.untilFinal(app.uid, id, waitSeconds * 1000, gone.signal);
-    } finally {
-      off();
-    }
+    return await waits.untilFinal(app.uid, id, waitSeconds * 1000, (ring) => onGone(x, ring));
   } catch (err) {
     throw queueUnavailable(err);
   }

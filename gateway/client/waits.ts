@@ -8,16 +8,31 @@ export function isFinal(state: RequestState): boolean {
   return (FINAL_STATES as readonly string[]).includes(state);
 }
 
+/** Registers whom to ring when the client has gone, and answers how to take that back. */
+export type Gone = (ring: () => void) => () => void;
+
 /** Clients that hold their connection until a request ends. */
 export interface Waits {
   /**
-   * The record as soon as it is final, else as it is after `waitMs`, when `gone` fires, or when the gateway stops.
+   * The record as soon as it is final, else as it is after `waitMs`, when the client has gone, or when the gateway stops.
    * Undefined when there is none.
    */
-  untilFinal(app: string, id: string, waitMs: number, gone: AbortSignal): Promise<RequestRecord | undefined>;
+  untilFinal(app: string, id: string, waitMs: number, gone: Gone): Promise<RequestRecord | undefined>;
+  /**
+   * For a request that is about to be queued: from now on its end is heard of, so that whoever knows it to be queued since need not look
+   * before waiting. Undefined when nobody may wait. The caller leaves in any case.
+   */
+  watch(app: string, id: string): Watch | undefined;
   readonly count: () => number;
   /** Answers everyone who waits; later calls do not wait. */
   stop(): void;
+}
+
+export interface Watch {
+  readonly id: string;
+  /** As `Waits.untilFinal`, without a first look. */
+  untilFinal(waitMs: number, gone: Gone): Promise<RequestRecord | undefined>;
+  leave(): void;
 }
 
 /**
@@ -29,60 +44,115 @@ export function createWaits(
   clock: Clock,
   wokenFor: (by: 'event' | 'recheck') => void = () => {},
 ): Waits {
-  const waiting = new Map<string, Set<() => void>>();
-  let count = 0;
-  let stopped = false;
-  const unsubscribe = queue.subscribe((event) => {
-    if (event.type === 'done') for (const wake of waiting.get(event.id) ?? []) wake();
-  });
+  return new BellWaits(queue, clock, wokenFor);
+}
 
-  const add = (id: string, wake: () => void): void => {
-    const set = waiting.get(id);
-    if (set === undefined) waiting.set(id, new Set([wake]));
-    else set.add(wake);
-    count += 1;
-  };
-  const remove = (id: string, wake: () => void): void => {
-    const set = waiting.get(id);
-    if (set?.delete(wake) !== true) return;
-    count -= 1;
-    if (set.size === 0) waiting.delete(id);
-  };
+class BellWaits implements Waits {
+  readonly #queue: Pick<LeaseQueue, 'get'>;
+  readonly #clock: Clock;
+  readonly #wokenFor: (by: 'event' | 'recheck') => void;
+  readonly #bells = new Bells();
+  readonly #unsubscribe: () => void;
+  #stopped = false;
 
-  const untilFinal: Waits['untilFinal'] = async (app, id, waitMs, gone) => {
-    const deadline = clock.monotonic() + waitMs;
-    const bell = createBell();
+  constructor(queue: Pick<LeaseQueue, 'get' | 'subscribe'>, clock: Clock, wokenFor: (by: 'event' | 'recheck') => void) {
+    this.#queue = queue;
+    this.#clock = clock;
+    this.#wokenFor = wokenFor;
+    this.#unsubscribe = queue.subscribe((event) => {
+      if (event.type === 'done') this.#bells.ring(event.id);
+    });
+  }
+
+  async untilFinal(app: string, id: string, waitMs: number, gone: Gone): Promise<RequestRecord | undefined> {
     // Registered before the first look: an end between the look and the wait would otherwise ring for nobody.
-    add(id, bell.ring);
-    gone.addEventListener('abort', bell.ring, { once: true });
-    let woken: 'event' | 'recheck' | undefined;
+    const watch = waitMs > 0 ? this.watch(app, id) : undefined;
+    if (watch === undefined) return await this.#queue.get(app, id);
+    const began = this.#clock.monotonic();
+    try {
+      const record = await this.#queue.get(app, id);
+      const left = waitMs - (this.#clock.monotonic() - began);
+      if (record === undefined || isFinal(record.state) || left <= 0 || this.#stopped) return record;
+      return await watch.untilFinal(left, gone);
+    } finally {
+      watch.leave();
+    }
+  }
+
+  watch(app: string, id: string): Watch | undefined {
+    if (this.#stopped || this.#bells.count >= MAX_WAITING_CLIENTS) return undefined;
+    const bell = createBell();
+    this.#bells.hang(id, bell);
+    return {
+      id,
+      untilFinal: (waitMs, gone) => this.#untilRung(bell, app, id, waitMs, gone),
+      leave: () => this.#bells.takeDown(id, bell),
+    };
+  }
+
+  readonly count = (): number => this.#bells.count;
+
+  stop(): void {
+    this.#stopped = true;
+    this.#unsubscribe();
+    this.#bells.ringAll();
+  }
+
+  async #untilRung(
+    bell: Bell,
+    app: string,
+    id: string,
+    waitMs: number,
+    gone: Gone,
+  ): Promise<RequestRecord | undefined> {
+    const deadline = this.#clock.monotonic() + waitMs;
+    let left = waitMs;
+    let hasGone = false;
+    const off = gone(() => {
+      hasGone = true;
+      bell.ring();
+    });
     try {
       for (;;) {
-        const record = await queue.get(app, id);
+        const woken = (await bell.wait(Math.min(left, RECHECK_MS))) ? 'event' : 'recheck';
+        const record = await this.#queue.get(app, id);
         const ended = record === undefined || isFinal(record.state);
-        if (ended && woken !== undefined) wokenFor(woken);
-        const left = deadline - clock.monotonic();
-        if (ended || left <= 0 || gone.aborted || stopped) return record;
-        woken = (await bell.wait(Math.min(left, RECHECK_MS))) ? 'event' : 'recheck';
+        if (ended) this.#wokenFor(woken);
+        left = deadline - this.#clock.monotonic();
+        if (ended || left <= 0 || hasGone || this.#stopped) return record;
       }
     } finally {
-      gone.removeEventListener('abort', bell.ring);
-      remove(id, bell.ring);
+      off();
     }
-  };
+  }
+}
 
-  return {
-    untilFinal: async (app, id, waitMs, gone) =>
-      waitMs <= 0 || stopped || count >= MAX_WAITING_CLIENTS
-        ? await queue.get(app, id)
-        : await untilFinal(app, id, waitMs, gone),
-    count: () => count,
-    stop: () => {
-      stopped = true;
-      unsubscribe();
-      for (const set of waiting.values()) for (const wake of set) wake();
-    },
-  };
+/** The bells of those who wait for a request, by its id. */
+class Bells {
+  readonly #byId = new Map<string, Set<Bell>>();
+  count = 0;
+
+  hang(id: string, bell: Bell): void {
+    const its = this.#byId.get(id);
+    if (its === undefined) this.#byId.set(id, new Set([bell]));
+    else its.add(bell);
+    this.count += 1;
+  }
+
+  takeDown(id: string, bell: Bell): void {
+    const its = this.#byId.get(id);
+    if (its?.delete(bell) !== true) return;
+    this.count -= 1;
+    if (its.size === 0) this.#byId.delete(id);
+  }
+
+  ring(id: string): void {
+    for (const bell of this.#byId.get(id) ?? []) bell.ring();
+  }
+
+  ringAll(): void {
+    for (const id of this.#byId.keys()) this.ring(id);
+  }
 }
 
 interface Bell {
@@ -91,7 +161,7 @@ interface Bell {
   wait(ms: number): Promise<boolean>;
 }
 
-export function createBell(): Bell {
+function createBell(): Bell {
   let rang = false;
   let wake: (() => void) | undefined;
   return {

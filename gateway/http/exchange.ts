@@ -51,8 +51,12 @@ export function pathOf(req: IncomingMessage): string {
   return path === undefined || path === '' ? '/' : path;
 }
 
-/** Calls `gone` once when the client's connection ends before the answer is out. */
+/** Calls `gone` once when the client's connection ends before the answer is out, at once when it has ended already. */
 export function onGone({ res }: Exchange, gone: () => void): () => void {
+  if (res.destroyed && !res.writableFinished) {
+    gone();
+    return () => {};
+  }
   const listener = (): void => {
     if (!res.writableFinished) gone();
   };
