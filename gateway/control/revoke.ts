@@ -19,6 +19,7 @@ export async function revoke(x: Exchange, { queue, revocations, audit, logger }:
   const { app, unit, jti } = check(await readJson(x, INTERNAL_BODY_MAX_BYTES));
   if (jti !== undefined) {
     if (app !== undefined) throw oneOf('body.app');
+    if (unit !== undefined) throw oneOf('body.unit');
     await revocations.revoke({ jti });
     logger.info({ jti }, 'session revoked');
     audit.record({ ...operatorOf(x), action: 'credential.revoke', object: { jti }, result: 'revoked' });
