@@ -25,6 +25,7 @@ export function enqueueOutcome(request: NewRequest, arrival: Arrival | undefined
   if (!Array.isArray(answer)) return { kind: 'queued', record: newRecord(request, at) };
   const [word, ...parts] = answer.map(bufferOf);
   const kind = textOf(word);
+  if (kind === 'full') return { kind, queued: Number(answer[1]), limit: Number(answer[2]) };
   if (kind === 'conflict') return { kind, id: unpackId(parts[0] ?? Buffer.alloc(0)) };
   return { kind: kind === 'queued' ? 'queued' : 'joined', record: decodeRecord(request.app, parts) };
 }
@@ -44,17 +45,20 @@ const PARTS_OF_A_LEASE = 4;
 
 function leasesOf(request: LeaseRequest, expiresAt: number, flat: readonly unknown[]): Lease[] {
   return chunked(flat.map(bufferOf), PARTS_OF_A_LEASE).map(([id, state, fixed, ended]) => ({
-    ...decodeLease(request.app, [id, state, fixed, undefined, ended]),
+    ...decodeLease(request.app, [id, state, fixed, ended]),
     expiresAt,
   }));
 }
 
 export function demandOf(reply: unknown): AppDemand {
   const [leased, oldest, revisions, units] = listOf(reply);
-  const counts = chunked(listOf(revisions), 2).map(([revision, count]) => [textOf(revision), Number(count)] as const);
+  // One pair for each lane of a revision.
+  const counts = new Map<string, number>();
+  for (const [revision, count] of chunked(listOf(revisions), 2))
+    counts.set(textOf(revision), (counts.get(textOf(revision)) ?? 0) + Number(count));
   const oldestQueuedAt = numberOf(oldest);
   return {
-    queued: counts.reduce((sum, [, count]) => sum + count, 0),
+    queued: [...counts.values()].reduce((sum, count) => sum + count, 0),
     queuedByRevision: Object.fromEntries(counts),
     leased: Number(leased),
     ...(oldestQueuedAt === undefined ? {} : { oldestQueuedAt }),

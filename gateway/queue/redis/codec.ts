@@ -1,17 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto';
 import { LANES } from '../lease-queue.ts';
-import type { Attempt, Held, Lane, NewRequest, Payload, RequestRecord, RequestState } from '../lease-queue.ts';
-import { orderScore } from '../order.ts';
-import { fixedPart, payloadMeta, toRecord } from '../stored-request.ts';
-import type { FixedPart, PayloadMeta } from '../stored-request.ts';
-import { LANE_NUMBERS, STATE_FIELDS, STATES } from './lua/core.ts';
+import type {
+  Attempt,
+  Held,
+  Lane,
+  NewRequest,
+  Payload,
+  RequestRecord,
+  RequestState,
+  TenantShare,
+} from '../lease-queue.ts';
+import { DEADLINE_LIMIT, PRIORITY_LIMIT } from '../limits.ts';
+import { classOf, orderScore } from '../order.ts';
+import { toRecord } from '../stored-request.ts';
+import type { PayloadMeta } from '../stored-request.ts';
+import { compact, expand } from './compact.ts';
+import { FIXED_FIELDS, LANE_NUMBERS, STATE_FIELDS, STATES } from './lua/core.ts';
 import { unpack } from './msgpack.ts';
 import type { Packed } from './msgpack.ts';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-const LENGTH_BYTES = 4;
-const PLACES = new Map(STATE_FIELDS.map((name, place) => [name, place]));
+const PLACES = new Map<string, number>(STATE_FIELDS.map((name, place) => [name, place]));
+/** Stands for what the record says anyway, tenant and revision, at the start of a dedupe key; or for nothing. */
+const SCOPED = '\u0001';
+const UNSCOPED = '\u0002';
+/**
+ * 96 bits: a digest that equals one of the millions that are stored is beyond reach, and whoever makes two of his own equal joins
+ * nobody else, as keys are scoped by tenant.
+ */
+const DIGEST_BYTES = 12;
+/** In place of a bound that is not there. */
+const NONE = -1;
 
 /** 16 raw bytes of a UUID; undefined when the string is none, so nothing is stored under it. */
 export function packId(id: string): Buffer | undefined {
@@ -33,7 +53,7 @@ export function enqueueArgs(request: NewRequest): (string | Buffer | number)[] {
   return [
     packId(request.id) ?? '',
     digest(request.dedupeKey),
-    request.fingerprint ?? '',
+    request.fingerprint === undefined ? '' : digest(request.fingerprint),
     orderScore(request.priority, request.deadline),
     LANE_NUMBERS[request.lane] ?? 0,
     request.tenant,
@@ -43,13 +63,27 @@ export function enqueueArgs(request: NewRequest): (string | Buffer | number)[] {
     request.retry.maxLosses,
     request.retentionMs,
     request.body.key ?? '',
-    pair(packFixed(fixedPart(request)), request.body.inline),
+    ownPart(request),
+    request.cost,
+    classOf(request.body.bytes),
+    ...(request.share === undefined ? ['', '', ''] : shareArgs(request.share)),
   ];
+}
+
+export function shareArgs({ weight, maxInFlight, maxQueued }: TenantShare): number[] {
+  return [weight, maxInFlight ?? NONE, maxQueued ?? NONE];
+}
+
+/** What the scripts never look at. */
+function ownPart({ tenant, revision, dedupeKey, body, traceparent }: NewRequest): Buffer {
+  const scope = `${tenant}:${revision}:`;
+  const key = dedupeKey.startsWith(scope) ? SCOPED + dedupeKey.slice(scope.length) : UNSCOPED + dedupeKey;
+  return compact([...metaStrings(body), key, traceparent ?? ''], body.inline);
 }
 
 /** The record of a request that was queued just now, without reading it back. */
 export function newRecord(request: NewRequest, createdAt: number): RequestRecord {
-  const { fingerprint: _fingerprint, ...kept } = request;
+  const { fingerprint: _fingerprint, share: _share, ...kept } = request;
   const fresh = {
     state: 'queued',
     epoch: 0,
@@ -63,10 +97,10 @@ export function newRecord(request: NewRequest, createdAt: number): RequestRecord
 }
 
 export function resultValue(result: Payload): Buffer {
-  return pair(packMeta(payloadMeta(result)), result.inline);
+  return compact(metaStrings(result), result.inline);
 }
 
-/** What scripts answer of a request: id, state, fixed part, result, ended attempts; the last two may be empty. */
+/** What scripts answer of a request: id, state (empty: never leased), fixed part, ended attempts (or empty). */
 export function decodeRecord(app: string, parts: readonly (Buffer | undefined)[]): RequestRecord {
   return decodeLease(app, parts).record;
 }
@@ -76,16 +110,29 @@ export function decodeLease(
   app: string,
   parts: readonly (Buffer | undefined)[],
 ): Held & { readonly record: RequestRecord } {
-  const [id, state, fixed, result, ended] = parts;
-  if (id === undefined || state === undefined || fixed === undefined) throw new Error('the queue holds half a record');
-  const field = fieldsOf(unpack(state));
-  const body = split(fixed);
-  const outcome = result === undefined || result.length === 0 ? undefined : split(result);
+  const [id, state, fixed, ended] = parts;
+  if (id === undefined || fixed === undefined) throw new Error('the queue holds half a record');
+  const { value: first, rest: own } = unpack(fixed);
+  const { strings, bytes } = expand(own);
+  const original = fieldsOf(first, FIXED_FIELDS.length);
+  const { value, rest } = state === undefined || state.length === 0 ? { value: first, rest: EMPTY } : unpack(state);
+  const field = value === first ? original : fieldsOf(value, STATE_FIELDS.length);
+  const outcome = rest.length === 0 ? undefined : expand(rest);
+  const [, , , , key = '', traceparent] = strings;
+  const score = Number(field('SCORE'));
+  const redrivenAs = field('REDRIVEN');
   const record = toRecord(
     {
       id: unpackId(id),
       app,
-      fixed: unpackFixed(body.meta as PackedFixed),
+      fixed: {
+        cost: Number(field('COST')),
+        priority: PRIORITY_LIMIT - Math.floor(score / (DEADLINE_LIMIT + 1)),
+        body: metaOf(strings),
+        dedupeKey:
+          (key.startsWith(SCOPED) ? `${String(original('TENANT'))}:${String(original('REV'))}:` : '') + key.slice(1),
+        ...(traceparent === undefined || traceparent === '' ? {} : { traceparent }),
+      },
       tenant: String(field('TENANT')),
       lane: LANES[Number(field('LANE'))] as Lane,
       deadline: Number(field('DEADLINE')),
@@ -94,7 +141,7 @@ export function decodeLease(
       retentionMs: Number(field('RETENTION')),
       createdAt: Number(field('CREATED')),
       seq: Number(field('SEQ')),
-      score: Number(field('SCORE')),
+      score,
       revision: String(field('REV')),
       state: STATES[Number(field('STATE'))] as RequestState,
       epoch: Number(field('EPOCH')),
@@ -105,21 +152,26 @@ export function decodeLease(
       losses: Number(field('LOSSES')),
       cancelRequested: field('CANCEL') === 1,
       deadLetter: field('DEAD') === 1,
+      ...(typeof redrivenAs === 'string' && redrivenAs !== ''
+        ? { redrivenAs: unpackId(Buffer.from(redrivenAs, 'hex')) }
+        : {}),
       finishedAt: Number(field('FINISHED')),
       serviceMicros: Number(field('SERVICE')),
       ended: attempts(ended),
-      ...(outcome === undefined ? {} : { result: unpackMeta(outcome.meta as PackedMeta) }),
+      ...(outcome === undefined ? {} : { result: metaOf(outcome.strings) }),
     },
-    body.bytes,
+    bytes,
     outcome?.bytes,
   );
   return { id: record.id, token: { epoch: record.epoch, nonce: String(field('NONCE')) }, record };
 }
 
-function fieldsOf(state: Packed): (name: (typeof STATE_FIELDS)[number]) => Packed {
-  if (!Array.isArray(state) || state.length !== STATE_FIELDS.length)
-    throw new Error('the queue holds a state of another layout');
-  return (name) => (state as readonly Packed[])[PLACES.get(name) ?? -1] ?? null;
+const EMPTY = Buffer.alloc(0);
+
+/** Fields that a request has only once it was leased read as 0. */
+function fieldsOf(state: Packed, count: number): (name: (typeof STATE_FIELDS)[number]) => Packed {
+  if (!Array.isArray(state) || state.length !== count) throw new Error('the queue holds a state of another layout');
+  return (name) => (state as readonly Packed[])[PLACES.get(name) ?? -1] ?? 0;
 }
 
 function attempts(lines: Buffer | undefined): Attempt[] {
@@ -140,46 +192,19 @@ function attempts(lines: Buffer | undefined): Attempt[] {
     });
 }
 
-/** 128 bits of SHA-256: whoever could make two keys collide would join a request that is already scoped to the same tenant. */
-function digest(dedupeKey: string): Buffer {
-  return createHash('sha256').update(dedupeKey).digest().subarray(0, 16);
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest().subarray(0, DIGEST_BYTES);
 }
 
-/** Arrays instead of objects: the names would be a third of what a small queued request takes. 0 stands for what is absent. */
-type PackedMeta = readonly [contentType: string, bytes: number, contentEncoding: string | 0, key: string | 0];
-type PackedFixed = readonly [
-  cost: number,
-  priority: number,
-  body: PackedMeta,
-  dedupeKey: string,
-  traceparent: string | 0,
-];
-
-function packMeta(meta: PayloadMeta): PackedMeta {
-  return [meta.contentType, meta.bytes, meta.contentEncoding ?? 0, meta.key ?? 0];
+function metaStrings(payload: Payload): string[] {
+  return [payload.contentType, String(payload.bytes), payload.contentEncoding ?? '', payload.key ?? ''];
 }
 
-function unpackMeta([contentType, bytes, contentEncoding, key]: PackedMeta): PayloadMeta {
-  return { contentType, ...(contentEncoding === 0 ? {} : { contentEncoding }), bytes, ...(key === 0 ? {} : { key }) };
-}
-
-function packFixed(fixed: FixedPart): PackedFixed {
-  return [fixed.cost, fixed.priority, packMeta(fixed.body), fixed.dedupeKey, fixed.traceparent ?? 0];
-}
-
-function unpackFixed([cost, priority, body, dedupeKey, traceparent]: PackedFixed): FixedPart {
-  return { cost, priority, body: unpackMeta(body), dedupeKey, ...(traceparent === 0 ? {} : { traceparent }) };
-}
-
-/** JSON and bytes in one value: length of the JSON, JSON, bytes. */
-function pair(meta: unknown, bytes: Uint8Array | undefined): Buffer {
-  const json = Buffer.from(JSON.stringify(meta));
-  const length = Buffer.alloc(LENGTH_BYTES);
-  length.writeUInt32BE(json.length);
-  return Buffer.concat(bytes === undefined ? [length, json] : [length, json, bytes]);
-}
-
-function split(value: Buffer): { readonly meta: unknown; readonly bytes: Buffer } {
-  const end = LENGTH_BYTES + value.readUInt32BE(0);
-  return { meta: JSON.parse(value.toString('utf8', LENGTH_BYTES, end)) as unknown, bytes: value.subarray(end) };
+function metaOf([contentType = '', bytes, contentEncoding = '', key = '']: readonly string[]): PayloadMeta {
+  return {
+    contentType,
+    ...(contentEncoding === '' ? {} : { contentEncoding }),
+    bytes: Number(bytes),
+    ...(key === '' ? {} : { key }),
+  };
 }

@@ -6,7 +6,7 @@ import type { Durability } from '../lease-queue.ts';
 import { unavailable } from './runner.ts';
 
 /** Raised with every change of the keys or of what is in them; another layout is refused, never guessed at. */
-export const REDIS_LAYOUT = 'penstock-queue/1';
+export const REDIS_LAYOUT = 'penstock-queue/2';
 
 /** A call waits through a restart of Redis of a few seconds, then fails, so that its caller can answer 503. */
 const RETRIES_PER_CALL = 8;
@@ -47,6 +47,16 @@ export async function checkLayout(redis: Redis, prefix: string): Promise<void> {
     'layout',
     `Redis key ${key} says layout ${found}, this build knows ${REDIS_LAYOUT} only; use that build or another prefix`,
   );
+}
+
+/** Identity of the server's process. @throws QueueError `unavailable` */
+export async function readRun(redis: Redis): Promise<string> {
+  try {
+    const info = await redis.info('server');
+    return /^run_id:(\w+)/m.exec(info)?.[1] ?? '';
+  } catch (error) {
+    throw unavailable(error);
+  }
 }
 
 /** What a write that was answered survives, as the server is configured now. A server that hides its settings promises nothing. */

@@ -25,7 +25,7 @@ test.each([
   ['an array of arrays', '9201920203', [1, [2, 3]]],
   ['an array with 16 bits of length', 'dc00020102', [1, 2]],
 ])('reads %s', (_name, hex, value) => {
-  expect(unpack(Buffer.from(hex, 'hex'))).toEqual(value);
+  expect(unpack(Buffer.from(`${hex}beef`, 'hex'))).toEqual({ value, rest: Buffer.from('beef', 'hex') });
 });
 
 test.each([

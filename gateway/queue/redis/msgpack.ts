@@ -29,9 +29,11 @@ const READERS: Readonly<Record<number, Reader>> = {
   0xdc: (c) => list(c, c.bytes.readUInt16BE(take(c, 2))),
 };
 
-/** Reads what cmsgpack.pack wrote. Numbers are exact up to 2^53. @throws Error on any other type */
-export function unpack(bytes: Buffer): Packed {
-  return read({ bytes, at: 0 });
+/** Reads what cmsgpack.pack wrote, at the start of the bytes. Numbers are exact up to 2^53. @throws Error on any other type */
+export function unpack(bytes: Buffer): { readonly value: Packed; readonly rest: Buffer } {
+  const cursor = { bytes, at: 0 };
+  const value = read(cursor);
+  return { value, rest: bytes.subarray(cursor.at) };
 }
 
 function read(cursor: Cursor): Packed {

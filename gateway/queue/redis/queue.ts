@@ -8,6 +8,8 @@ import type {
   CancelOutcome,
   CommitOutcome,
   Completion,
+  DeadLetterFilter,
+  DeadLetterPage,
   Durability,
   EnqueueOutcome,
   ExpireStep,
@@ -19,20 +21,46 @@ import type {
   LeaseQueue,
   LeaseRequest,
   LeaseToken,
+  LivePage,
   NewRequest,
+  Payload,
   PurgeStep,
   QueueEvent,
+  Redrive,
+  RedriveOutcome,
+  Regression,
   RequestRecord,
   SweepStep,
+  TenantShare,
 } from '../lease-queue.ts';
-import { ENQUEUE_CHUNK, MAX_MESSAGE_CHARS, OBJECT_GRACE_MS, RUN_WEIGHT } from '../limits.ts';
-import { checkApp, checkBatch, checkEnqueue, checkLease, checkLeaseMs, checkPayload, checkUnit } from '../validate.ts';
+import {
+  ENQUEUE_CHUNK,
+  MAX_MESSAGE_CHARS,
+  OBJECT_GRACE_MS,
+  RUN_WEIGHT,
+  STARVATION_GRACE_MS,
+  WHOLE_GPU,
+} from '../limits.ts';
+import { serviceTime } from '../order.ts';
+import {
+  checkApp,
+  checkBatch,
+  checkEnqueue,
+  checkLease,
+  checkLeaseMs,
+  checkPayload,
+  checkRedrives,
+  checkShares,
+  checkUnit,
+} from '../validate.ts';
 import { arrivalsOf, demandOf, enqueueOutcome, leaseAnswer } from './answers.ts';
 import type { Arrival } from './answers.ts';
 import { AppIndex } from './apps.ts';
-import { decodeRecord, enqueueArgs, heldArgs, packId, resultValue } from './codec.ts';
-import { checkLayout, connect, readDurability } from './connection.ts';
+import { decodeRecord, enqueueArgs, heldArgs, packId, resultValue, shareArgs } from './codec.ts';
+import { checkLayout, connect, readDurability, readRun } from './connection.ts';
+import { Generations } from './generations.ts';
 import { Housekeeper } from './housekeeper.ts';
+import { Letters } from './letters.ts';
 import { LANE_NUMBERS } from './lua/core.ts';
 import { ENQUEUE_ARGS } from './lua/enqueue.ts';
 import { LEASE_ARGS } from './lua/lease.ts';
@@ -78,6 +106,8 @@ class RedisQueue implements LeaseQueue {
   readonly #apps: AppIndex;
   readonly #wakeUps: WakeUps;
   readonly #housekeeper: Housekeeper;
+  readonly #letters: Letters;
+  readonly #generations: Generations;
   readonly #arrivals: TurnBatcher<Arrival>;
   readonly #leases: TurnBatcher<unknown>;
   readonly #completions: TurnBatcher<CommitOutcome>;
@@ -105,12 +135,12 @@ class RedisQueue implements LeaseQueue {
       run: async (app, now, args) =>
         listOf(await this.#run('complete', app, now, args)).map((word) => textOf(word) as CommitOutcome),
     });
-    this.#housekeeper = new Housekeeper({
-      redis,
-      apps: this.#apps,
-      prefix,
-      run: (name, app, now, args) => this.#run(name, app, now, args),
-    });
+    const run = this.#run.bind(this);
+    this.#housekeeper = new Housekeeper({ redis, apps: this.#apps, prefix, run });
+    this.#letters = new Letters(run);
+    this.#generations = new Generations(options.logger);
+    redis.on('ready', () => this.#noteRun());
+    this.#noteRun();
   }
 
   async enqueue(requests: readonly NewRequest[], now?: number): Promise<readonly EnqueueOutcome[]> {
@@ -156,6 +186,8 @@ class RedisQueue implements LeaseQueue {
       desiredState,
       lanes.join(''),
       request.nonces.join(''),
+      request.fractionMicros ?? WHOLE_GPU,
+      request.starvationGraceMs ?? STARVATION_GRACE_MS,
     ];
     const [answer] = await this.#leases.add(request.app, args, now, Math.max(1, max));
     return leaseAnswer(request, answer);
@@ -192,7 +224,7 @@ class RedisQueue implements LeaseQueue {
     const args = done.flatMap((one) => [
       unit,
       ...heldArgs(one),
-      one.serviceMicros,
+      serviceTime(one.serviceMicros),
       one.result.key ?? '',
       resultValue(one.result),
     ]);
@@ -253,6 +285,74 @@ class RedisQueue implements LeaseQueue {
     return demandOf(await this.#run('demand', app, undefined, []));
   }
 
+  async setShares(app: string, shares: ReadonlyMap<string, TenantShare>, now?: number): Promise<void> {
+    checkApp(app);
+    checkShares(shares);
+    const told = [...shares].sort(([a], [b]) => (a < b ? -1 : 1));
+    if (told.length > 0)
+      await this.#run(
+        'shares',
+        app,
+        now,
+        told.flatMap(([name, share]) => [name, ...shareArgs(share)]),
+      );
+  }
+
+  async deadLetters(app: string, filter: DeadLetterFilter, limit: number, cursor?: string): Promise<DeadLetterPage> {
+    checkApp(app);
+    return this.#letters.page(app, filter, limit, cursor);
+  }
+
+  async redrive(app: string, letters: readonly Redrive[], now?: number): Promise<readonly RedriveOutcome[]> {
+    checkApp(app);
+    checkRedrives(letters);
+    return letters.length === 0 ? [] : this.#letters.redrive(app, letters, now);
+  }
+
+  async discard(app: string, ids: readonly string[], now?: number): Promise<number> {
+    checkApp(app);
+    checkBatch('ids', ids);
+    const packed = ids.flatMap((id) => packId(id) ?? []);
+    return Number(await this.#run('discard', app, now, packed));
+  }
+
+  async deadLetterCount(app: string): Promise<number> {
+    checkApp(app);
+    try {
+      return await this.#redis.zcard(`${this.#prefix}:{${app}}:dead`);
+    } catch (error) {
+      throw unavailable(error);
+    }
+  }
+
+  generations(): ReadonlyMap<string, number> {
+    return this.#generations.highest();
+  }
+
+  run(): Promise<string> {
+    return readRun(this.#redis);
+  }
+
+  onRegression(listener: (found: Regression) => void): () => void {
+    return this.#generations.listen(listener);
+  }
+
+  async generation(app: string, atLeast?: number): Promise<number> {
+    checkApp(app);
+    return Number(await this.#run('generation', app, undefined, [atLeast ?? '']));
+  }
+
+  async live(app: string, limit: number, cursor?: string): Promise<LivePage> {
+    checkApp(app);
+    return this.#letters.live(app, limit, cursor);
+  }
+
+  async salvage(app: string, id: string, result: Payload, now?: number): Promise<'committed' | 'lost'> {
+    checkApp(app);
+    checkPayload('result', result);
+    return this.#letters.salvage(app, id, result, now);
+  }
+
   remains(app: string): Promise<AppRemains> {
     checkApp(app);
     return this.#housekeeper.remains(app);
@@ -274,7 +374,9 @@ class RedisQueue implements LeaseQueue {
 
   async purge(app: string, limit: number, now?: number): Promise<PurgeStep> {
     checkApp(app);
-    return this.#housekeeper.purge(app, limit, now);
+    const step = await this.#housekeeper.purge(app, limit, now);
+    if (step.done) this.#generations.forget(app);
+    return step;
   }
 
   subscribe(listener: (event: QueueEvent) => void): () => void {
@@ -303,15 +405,23 @@ class RedisQueue implements LeaseQueue {
 
   async close(): Promise<void> {
     this.#wakeUps.close();
+    this.#generations.close();
     await this.#redis.quit().catch(() => this.#redis.disconnect());
   }
 
-  #run(name: ScriptName, app: string, now: number | undefined, args: readonly Argument[]): Promise<unknown> {
-    return runScript(this.#redis, scripts[name], `${this.#prefix}:{${app}}:m`, [
-      this.#channel,
-      app,
-      now ?? '',
-      ...args,
-    ]);
+  async #run(name: ScriptName, app: string, now: number | undefined, args: readonly Argument[]): Promise<unknown> {
+    const key = `${this.#prefix}:{${app}}:m`;
+    const reply = await runScript(this.#redis, scripts[name], key, [this.#channel, app, now ?? '', ...args]);
+    const [generation, answer] = listOf(reply);
+    this.#generations.note(app, Number(generation));
+    return answer;
+  }
+
+  /** Another process of the store than before may have lost what came last. */
+  #noteRun(): void {
+    readRun(this.#redis).then(
+      (run) => this.#generations.noteRun(run),
+      (error: unknown) => this.#options.logger.warn({ err: error }, 'Redis does not tell which process it is'),
+    );
   }
 }

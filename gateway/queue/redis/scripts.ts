@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+import { withConstants } from './lua/core.ts';
 import { ENQUEUE } from './lua/enqueue.ts';
 import { EXPIRE, PURGE, SWEEP } from './lua/housekeeping.ts';
 import { LEASE } from './lua/lease.ts';
-import { CANCEL, COMPLETE, DEMAND, EXTEND, GET, GIVE_BACK, NOTE, RETIRE } from './lua/scripts.ts';
-import { script } from './runner.ts';
+import { DISCARD, GENERATION, LETTERS, LIVE, REDRIVE, SALVAGE } from './lua/letters.ts';
+import { CANCEL_REQUEST, COMPLETE, DEMAND, EXTEND, GET, GIVE_BACK, NOTE, RETIRE, SHARES } from './lua/scripts.ts';
+import { script as scriptOf } from './runner.ts';
+import type { Script } from './runner.ts';
+
+const script = (text: string, more?: 'adds work'): Script => scriptOf(withConstants(text), more);
 
 /** One script for each operation of the queue. */
 export const scripts = {
@@ -12,14 +17,21 @@ export const scripts = {
   extend: script(EXTEND),
   complete: script(COMPLETE),
   giveBack: script(GIVE_BACK),
-  cancel: script(CANCEL),
+  cancel: script(CANCEL_REQUEST),
   get: script(GET),
   retire: script(RETIRE),
   note: script(NOTE),
+  shares: script(SHARES),
   demand: script(DEMAND),
   expire: script(EXPIRE),
   sweep: script(SWEEP),
   purge: script(PURGE),
+  letters: script(LETTERS),
+  redrive: script(REDRIVE, 'adds work'),
+  discard: script(DISCARD),
+  live: script(LIVE),
+  salvage: script(SALVAGE),
+  generation: script(GENERATION),
 } as const;
 
 export type ScriptName = keyof typeof scripts;

@@ -1,16 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
+  DEAD_LETTER_RETENTION_MS,
   OBJECT_GRACE_MS,
   OVERDUE_STEP,
+  RENORMALISE_ABOVE,
   REOFFER_MS,
   TOMBSTONE_MS,
   UNIT_RECHECK_MS,
   UNIT_SILENT_MS,
 } from '../../limits.ts';
-import { core, ending, pending, rekeying, units } from './core.ts';
+import { core, units } from './core.ts';
+import { commit, costs, fair } from './fair.ts';
+import { ending, finishing, pending, rekeying } from './requests.ts';
+
+const changing = core + fair + costs + pending + finishing + ending(DEAD_LETTER_RETENTION_MS) + commit;
+
+/** Upkeep of the fair order. */
+const upkeep = String.raw`
+-- Tenants with nothing here that are no longer ahead of the others: of those a bounded part in each step.
+local function forget_tenants()
+  local step = call('HSCAN', base .. 't', app[A_SCAN], 'COUNT', 64)
+  local cursor, flat_ = step[1], step[2]
+  for i = 1, #flat_, 2 do
+    local t = tenants[flat_[i]] or tenant_from(flat_[i], flat_[i + 1])
+    if not known(t) then touched[t] = true end
+  end
+  if app[A_SCAN] ~= cursor then app[A_SCAN], changed = cursor, true end
+end
+-- Tags stay exact integers: once a lane is far along, all of it goes back by the same amount.
+local function renormalise(lane)
+  if app[A_TIME + lane] <= ${RENORMALISE_ABOVE} then return end
+  local by = nil
+  for place in pairs(queued) do
+    local low = lane_of(place) == lane and lowest(place)
+    if low then by = min(by or low, low) end
+  end
+  by = by or app[A_TIME + lane]
+  app[A_TIME + lane], changed = max(0, app[A_TIME + lane] - by), true
+  for _, name in ipairs(call('HKEYS', base .. 't')) do tenant(name) end
+  for _, t in pairs(tenants) do
+    t[T_TAG + lane], t[T_FLOOR + lane] = max(0, t[T_TAG + lane] - by), max(0, t[T_FLOOR + lane] - by)
+    touched[t] = true
+    if not parked(t) then show(t, lane) end
+  end
+end
+local function forget_estimates(current)
+  for field in pairs(m) do
+    local rev = string.sub(field, 1, 2) == 'e:' and string.sub(field, 3)
+    if rev and rev ~= current and not queued['0:' .. rev] and not queued['1:' .. rev] and call('SCARD', base .. 'ur:' .. rev) == 0 then
+      call('HDEL', k_m, field)
+    end
+  end
+end
+local function forget_units(step)
+  for _, name in ipairs(call('ZRANGEBYSCORE', base .. 'uf', '-inf', now, 'LIMIT', 0, step)) do
+    local u = unit_of(name)
+    if u and u[U_RETIRED] == 0 and u[U_SEEN] + ${UNIT_SILENT_MS} > now then
+      -- Seen since: the hot calls leave its place here alone.
+      call('ZADD', base .. 'uf', u[U_SEEN] + ${UNIT_SILENT_MS}, name)
+    elseif holds(name) > 0 then
+      -- Its leases run out by themselves; only then it may go.
+      call('ZADD', base .. 'uf', now + ${UNIT_RECHECK_MS}, name)
+    else
+      if u then call('SREM', base .. 'ur:' .. u[U_REV], name) end
+      call('HDEL', base .. 'u', name)
+      call('HDEL', base .. 'ul', name)
+      call('ZREM', base .. 'uf', name)
+    end
+  end
+end
+`;
 
 /** ARGV from 4: step, current revision (or ''). Answers how many leases and deadlines ended, when the next call is due (or ''), the app's phase, and new dead letters. */
-export const EXPIRE = String.raw`${core}${pending}${ending}${rekeying}${units}
+export const EXPIRE = String.raw`${changing}${rekeying}${units}${upkeep}
 local step, current = tonumber(ARGV[4]), ARGV[5]
 local expired = end_overdue(step)
 local late = call('ZRANGEBYSCORE', base .. 'dl', '-inf', now, 'LIMIT', 0, step)
@@ -19,38 +81,29 @@ for _, id in ipairs(late) do
   unqueue(id, r)
   finish(id, r, EXPIRED)
 end
-for _, name in ipairs(call('ZRANGEBYSCORE', base .. 'uf', '-inf', now, 'LIMIT', 0, step)) do
-  local u = unit_of(name)
-  if u and u[U_RETIRED] == 0 and u[U_SEEN] + ${UNIT_SILENT_MS} > now then
-    -- Seen since: the hot calls leave its place here alone.
-    call('ZADD', base .. 'uf', u[U_SEEN] + ${UNIT_SILENT_MS}, name)
-  elseif holds(name) > 0 then
-    -- Its leases run out by themselves; only then it may go.
-    call('ZADD', base .. 'uf', now + ${UNIT_RECHECK_MS}, name)
-  else
-    if u then call('SREM', base .. 'ur:' .. u[U_REV], name) end
-    call('HDEL', base .. 'u', name)
-    call('HDEL', base .. 'ul', name)
-    call('ZREM', base .. 'uf', name)
-  end
-end
+forget_units(step)
 local next_at = nil
 local function due(at)
   if at and (not next_at or at < next_at) then next_at = at end
 end
-if current ~= '' and not closed() then
+if current ~= '' and not closed then
   rekey(current, step)
-  for _, rev in ipairs(call('SMEMBERS', base .. 'revs')) do
+  for _, rev in ipairs(revisions()) do
     if stranded(rev, current) then due(now) end
   end
 end
 for _, key in ipairs({ 'lease', 'dl', 'uf' }) do
   due(tonumber(call('ZRANGE', base .. key, 0, 0, 'WITHSCORES')[2]))
 end
+if current ~= '' then forget_estimates(current) end
+forget_tenants()
+renormalise(0)
+renormalise(1)
 local dead = call('HGET', k_m, 'dead')
 if dead then call('HDEL', k_m, 'dead') end
+commit()
 tell()
-return { expired + #late, next_at or '', closed() or '', tonumber(dead or 0) }
+return { gen, { expired + #late, next_at or '', closed or '', tonumber(dead or 0) } }
 `;
 
 /** Removal of a record; its objects lose their owner. */
@@ -64,15 +117,19 @@ local function remove(id)
   if r then
     if r[BODY_KEY] ~= '' then doom(r[BODY_KEY], now) end
     if r[RESULT_KEY] ~= '' then doom(r[RESULT_KEY], now) end
-    local known = call('HGET', base .. 'dd', r[DIGEST])
-    if known and string.sub(known, 1, 16) == id then call('HDEL', base .. 'dd', r[DIGEST]) end
-    for _, key in ipairs({ 'st', 'rq', 'rs', 'at' }) do call('HDEL', base .. key, id) end
+    local entry = call('HGET', base .. 'dd', r[DIGEST])
+    if entry and string.sub(entry, 1, 16) == id then call('HDEL', base .. 'dd', r[DIGEST]) end
+    for _, key in ipairs({ 'st', 'rq', 'at' }) do call('HDEL', base .. key, id) end
+    if r[DEAD] == 1 then call('ZREM', base .. 'dead', id) end
   end
   call('ZREM', base .. 'fin', id)
 end
 -- A noted object: '+', 4 bytes of epoch, 16 of id, its key.
 local function noted(member)
   return string.sub(member, 22), string.sub(member, 6, 21), struct.unpack('>I4', member, 2)
+end
+local function count_change()
+  gen = call('HINCRBY', k_m, 'gen', 1)
 end
 `;
 
@@ -84,15 +141,16 @@ for _, id in ipairs(ids) do
   remove(id)
   -- The time that a UUIDv7 begins with (RFC 9562 5.7).
   local high, low = struct.unpack('>I4I2', id)
-  swept = math.max(swept, high * 65536 + low)
+  swept = max(swept, high * 65536 + low)
 end
-if swept > tonumber(call('HGET', k_m, 'swept') or 0) then call('HSET', k_m, 'swept', string.format('%.0f', swept)) end
+if swept > tonumber(m.swept or 0) then call('HSET', k_m, 'swept', string.format('%.0f', swept)) end
 local answer = { #ids }
 local function offer(key)
   doom(key, now + ${REOFFER_MS})
   answer[#answer + 1] = key
 end
-for _, member in ipairs(call('ZRANGEBYSCORE', k_obj, '-inf', now, 'LIMIT', 0, tonumber(ARGV[4]))) do
+local looked = call('ZRANGEBYSCORE', k_obj, '-inf', now, 'LIMIT', 0, tonumber(ARGV[4]))
+for _, member in ipairs(looked) do
   if string.sub(member, 1, 1) == '-' then
     offer(string.sub(member, 2))
   else
@@ -107,23 +165,23 @@ for _, member in ipairs(call('ZRANGEBYSCORE', k_obj, '-inf', now, 'LIMIT', 0, to
     end
   end
 end
-return answer
+if #ids + #looked > 0 then count_change() end
+return { gen, answer }
 `;
 
 /** ARGV[4]: limit. Answers 'done', 'more' or 'waiting', then keys to delete. Close, cancel what is queued, wait for leases, records, keys, the app. */
-export const PURGE = String.raw`${core}${pending}${ending}${units}${removal}
+export const PURGE = String.raw`${changing}${rekeying}${units}${removal}
 local limit = tonumber(ARGV[4])
-local phase = closed()
-if phase == '2' then return { 'done' } end
-if not phase then
+if closed == '2' then return { gen, { 'done' } } end
+if not closed then
   call('HSET', k_m, 'closed', 1)
-  ready = true
+  closed, ready, changed = '1', true, true
 end
 end_overdue(${OVERDUE_STEP})
 local left = limit
-for _, rev in ipairs(call('SMEMBERS', base .. 'revs')) do
-  if left > 0 then
-    for _, id in ipairs(call('ZRANGE', base .. 'arr:' .. rev, 0, left - 1)) do
+for _, rev in ipairs(revisions()) do
+  for lane = 0, 1 do
+    for _, id in ipairs(left > 0 and call('ZRANGE', base .. 'arr:' .. lane .. ':' .. rev, 0, left - 1) or {}) do
       local r = load(id)
       unqueue(id, r)
       finish(id, r, CANCELLED)
@@ -131,10 +189,9 @@ for _, rev in ipairs(call('SMEMBERS', base .. 'revs')) do
     end
   end
 end
-if left < limit or call('ZCARD', k_lease) > 0 then
-  tell()
-  return { left < limit and 'more' or 'waiting' }
-end
+commit()
+tell()
+if left < limit or call('ZCARD', k_lease) > 0 then return { gen, { left < limit and 'more' or 'waiting' } } end
 for _, id in ipairs(call('ZRANGE', base .. 'fin', 0, limit - 1)) do remove(id) end
 local answer = { 'more' }
 for _, member in ipairs(call('ZRANGE', k_obj, 0, limit - 1)) do
@@ -146,13 +203,18 @@ for _, member in ipairs(call('ZRANGE', k_obj, 0, limit - 1)) do
   doom(key, now + ${REOFFER_MS})
   answer[#answer + 1] = key
 end
-if #answer == 1 and call('HLEN', k_st) == 0 then
+if #answer == 1 and call('HLEN', k_rq) == 0 then
   for _, s in ipairs(call('HVALS', base .. 'u')) do call('UNLINK', base .. 'ur:' .. unpack_(s)[U_REV]) end
-  for _, key in ipairs({ 'st', 'rq', 'rs', 'at', 'dd', 'fin', 'lease', 'dl', 'revs', 'u', 'ul', 'uf', 'obj' }) do call('UNLINK', base .. key) end
+  for _, key in ipairs({ 't', 'st', 'rq', 'at', 'dd', 'fin', 'dead', 'lease', 'dl', 'u', 'ul', 'uf', 'obj' }) do call('UNLINK', base .. key) end
+  for field in pairs(m) do
+    if field == 's' or string.sub(field, 1, 2) == 'e:' then call('HDEL', k_m, field) end
+  end
+  call('HDEL', k_m, 's', 'dead')
   call('HSET', k_m, 'closed', 2)
   call('PEXPIRE', k_m, ${TOMBSTONE_MS})
-  answer[1], ready = 'done', true
+  answer[1], ready, done = 'done', true, {}
+  tell()
 end
-tell()
-return answer
+count_change()
+return { gen, answer }
 `;

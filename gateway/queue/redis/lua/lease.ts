@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
+  DEAD_LETTER_RETENTION_MS,
+  DRAIN_SILENT_MS,
   LEASE_EXPIRY_BUDGET,
   MAX_BATCH,
   OVERDUE_STEP,
   REKEY_STEP,
   RETIRED_MEMORY_MS,
+  SUSPECT_PATIENCE_MS,
   UNIT_SILENT_MS,
 } from '../../limits.ts';
-import { core, ending, pending, rekeying, units } from './core.ts';
+import { core, units } from './core.ts';
+import { commit, costs, fair } from './fair.ts';
+import { picking, suspects } from './picking.ts';
+import { ending, finishing, pending, rekeying } from './requests.ts';
 
 /** Arguments of one lease request. */
-export const LEASE_ARGS = 10;
+export const LEASE_ARGS = 12;
 
 /** What the requests of a run share: units read once, and all leases of the run written and their bodies read together. */
 const shared = String.raw`
@@ -21,105 +27,132 @@ local function unit_once(name)
 end
 -- Leases given in this run that ul does not count yet.
 local added = {}
-local taken, to_state, to_lease, answer_of, place_of, again = {}, {}, {}, {}, {}, false
--- Of a batch each redis.call costs more than what it does.
+local function held_by(name)
+  return holds(name) + (added[name] or 0)
+end
+local taken, arrived, stored = {}, {}, {}
 local function write_leases()
   if #taken == 0 then return end
+  local ids, to_state, to_lease = {}, {}, {}
+  for i, one in ipairs(taken) do ids[i] = one.id end
+  local fixed = call('HMGET', k_rq, unpack(ids))
+  -- A first attempt has none before it.
+  local states = #stored > 0 and call('HMGET', k_st, unpack(ids))
+  local ended = #stored > 0 and call('HMGET', base .. 'at', unpack(ids))
+  for i, one in ipairs(taken) do
+    local q, r = one.q, states and states[i] and from_state(states[i]) or from_fixed(fixed[i])
+    r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, r[EPOCH] + 1, one.nonce, q.unit, now
+    r[FRACTION], r[CHARGED], r[PERIOD], r[STORED] = q.fraction, one.charged, one.period, 1
+    local s, answer, at = pack(r), q.answer, one.at
+    answer[at], answer[at + 1], answer[at + 2], answer[at + 3] = one.id, s, fixed[i], ended and ended[i] or ''
+    to_state[i * 2 - 1], to_state[i * 2] = one.id, s
+    to_lease[i * 2 - 1], to_lease[i * 2] = q.ends, one.id
+  end
   call('HSET', k_st, unpack(to_state))
   call('ZADD', k_lease, unpack(to_lease))
-  local fixed = call('HMGET', base .. 'rq', unpack(taken))
-  -- A first attempt has none before it.
-  local ended = again and call('HMGET', base .. 'at', unpack(taken)) or {}
-  for i in ipairs(taken) do
-    local answer, place = answer_of[i], place_of[i]
-    answer[place], answer[place + 1] = fixed[i], ended[i] or ''
-  end
-  taken, to_state, to_lease, answer_of, place_of, again = {}, {}, {}, {}, {}, false
+  for place, gone in pairs(arrived) do call('ZREM', base .. 'arr:' .. place, unpack(gone)) end
+  taken, arrived, stored = {}, {}, {}
 end
 local function write_units()
   local list = {}
-  for name, count in pairs(added) do call('HINCRBY', base .. 'ul', name, count) end
+  for name, n in pairs(added) do call('HINCRBY', base .. 'ul', name, n) end
   for name in pairs(units_asked) do
     list[#list + 1] = name
     list[#list + 1] = pack(units_read[name])
   end
   if #list > 0 then call('HSET', base .. 'u', unpack(list)) end
 end
-local function give(answer, id, r, ends)
-  local n, at = #answer, #taken + 1
-  local s = pack(r)
-  answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4] = id, s, '', ''
-  taken[at], answer_of[at], place_of[at] = id, answer, n + 3
-  to_state[at * 2 - 1], to_state[at * 2] = id, s
-  to_lease[at * 2 - 1], to_lease[at * 2] = ends, id
-  again = again or r[EPOCH] > 1
-  if at == ${MAX_BATCH} then write_leases() end
+-- has_state: it was leased before, or moved to another revision.
+local function give(q, id, has_state, charged, period)
+  local n = q.given + 1
+  q.given, q.ids[n] = n, id
+  taken[#taken + 1] = {
+    q = q, id = id, nonce = string.sub(q.nonces, n * 16 - 15, n * 16), charged = charged, period = period, at = n * 4
+  }
+  if has_state then stored[#stored + 1] = id end
+  if #taken == ${MAX_BATCH} then write_leases() end
+end
+local function gone_from(place, id)
+  arrived[place] = arrived[place] or {}
+  table.insert(arrived[place], id)
 end
 `;
 
 const taking = String.raw`
--- Lanes in order: online work goes before batch work.
-local function next_tenant(q)
-  for lane in string.gmatch(q.lanes, '.') do
-    local tenant = call('ZRANGE', base .. 'act:' .. lane .. ':' .. q.rev, 0, 0)[1]
-    if tenant then return lane, tenant end
+local function take_popped(q, t, lane, place, m, score, idle_lane)
+  local id, about, deadline = id_of(m), string.byte(m, 23), score % SCORE_STEP
+  local dated = deadline < NO_DEADLINE
+  gone_from(place, id)
+  count(place, -1)
+  if dated then call('ZREM', base .. 'dl', id) end
+  if dated and deadline <= now then
+    finish(id, load(id), EXPIRED)
+    q.budget = q.budget - 1
+    -- Enough for one call; the event brings the unit back for the rest.
+    if q.budget == 0 then ready = true end
+    return
   end
+  local cost = #m > 23 and struct.unpack('>I6', m, 24) or 0
+  give(q, id, about >= 32, charge(q, t, lane, about % 32, cost, idle_lane, true))
 end
--- As many as may go without a look at another tenant between them: one, or more when no other has work in this lane.
-local function take_some(q, most)
-  local lane, tenant = next_tenant(q)
-  if not lane then return {} end
-  if most > 1 and call('ZCARD', base .. 'act:' .. lane .. ':' .. q.rev) > 1 then most = 1 end
-  local popped = call('ZPOPMIN', base .. 'q:' .. lane .. ':' .. q.rev .. ':' .. tenant, most)
-  settle(lane, q.rev, tenant)
-  local ids = {}
-  for i = 1, #popped, 2 do ids[#ids + 1] = string.sub(popped[i], 7) end
-  call('ZREM', base .. 'arr:' .. q.rev, unpack(ids))
-  return ids
+-- As many as may go without a look at another tenant between them: one, or more when no other has work that may be leased.
+local function take_some(q)
+  local lane, v, idle_lane = next_lane(q)
+  if not lane then return false end
+  local place, t, most = lane .. ':' .. q.rev, tenant(v[1]), 1
+  if v.whole and #v == 1 and (idle_lane or not (q.asks[0] and q.asks[1]) or (lane == 0 and not sharing[q.rev])) then
+    most = min(q.wanted - q.given, q.budget)
+    if t[T_CAP] >= 0 then most = min(most, t[T_CAP] - t[T_HELD]) end
+  end
+  local popped = call('ZPOPMIN', base .. 'q:' .. place .. ':' .. t[T_NAME], most)
+  local emptied = false
+  for i = 1, #popped, 2 do
+    emptied = leave(t, place)
+    take_popped(q, t, lane, place, popped[i], tonumber(popped[i + 1]), idle_lane)
+  end
+  replace(t, lane, place, v, not emptied)
+  return true
 end
-local function take(q, answer, given)
-  while #given < q.wanted and q.budget > 0 do
-    local ids = take_some(q, math.min(q.wanted - #given, q.budget))
-    if #ids == 0 then return end
-    local packed = call('HMGET', k_st, unpack(ids))
-    for i, id in ipairs(ids) do
-      local r = unpack_(packed[i])
-      if r[DEADLINE] > 0 then call('ZREM', base .. 'dl', id) end
-      if r[DEADLINE] == 0 or r[DEADLINE] > now then
-        given[#given + 1] = id
-        local nonce = string.sub(q.nonces, #given * 16 - 15, #given * 16)
-        r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, r[EPOCH] + 1, nonce, q.unit, now
-        give(answer, id, r, q.ends)
-      else
-        finish(id, r, EXPIRED)
-        q.budget = q.budget - 1
-        -- Enough for one call; the event brings the unit back for the rest.
-        if q.budget == 0 then ready = true end
-      end
-    end
+local function take_suspect(q, u, r, id, lane)
+  unqueue(id, r)
+  local t = tenant(r[TENANT])
+  local c, period = charge(q, t, lane, r[CLASS], r[COST], nil, false)
+  if parked(t) then park(t) else show(t, lane) end
+  u[U_SUSPECT], q.alone = 1, true
+  give(q, id, true, c, period)
+end
+local function take(q, u)
+  if q.alone or q.wanted <= q.given then return end
+  judge_sharing(q)
+  if app[A_SUSPECTS] > 0 and q.given == 0 and held_by(q.unit) == 0 then
+    local r, id, lane = find_suspect(q, true)
+    if r then return take_suspect(q, u, r, id, lane) end
+  end
+  while q.given < q.wanted and q.budget > 0 do
+    if not take_some(q) then return end
   end
 end
 `;
 
 const asking = String.raw`
 -- The client library sends a call again when the connection broke before its answer: what it was given then is still its own.
-local function repeated(q, u, answer)
+local function repeated(q, u)
   write_leases()
+  local answer = q.answer
   for i = 1, #u[U_GIVEN] / 16 do
     local id = string.sub(u[U_GIVEN], i * 16 - 15, i * 16)
     local r = load(id)
     if r and r[STATE] == LEASED and r[UNIT] == q.unit and r[NONCE] == string.sub(q.nonces, i * 16 - 15, i * 16) then
       local n = #answer
-      answer[n + 1], answer[n + 2], answer[n + 3] = id, pack(r), call('HGET', base .. 'rq', id)
+      answer[n + 1], answer[n + 2], answer[n + 3] = id, pack(r), call('HGET', k_rq, id)
       answer[n + 4] = call('HGET', base .. 'at', id) or ''
     end
   end
-  return answer
 end
 local function announce(q, u)
   if not u or u[U_REV] ~= q.rev then
     if u then call('SREM', base .. 'ur:' .. u[U_REV], q.unit) end
-    u = u or { q.rev, 0, 0, 0, '', '' }
+    u = u or { q.rev, 0, 0, 0, '', '', 0 }
     u[U_REV] = q.rev
     call('SADD', base .. 'ur:' .. q.rev, q.unit)
     call('ZADD', base .. 'uf', now + ${UNIT_SILENT_MS}, q.unit)
@@ -130,10 +163,35 @@ local function announce(q, u)
   units_read[q.unit], units_asked[q.unit] = u, true
   return u
 end
+local function draining_elsewhere()
+  local other = app[A_DRAIN] ~= '' and unit_once(app[A_DRAIN])
+  return other and other[U_RETIRED] == 0 and now - other[U_SEEN] < ${DRAIN_SILENT_MS}
+end
+local function set_drain(name)
+  app[A_DRAIN], changed = name, true
+end
+-- A unit that holds a suspect gets nothing beside it; one that is kept free for a suspect gets nothing until it is empty.
+local function kept_empty(q, u)
+  local mine = app[A_DRAIN] == q.unit
+  if q.wanted == 0 or not (mine or app[A_SUSPECTS] > 0 or u[U_SUSPECT] == 1) then return false end
+  if held_by(q.unit) == 0 then
+    if mine then set_drain('') end
+    return false
+  end
+  if u[U_SUSPECT] == 1 then return true end
+  local r = find_suspect(q, false)
+  if mine and not r then set_drain('') end
+  if mine or not r then return mine and r ~= nil end
+  if now - r[SINCE] < ${SUSPECT_PATIENCE_MS} or draining_elsewhere() then return false end
+  set_drain(q.unit)
+  return true
+end
 -- The table of verdict.ts, for a unit that holds nothing. Answers whether it leaves, and when to ask again.
 local function verdict(q, u)
-  if shut or q.desired == 'Paused' then return true end
-  if next_tenant(q) then return false end
+  if closed or q.desired == 'Paused' then return true end
+  for lane = 0, 1 do
+    if q.asks[lane] and queued[lane .. ':' .. q.rev] then return false end
+  end
   if q.desired == 'Draining' or q.rev ~= q.current then return true end
   if call('SCARD', base .. 'ur:' .. q.current) <= q.floor then return false end
   if now >= u[U_IDLE] + q.linger then return true end
@@ -141,58 +199,68 @@ local function verdict(q, u)
 end
 local searched = {}
 local function lease(q)
-  local answer = { 'stay', '', q.ends }
+  local answer = q.answer
   local u = unit_once(q.unit)
-  if shut == '2' or (u and u[U_RETIRED] == 1) then return { 'refused', '', q.ends } end
-  if u and q.max > 0 and u[U_NONCE] == string.sub(q.nonces, 1, 16) then return repeated(q, u, answer) end
+  if closed == '2' or (u and u[U_RETIRED] == 1) then
+    answer[1] = 'refused'
+    return
+  end
+  if u and q.max > 0 and u[U_NONCE] == string.sub(q.nonces, 1, 16) then return repeated(q, u) end
   u = announce(q, u)
-  local given = {}
-  take(q, answer, given)
-  if (#given < q.max or q.max == 0) and not searched[q.current] then
+  q.alone = kept_empty(q, u)
+  take(q, u)
+  if (q.given < q.max or q.max == 0) and not searched[q.current] then
     -- Not enough: what ran out, and what no other unit will ever take, may be had too.
     searched[q.current] = true
+    write_leases()
     end_overdue(${OVERDUE_STEP})
     rekey(q.current, ${REKEY_STEP})
-    take(q, answer, given)
+    take(q, u)
   end
-  if #given > 0 then
-    added[q.unit] = (added[q.unit] or 0) + #given
-    u[U_IDLE], u[U_NONCE], u[U_GIVEN] = 0, string.sub(q.nonces, 1, 16), table.concat(given)
-    return answer
+  if q.given > 0 then
+    added[q.unit] = (added[q.unit] or 0) + q.given
+    u[U_IDLE], u[U_NONCE], u[U_GIVEN] = 0, string.sub(q.nonces, 1, 16), table.concat(q.ids)
+    if not (q.alone and u[U_SUSPECT] == 1) then u[U_SUSPECT] = 0 end
+    return
   end
-  if holds(q.unit) + (added[q.unit] or 0) > 0 then return answer end
+  if held_by(q.unit) > 0 then return end
   -- Idle time starts when a unit asks in vain for the first time after its last lease, not when it was given that one.
   if u[U_IDLE] == 0 then u[U_IDLE] = now end
-  local leave, recheck = verdict(q, u)
-  if leave then
-    u[U_RETIRED], answer[1] = 1, 'leave'
+  local leave_, recheck = verdict(q, u)
+  if leave_ then
+    u[U_RETIRED], answer[1], changed = 1, 'leave', true
     call('SREM', base .. 'ur:' .. q.rev, q.unit)
     call('ZADD', base .. 'uf', now + ${RETIRED_MEMORY_MS}, q.unit)
   end
   answer[2] = recheck or ''
-  return answer
 end
 `;
 
 /**
  * ARGV from 4, per request: unit, revision, current revision, max, lease ms, floor, linger ms, desired state, lanes ('01', '0', '1' or
- * ''), nonces (16 digits each, one after another). Answers for each a list: verdict, recheck at (or ''), end of the leases, then per
- * lease id, state, fixed part, ended attempts.
+ * ''), nonces (16 digits each, one after another), fraction of a GPU, grace of batch work in ms. Answers for each a list: verdict,
+ * recheck at (or ''), end of the leases, then per lease id, state, fixed part, ended attempts.
  */
-export const LEASE = String.raw`${core}${pending}${ending}${rekeying}${units}
-local shut = closed()
-${shared}${taking}${asking}
-local answers = {}
+export const LEASE = String.raw`${core}${fair}${costs}${pending}${finishing}${ending(DEAD_LETTER_RETENTION_MS)}${rekeying}${units}${commit}
+${picking}${suspects}${shared}${taking}${asking}
+local answers, all = {}, 0
+for a = 4, #ARGV, ${LEASE_ARGS} do all = all + ARGV[a + 3] end
 for a = 4, #ARGV, ${LEASE_ARGS} do
-  local max, desired = tonumber(ARGV[a + 3]), ARGV[a + 7]
-  answers[#answers + 1] = lease({
-    unit = ARGV[a], rev = ARGV[a + 1], current = ARGV[a + 2], max = max, ends = now + tonumber(ARGV[a + 4]),
-    floor = tonumber(ARGV[a + 5]), linger = tonumber(ARGV[a + 6]), desired = desired, lanes = ARGV[a + 8], nonces = ARGV[a + 9],
-    wanted = (shut or desired == 'Paused') and 0 or max, budget = ${LEASE_EXPIRY_BUDGET}
+  local most, desired, lanes = tonumber(ARGV[a + 3]), ARGV[a + 7], ARGV[a + 8]
+  local ends = now + ARGV[a + 4]
+  local answer = { 'stay', '', ends }
+  answers[#answers + 1] = answer
+  lease({
+    unit = ARGV[a], rev = ARGV[a + 1], current = ARGV[a + 2], max = most, ends = ends, floor = tonumber(ARGV[a + 5]),
+    linger = tonumber(ARGV[a + 6]), desired = desired, nonces = ARGV[a + 9], fraction = tonumber(ARGV[a + 10]),
+    grace = tonumber(ARGV[a + 11]), asks = { [0] = string.find(lanes, '0', 1, true), string.find(lanes, '1', 1, true) },
+    wanted = (closed or desired == 'Paused') and 0 or most, budget = ${LEASE_EXPIRY_BUDGET}, ask = all,
+    answer = answer, ids = {}, given = 0, alone = false
   })
 end
 write_leases()
 write_units()
+commit()
 tell()
-return answers
+return { gen, answers }
 `;

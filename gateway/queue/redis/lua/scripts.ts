@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-import { OVERDUE_STEP, RETIRED_MEMORY_MS, RETIRED_SHOWN_MS, UNIT_SILENT_MS } from '../../limits.ts';
-import { core, ending, pending, units } from './core.ts';
+import {
+  DEAD_LETTER_RETENTION_MS,
+  OVERDUE_STEP,
+  RETIRED_MEMORY_MS,
+  RETIRED_SHOWN_MS,
+  UNIT_SILENT_MS,
+} from '../../limits.ts';
+import { core, units } from './core.ts';
+import { commit, costs, fair } from './fair.ts';
+import { ending, finishing, pending } from './requests.ts';
+
+/** What a script needs to change requests. */
+const changing = core + fair + costs + pending + finishing + ending(DEAD_LETTER_RETENTION_MS) + commit;
 
 /** Arguments of one completion. */
 export const COMPLETION_ARGS = 7;
@@ -9,39 +20,46 @@ export const COMPLETION_ARGS = 7;
  * ARGV from 4: per completion unit, id, epoch, nonce, service µs, result key, result; of any number of units. What succeeded is written
  * together at the end: of a batch each redis.call costs more than what it writes.
  */
-export const COMPLETE = String.raw`${core}${pending}${ending}
+export const COMPLETE = String.raw`${changing}
 local PER = ${COMPLETION_ARGS}
-local ids = {}
+local ids, names = {}, {}
 for a = 5, #ARGV, PER do ids[#ids + 1] = ARGV[a] end
 local packed, records = call('HMGET', k_st, unpack(ids)), {}
 for i, id in ipairs(ids) do
   -- One record for an id that is there twice: its second completion sees what the first one did.
-  if packed[i] and not records[id] then records[id] = unpack_(packed[i]) end
+  if packed[i] and not records[id] then
+    records[id] = from_state(packed[i])
+    if records[id][STATE] <= LEASED then names[#names + 1] = records[id][TENANT] end
+  end
 end
+fetch_tenants(names)
 local dropped, given_back = {}, {}
-local to_result, to_state, to_fin = {}, {}, {}
+local to_state, to_fin = {}, {}
 local function complete(id, a)
   local r = records[id]
   if not r or not matches(r, ARGV[a - 1], ARGV[a + 1], ARGV[a + 2]) then return 'lost' end
   if r[STATE] == SUCCEEDED then return 'committed' end
   if r[STATE] == CANCELLED then return 'cancelled' end
   if r[STATE] > SUCCEEDED then return 'lost' end
-  if r[STATE] == QUEUED then
-    -- The lease ran out and nobody has it yet: the work is done, so it leaves the queue.
-    unqueue(id, r)
-  elseif r[CANCEL] == 1 then
-    end_attempt(id, r, 'released', CANCELLED_MESSAGE)
+  if r[STATE] == LEASED and r[CANCEL] == 1 then
+    end_attempt(id, r, 'released', CANCELLED_TEXT)
     finish(id, r, CANCELLED)
     return 'cancelled'
-  else
+  end
+  local micros = tonumber(ARGV[a + 3])
+  -- The lease ran out and nobody has it yet: the work is done, so it leaves the queue.
+  if r[STATE] == QUEUED then unqueue(id, r) end
+  correct(r, floor(micros * r[FRACTION] / WHOLE_GPU))
+  learn(r, micros)
+  if r[STATE] == LEASED then
     dropped[#dropped + 1] = id
     given_back[r[UNIT]] = (given_back[r[UNIT]] or 0) + 1
+    give_room(r)
   end
-  r[SERVICE], r[RESULT_KEY] = tonumber(ARGV[a + 3]), ARGV[a + 4]
+  r[SERVICE], r[RESULT_KEY] = micros, ARGV[a + 4]
   r[STATE], r[FINISHED], r[CANCEL] = SUCCEEDED, now, 0
   local n = #to_state
-  to_result[n + 1], to_result[n + 2] = id, ARGV[a + 5]
-  to_state[n + 1], to_state[n + 2] = id, pack(r)
+  to_state[n + 1], to_state[n + 2] = id, pack(r) .. ARGV[a + 5]
   to_fin[n + 1], to_fin[n + 2] = now + r[RETENTION], id
   done[#done + 1] = id
   return 'committed'
@@ -50,15 +68,15 @@ local answers = {}
 for i, id in ipairs(ids) do answers[i] = complete(id, 5 + (i - 1) * PER) end
 if #dropped > 0 then
   call('ZREM', k_lease, unpack(dropped))
-  for unit, count in pairs(given_back) do call('HINCRBY', base .. 'ul', unit, -count) end
+  for unit, n in pairs(given_back) do call('HINCRBY', base .. 'ul', unit, -n) end
 end
 if #to_state > 0 then
-  call('HSET', base .. 'rs', unpack(to_result))
   call('HSET', k_st, unpack(to_state))
   call('ZADD', base .. 'fin', unpack(to_fin))
 end
+commit()
 tell()
-return answers
+return { gen, answers }
 `;
 
 /** ARGV from 4: unit, lease ms, then per lease id, epoch, nonce. Answers now, then 0 lost, 1 extended, 2 extended and to be cancelled. */
@@ -70,21 +88,27 @@ if alive then
   u[U_SEEN] = now
   save_unit(unit, u)
 end
-local answers = { now }
-for a = 6, #ARGV, 3 do
-  local r = alive and load(ARGV[a])
+local ids, answers, to_lease = {}, { now }, {}
+for a = 6, #ARGV, 3 do ids[#ids + 1] = ARGV[a] end
+local packed = alive and #ids > 0 and call('HMGET', k_st, unpack(ids)) or {}
+for i, id in ipairs(ids) do
+  local a, r = 3 + i * 3, packed[i] and from_state(packed[i])
   if r and r[STATE] == LEASED and matches(r, unit, ARGV[a + 1], ARGV[a + 2]) then
-    call('ZADD', k_lease, ends, ARGV[a])
-    answers[#answers + 1] = 1 + r[CANCEL]
+    to_lease[#to_lease + 1], to_lease[#to_lease + 2] = ends, id
+    answers[i + 1] = 1 + r[CANCEL]
   else
-    answers[#answers + 1] = 0
+    answers[i + 1] = 0
   end
 end
-return answers
+if #to_lease > 0 then
+  call('ZADD', k_lease, unpack(to_lease))
+  gen = call('HINCRBY', k_m, 'gen', 1)
+end
+return { gen, answers }
 `;
 
 /** fail and release. ARGV from 4: unit, then per lease id, epoch, nonce, kind of the cause, message. */
-export const GIVE_BACK = String.raw`${core}${pending}${ending}
+export const GIVE_BACK = String.raw`${changing}
 local unit = ARGV[4]
 local function give_back(a)
   local id, kind, message = ARGV[a], ARGV[a + 3], ARGV[a + 4]
@@ -102,75 +126,94 @@ local function give_back(a)
 end
 local answers = {}
 for a = 5, #ARGV, 5 do answers[#answers + 1] = give_back(a) end
+commit()
 tell()
-return answers
+return { gen, answers }
 `;
 
 /** ARGV[4]: id. */
-export const CANCEL = String.raw`${core}${pending}${ending}
+export const CANCEL_REQUEST = String.raw`${changing}
 local id = ARGV[4]
 local r = load(id)
-if not r then return 'unknown' end
-if r[STATE] > LEASED then return 'final' end
+if not r then return { gen, 'unknown' } end
+if r[STATE] > LEASED then return { gen, 'final' } end
+local answer = 'cancelling'
 if r[STATE] == QUEUED then
   unqueue(id, r)
   finish(id, r, CANCELLED)
-  tell()
-  return 'cancelled'
+  answer = 'cancelled'
+elseif r[CANCEL] == 0 then
+  r[CANCEL] = 1
+  save(id, r)
 end
-r[CANCEL] = 1
-save(id, r)
-return 'cancelling'
+commit()
+tell()
+return { gen, answer }
 `;
 
 /** ARGV[4]: id. */
 export const GET = String.raw`${core}
-local id = ARGV[4]
-local s = call('HGET', k_st, id)
-if not s then return false end
-return { id, s, call('HGET', base .. 'rq', id), call('HGET', base .. 'rs', id) or '', call('HGET', base .. 'at', id) or '' }
+local answer = whole('', ARGV[4])
+if not answer[4] then return { gen, false } end
+table.remove(answer, 1)
+return { gen, answer }
 `;
 
 /** ARGV[4]: unit. */
-export const RETIRE = String.raw`${core}${pending}${ending}${units}
+export const RETIRE = String.raw`${changing}${units}
 local unit = ARGV[4]
 end_overdue(${OVERDUE_STEP})
 local answer = 'retired'
 if holds(unit) > 0 then
   answer = 'busy'
-elseif closed() ~= '2' then
-  local u = unit_of(unit) or { '', 0, 0, now, '', '' }
+elseif closed ~= '2' then
+  local u = unit_of(unit) or { '', 0, 0, now, '', '', 0 }
   if u[U_RETIRED] == 0 then
-    u[U_RETIRED] = 1
+    u[U_RETIRED], changed = 1, true
     save_unit(unit, u)
     call('SREM', base .. 'ur:' .. u[U_REV], unit)
     call('ZADD', base .. 'uf', now + ${RETIRED_MEMORY_MS}, unit)
   end
   ready = true
 end
+commit()
 tell()
-return answer
+return { gen, answer }
 `;
 
 /** ARGV from 4: id, epoch, nonce, object key, when it is looked at in ms from now. */
 export const NOTE = String.raw`${core}
 local id = ARGV[4]
 local r = load(id)
-if not r or r[STATE] >= SUCCEEDED or not matches(r, r[UNIT], ARGV[5], ARGV[6]) then return 0 end
+if not r or r[STATE] >= SUCCEEDED or not matches(r, r[UNIT], ARGV[5], ARGV[6]) then return { gen, 0 } end
 call('ZADD', base .. 'obj', now + tonumber(ARGV[8]), '+' .. struct.pack('>I4', r[EPOCH]) .. id .. ARGV[7])
-return 1
+return { call('HINCRBY', k_m, 'gen', 1), 1 }
+`;
+
+/** ARGV from 4, per tenant: name, weight, cap, bound on queued (-1 = none). */
+export const SHARES = String.raw`${core}${fair}${costs}${commit}
+local names = {}
+for a = 4, #ARGV, 4 do names[#names + 1] = ARGV[a] end
+fetch_tenants(names)
+local idle = app[A_LEASED] == 0 and not next(queued)
+for i, name in ipairs(names) do
+  local a, t = i * 4, tenants[name]
+  if not idle and known(t) then set_share(t, tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])) end
+end
+commit()
+tell()
+return { gen, true }
 `;
 
 /** Answers leased, oldest (or ''), pairs of revision and queued, and of each unit: name, revision, leases, last seen, retired. */
 export const DEMAND = String.raw`${core}${units}
-local queued, oldest = {}, nil
-for _, rev in ipairs(call('SMEMBERS', base .. 'revs')) do
-  local head = call('ZRANGE', base .. 'arr:' .. rev, 0, 0, 'WITHSCORES')
-  if head[2] then
-    queued[#queued + 1] = rev
-    queued[#queued + 1] = call('ZCARD', base .. 'arr:' .. rev)
-    if not oldest or tonumber(head[2]) < oldest then oldest = tonumber(head[2]) end
-  end
+local app = m.s and unpack_(m.s)
+local waiting, oldest = {}, nil
+for place, n in pairs(app and app[A_QUEUED] or {}) do
+  waiting[#waiting + 1] = string.sub(place, 3)
+  waiting[#waiting + 1] = n
+  local at = tonumber(call('ZRANGE', base .. 'arr:' .. place, 0, 0, 'WITHSCORES')[2])
+  oldest = min(oldest or at, at)
 end
 -- By the time at which they are forgotten: live units first, then those retired of late. The long retired lie between.
 local all = {}
@@ -182,5 +225,5 @@ local function tell_of(names)
 end
 tell_of(call('ZRANGEBYSCORE', base .. 'uf', '-inf', now + ${UNIT_SILENT_MS}))
 tell_of(call('ZRANGEBYSCORE', base .. 'uf', now + ${RETIRED_MEMORY_MS - RETIRED_SHOWN_MS}, '+inf'))
-return { call('ZCARD', k_lease), oldest or '', queued, all }
+return { gen, { call('ZCARD', k_lease), oldest or '', waiting, all } }
 `;

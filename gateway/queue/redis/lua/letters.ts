@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+import { DEAD_LETTER_RETENTION_MS } from '../../limits.ts';
+import { core } from './core.ts';
+import { joining } from './enqueue.ts';
+import { commit, costs, fair } from './fair.ts';
+import { ending, finishing, pending } from './requests.ts';
+
+const changing = core + fair + costs + pending + finishing + ending(DEAD_LETTER_RETENTION_MS) + commit;
+
+/** Arguments of one redrive. */
+const REDRIVE_ARGS = 3;
+
+const paging = String.raw`
+-- Members behind (score, member), at most limit, with their scores.
+local function page(key, score, last, high, limit)
+  local rank = last ~= '' and call('ZRANK', key, last)
+  if rank and tonumber(call('ZSCORE', key, last)) == tonumber(score) then
+    rank = rank + 1
+  else
+    rank = call('ZCOUNT', key, '-inf', '(' .. score)
+  end
+  local list, flat_ = {}, call('ZRANGE', key, rank, rank + limit - 1, 'WITHSCORES')
+  for i = 1, #flat_, 2 do
+    if high ~= '' and tonumber(flat_[i + 1]) >= tonumber(high) then break end
+    list[#list + 1] = { flat_[i], flat_[i + 1] }
+  end
+  return list
+end
+-- The body's bytes stay behind: the driver's part begins with the length of what comes before them.
+local function without_bytes(s)
+  local at = cmsgpack.unpack_one(s, 0)
+  return string.sub(s, 1, at + 2 + struct.unpack('>I2', s, at + 1))
+end
+`;
+
+/**
+ * ARGV from 4: died since, died until (or ''), score and id of the last one seen (or ''), limit, tenant (or ''), kind (or '').
+ * Answers score and id of the last one looked at (or '' at the end), then records.
+ */
+export const LETTERS = String.raw`${core}${paging}
+local tenant, kind = ARGV[9], ARGV[10]
+local limit = tonumber(ARGV[8])
+local since = ARGV[6] ~= '' and ARGV[6] or ARGV[4]
+local letters = page(base .. 'dead', since, ARGV[7], ARGV[5], limit)
+local last = letters[#letters]
+local answer = #letters == limit and { last[2], last[1] } or { '', '' }
+for _, one in ipairs(letters) do
+  local record = whole('', one[1])
+  local r = from_state(record[3])
+  local line = string.match(record[5], '[^\n]*$')
+  if (tenant == '' or r[TENANT] == tenant) and (kind == '' or cjson.decode(line)[5] == kind) then
+    table.remove(record, 1)
+    record[3] = without_bytes(record[3])
+    answer[#answer + 1] = record
+  end
+end
+return { gen, answer }
+`;
+
+/** ARGV from 4: place or 'lease', score and id of the last one seen (or ''), limit. Answers place, score and id to go on from (or ''), then records. */
+export const LIVE = String.raw`${core}${paging}
+local app = m.s and unpack_(m.s)
+local sets, limit = {}, tonumber(ARGV[7])
+for place in pairs(app and app[A_QUEUED] or {}) do sets[#sets + 1] = 'arr:' .. place end
+sets[#sets + 1] = 'lease'
+table.sort(sets)
+local answer = { '', '', '' }
+for _, set in ipairs(sets) do
+  if set >= ARGV[4] and #answer < limit + 3 then
+    local same = set == ARGV[4]
+    local wanted = limit + 3 - #answer
+    local list = page(base .. set, same and ARGV[5] or '-inf', same and ARGV[6] or '', '', wanted)
+    for _, one in ipairs(list) do
+      local record = whole('', one[1])
+      table.remove(record, 1)
+      record[3] = without_bytes(record[3])
+      answer[#answer + 1] = record
+    end
+    if #list == wanted then answer[1], answer[2], answer[3] = set, list[#list][2], list[#list][1] end
+  end
+end
+return { gen, answer }
+`;
+
+/**
+ * ARGV from 4, per letter: id, new id, revision. Answers 'closed', or for each 'unknown' or a record with
+ * 'redriven' or 'joined'.
+ */
+export const REDRIVE = String.raw`${changing}${joining}
+if closed then return { gen, 'closed' } end
+local function hex(id)
+  return (string.gsub(id, '.', function(c) return string.format('%02x', string.byte(c)) end))
+end
+local function unhex(text)
+  return (string.gsub(text, '..', function(two) return string.char(tonumber(two, 16)) end))
+end
+local function leave_list(id, r, other)
+  r[DEAD], r[REDRIVEN] = 0, hex(other)
+  call('ZREM', base .. 'dead', id)
+  call('ZADD', base .. 'fin', r[FINISHED] + r[RETENTION], id)
+  save(id, r)
+end
+local function redrive(a)
+  local id, new, rev = ARGV[a], ARGV[a + 1], ARGV[a + 2]
+  local r = load(id)
+  local earlier = r and r[REDRIVEN] ~= '' and unhex(r[REDRIVEN])
+  if earlier and call('HEXISTS', k_rq, earlier) == 1 then return whole('redriven', earlier) end
+  if not r or r[DEAD] == 0 then return { 'unknown' } end
+  local entry = call('HGET', base .. 'dd', r[DIGEST])
+  local equal = entry and string.sub(entry, 1, 16)
+  if equal and equal ~= id and joinable(equal) then
+    leave_list(id, r, equal)
+    return whole('joined', equal)
+  end
+  local t = tenant(r[TENANT])
+  if not known(t) then
+    for i = T_TAG, T_SUSPECTS do t[i] = 0 end
+    t[T_WEIGHT], t[T_CAP], t[T_FULL] = 1, -1, -1
+  end
+  local s = call('HGET', k_rq, id)
+  local rest, fixed = cmsgpack.unpack_one(s, 0)
+  app[A_SEQ] = app[A_SEQ] + 1
+  fixed[SEQ], fixed[REV], fixed[DEADLINE], fixed[CREATED] = app[A_SEQ], rev, 0, now
+  fixed[SCORE] = fixed[SCORE] - fixed[SCORE] % SCORE_STEP + NO_DEADLINE
+  -- The object goes over to the new request.
+  fixed[BODY_KEY], r[BODY_KEY] = r[BODY_KEY], ''
+  call('HSET', k_rq, new, pack(fixed) .. string.sub(s, rest + 1))
+  call('HSET', base .. 'dd', r[DIGEST], equal == id and new .. string.sub(entry, 17) or new)
+  leave_list(id, r, new)
+  queue(new, load(new))
+  return whole('redriven', new)
+end
+local answers = {}
+for a = 4, #ARGV, ${REDRIVE_ARGS} do answers[#answers + 1] = redrive(a) end
+commit()
+tell()
+return { gen, answers }
+`;
+
+/** ARGV from 4: ids. Answers how many were dead letters. */
+export const DISCARD = String.raw`${core}
+local n = 0
+for a = 4, #ARGV do
+  local id = ARGV[a]
+  local r = load(id)
+  if r and r[DEAD] == 1 then
+    r[DEAD] = 0
+    save(id, r)
+    call('ZREM', base .. 'dead', id)
+    call('ZADD', base .. 'fin', r[FINISHED] + r[RETENTION], id)
+    n = n + 1
+  end
+end
+if n > 0 then gen = call('HINCRBY', k_m, 'gen', 1) end
+return { gen, n }
+`;
+
+/** ARGV from 4: id, result key, result. A result in the object store whose commit was lost with the end of the queue's log. */
+export const SALVAGE = String.raw`${changing}
+local id = ARGV[4]
+local r = load(id)
+if not r or r[STATE] > LEASED then return { gen, 'lost' } end
+if r[STATE] == QUEUED then
+  unqueue(id, r)
+else
+  drop_lease(id, r)
+  if r[CANCEL] == 1 then
+    finish(id, r, CANCELLED)
+    commit()
+    tell()
+    return { gen, 'lost' }
+  end
+end
+r[STATE], r[FINISHED], r[CANCEL], r[RESULT_KEY], r[STORED], changed = SUCCEEDED, now, 0, ARGV[5], 1, true
+call('HSET', k_st, id, pack(r) .. ARGV[6])
+call('ZADD', base .. 'fin', now + r[RETENTION], id)
+done[1] = id
+commit()
+tell()
+return { gen, 'committed' }
+`;
+
+/** ARGV[4]: raise to at least this (or ''). */
+export const GENERATION = String.raw`${core}
+local least = tonumber(ARGV[4])
+if least and least > gen then
+  gen = least
+  call('HSET', k_m, 'gen', string.format('%.0f', gen))
+end
+return { gen, gen }
+`;

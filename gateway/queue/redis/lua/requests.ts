@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+import { CANCELLED_MESSAGE, LOST_MESSAGE, MAX_ATTEMPTS_KEPT } from '../../limits.ts';
+
+/**
+ * Places of requests in the queue: lane and revision → tenant → priority, deadline, arrival. Those that have cost a unit its life
+ * stand apart, whatever their tenant. Needs fair.
+ */
+export const pending = String.raw`
+-- Arrival, id, then what a pick must know without the record: size class, whether it has a state (32), the cost its client told.
+local function member(id, r)
+  local s = struct.pack('>I6', r[SEQ]) .. id .. string.char(r[CLASS] + 32 * r[STORED])
+  return r[COST] > 0 and s .. struct.pack('>I6', r[COST]) or s
+end
+local function id_of(m)
+  return string.sub(m, 7, 22)
+end
+local function place_of(r)
+  return r[LANE] .. ':' .. r[REV]
+end
+local function queue(id, r)
+  local place, t = place_of(r), tenant(r[TENANT])
+  if r[LOSSES] > 0 then
+    call('ZADD', base .. 'sus:' .. place, r[SCORE], member(id, r))
+    t[T_SUSPECTS], app[A_SUSPECTS], touched[t] = t[T_SUSPECTS] + 1, app[A_SUSPECTS] + 1, true
+  else
+    call('ZADD', base .. 'q:' .. place .. ':' .. r[TENANT], r[SCORE], member(id, r))
+    enter(t, place)
+  end
+  call('ZADD', base .. 'arr:' .. place, r[CREATED], id)
+  if r[DEADLINE] > 0 then call('ZADD', base .. 'dl', r[DEADLINE], id) end
+  count(place, 1)
+  ready = true
+end
+local function unqueue(id, r)
+  local place, t = place_of(r), tenant(r[TENANT])
+  if r[LOSSES] > 0 then
+    call('ZREM', base .. 'sus:' .. place, member(id, r))
+    t[T_SUSPECTS], app[A_SUSPECTS], touched[t] = t[T_SUSPECTS] - 1, app[A_SUSPECTS] - 1, true
+  else
+    call('ZREM', base .. 'q:' .. place .. ':' .. r[TENANT], member(id, r))
+    if leave(t, place) and not parked(t) then put(place, r[TENANT], false) end
+  end
+  call('ZREM', base .. 'arr:' .. place, id)
+  if r[DEADLINE] > 0 then call('ZREM', base .. 'dl', id) end
+  count(place, -1)
+end
+`;
+
+/** The end of a request. */
+export const finishing = String.raw`
+local function finish(id, r, state, keep)
+  r[STATE], r[FINISHED], r[CANCEL] = state, now, 0
+  save(id, r)
+  call('ZADD', base .. 'fin', now + max(r[RETENTION], keep or 0), id)
+  done[#done + 1] = id
+end
+`;
+
+/** @param deadRetentionMs how long dead letters stay at least */
+export const ending = (deadRetentionMs: number): string => String.raw`
+local CANCELLED_TEXT = '${CANCELLED_MESSAGE}'
+local function drop_lease(id, r)
+  call('ZREM', k_lease, id)
+  call('HINCRBY', base .. 'ul', r[UNIT], -1)
+  give_room(r)
+end
+local function elapsed(r, ended)
+  return floor(max(0, ended - r[LEASED_AT]) * r[FRACTION] / 1000)
+end
+-- Given back unfinished costs nothing, but for one whose end the client asked for: its GPU time is spent.
+local function end_attempt(id, r, kind, message, ended)
+  correct(r, kind == 'released' and r[CANCEL] == 0 and 0 or elapsed(r, ended or now))
+  drop_lease(id, r)
+  local key = base .. 'at'
+  local line = cjson.encode({ r[EPOCH], r[UNIT], r[LEASED_AT], now, kind, message })
+  local earlier = call('HGET', key, id)
+  if earlier then
+    local _, breaks = string.gsub(earlier, '\n', '\n')
+    if breaks + 2 > ${MAX_ATTEMPTS_KEPT} then earlier = string.match(earlier, '^[^\n]*\n(.*)$') end
+    line = earlier .. '\n' .. line
+  end
+  call('HSET', key, id, line)
+end
+-- Back to its original place; a cancelled request, or one of a closed app, ends here instead.
+local function requeue(id, r)
+  if r[CANCEL] == 1 or closed then
+    finish(id, r, CANCELLED)
+    return 'cancelled'
+  end
+  r[STATE], r[SINCE] = QUEUED, now
+  queue(id, r)
+  save(id, r)
+  return 'requeued'
+end
+local function die(id, r)
+  r[DEAD] = 1
+  call('HINCRBY', k_m, 'dead', 1)
+  call('ZADD', base .. 'dead', now, id)
+  finish(id, r, FAILED, ${deadRetentionMs})
+  return 'failed'
+end
+local function spend_loss(id, r)
+  r[LOSSES] = r[LOSSES] + 1
+  if r[CANCEL] == 1 or r[LOSSES] <= r[MAX_LOSSES] then return requeue(id, r) end
+  return die(id, r)
+end
+-- The token stays good for a late result until the request is leased again.
+local function end_overdue(limit)
+  local list = call('ZRANGEBYSCORE', k_lease, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
+  for i = 1, #list, 2 do
+    local id = list[i]
+    local r = load(id)
+    end_attempt(id, r, 'lost', '${LOST_MESSAGE}', min(now, tonumber(list[i + 1])))
+    spend_loss(id, r)
+  end
+  return #list / 2
+end
+`;
+
+/** Work of revisions without a unit moves to the current one, with its order kept. Needs pending. */
+export const rekeying = String.raw`
+local function revisions()
+  local seen, list = {}, {}
+  for place in pairs(queued) do
+    local rev = string.sub(place, 3)
+    if not seen[rev] then seen[rev], list[#list + 1] = true, rev end
+  end
+  table.sort(list, before)
+  return list
+end
+local function stranded(rev, current)
+  return rev ~= current and call('SCARD', base .. 'ur:' .. rev) == 0
+end
+local function rekey(current, limit)
+  local left = limit
+  for _, rev in ipairs(revisions()) do
+    if stranded(rev, current) then
+      for lane = 0, 1 do
+        for _, id in ipairs(left > 0 and call('ZRANGE', base .. 'arr:' .. lane .. ':' .. rev, 0, left - 1) or {}) do
+          local r = load(id)
+          unqueue(id, r)
+          r[REV], r[STORED] = current, 1
+          queue(id, r)
+          save(id, r)
+          left = left - 1
+        end
+      end
+      if left <= 0 then return end
+    end
+  end
+end
+`;
