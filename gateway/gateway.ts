@@ -5,6 +5,7 @@ import { noAudit } from './audit.ts';
 import { createRevocations } from './auth/revocations.ts';
 import { createSessions } from './auth/sessions.ts';
 import type { Sessions } from './auth/sessions.ts';
+import { startShareUpdates } from './auth/share-updates.ts';
 import { createByteBudget } from './broker/byte-budget.ts';
 import { createLeaseWaiters } from './broker/lease-waiters.ts';
 import { createEnqueueBatcher } from './client/enqueue-batcher.ts';
@@ -54,7 +55,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     // Before it is ready: who hears that it is finds its ports open.
     await recovery.start();
     await readiness.start();
-    sweeps.push(recovery, startExpirySweep({ ...deps, metrics }), sweeper, orphans);
+    sweeps.push(recovery, startExpirySweep({ ...deps, metrics }), startShareUpdates(deps), sweeper, orphans);
     sweeper.start();
     orphans.start();
     const clientPort = await listen(clientServer, options.clientHost, options.clientPort);

@@ -36,6 +36,8 @@ export const TOKEN_REVIEWS_WAITING_MAX = 256;
 export const TOKEN_REVIEW_MS = 5_000;
 /** Tenants whose request rate is remembered: all of the largest document, and as many namespaces without an entry. */
 export const RATE_BUCKETS_MAX = 20_000;
+/** Tenants without an entry that are remembered, to be told of when the default policy changes; further ones hear of it with their next request. */
+export const STRANGERS_MAX = 10_000;
 /** Tenants with a label of their own in metrics: times their outcomes, what a monitoring system takes without complaint. */
 export const TENANT_LABELS_MAX = 1_000;
 

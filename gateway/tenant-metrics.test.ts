@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
 import { createRegistry } from '#base/metrics.ts';
+import { defaultPolicy } from './auth/policy.ts';
 import { TENANT_LABELS_MAX } from './limits.ts';
 import { createTenantMetrics } from './tenant-metrics.ts';
 
@@ -13,7 +14,9 @@ async function counts(registry: ReturnType<typeof createRegistry>, outcome: stri
 test('tenants of the document have a label of their own from the start, all others share one', async () => {
   const registry = createRegistry('test', false);
   let names = ['one', 'two'];
-  const metrics = createTenantMetrics(registry, { names: () => names });
+  const metrics = createTenantMetrics(registry, {
+    policies: () => ({ names: () => names, of: (name) => defaultPolicy(name) }),
+  });
   expect(await counts(registry, 'queued')).toEqual({ one: 0, two: 0, other: 0 });
   for (const tenant of ['one', 'one', 'made-up', 'invented']) metrics.submitted(tenant, 'queued');
   metrics.submitted('two', 'queue-full');
@@ -29,7 +32,9 @@ test('tenants of the document have a label of their own from the start, all othe
 test('a document of any size makes a bounded number of labels', async () => {
   const registry = createRegistry('test', false);
   const names = Array.from({ length: TENANT_LABELS_MAX + 5 }, (_, i) => `t${i}`);
-  const metrics = createTenantMetrics(registry, { names: () => names });
+  const metrics = createTenantMetrics(registry, {
+    policies: () => ({ names: () => names, of: (name) => defaultPolicy(name) }),
+  });
   metrics.submitted(names.at(-1) ?? '', 'rate-limited');
   const rate = await counts(registry, 'rate-limited');
   expect([Object.keys(rate).length, rate['other']]).toEqual([TENANT_LABELS_MAX + 1, 1]);

@@ -18,7 +18,7 @@ export interface TenantMetrics {
 
 type Children = Readonly<Record<SubmitOutcome, () => void>>;
 
-export function createTenantMetrics(registry: Registry, tenants: Pick<TenantSource, 'names'>): TenantMetrics {
+export function createTenantMetrics(registry: Registry, tenants: Pick<TenantSource, 'policies'>): TenantMetrics {
   const submits = counter(
     registry,
     'penstock_gateway_tenant_requests_total',
@@ -43,7 +43,7 @@ export function createTenantMetrics(registry: Registry, tenants: Pick<TenantSour
     };
   };
   const renew = (): void => {
-    const names = new Set([...tenants.names()].slice(0, TENANT_LABELS_MAX));
+    const names = new Set([...tenants.policies().names()].slice(0, TENANT_LABELS_MAX));
     for (const name of children.keys()) {
       if (!names.has(name)) for (const outcome of OUTCOMES) submits.remove({ tenant: name, outcome });
     }

@@ -68,9 +68,12 @@ test('a change is in force for the next call, is told to listeners, and stands i
   await vi.waitFor(() => expect(changes).toBe(1), PATIENCE);
   off();
   expect(tenants.byApiKey('secret')).toBeUndefined();
-  expect(tenants.policyOf('one').weight).toBe(5);
-  expect(tenants.policyOf('stranger').shareFor({ namespace: 'a', name: 'b' })).toEqual({ weight: 1, maxQueued: 3 });
-  expect([...tenants.names()]).toEqual(['one']);
+  expect(tenants.policies().of('one').weight).toBe(5);
+  expect(tenants.policies().of('stranger').shareFor({ namespace: 'a', name: 'b' })).toEqual({
+    weight: 1,
+    maxQueued: 3,
+  });
+  expect([...tenants.policies().names()]).toEqual(['one']);
   expect(entries.map(({ action, result, before, after }) => ({ action, result, before, after }))).toEqual([
     { action: 'tenants.load', result: 'loaded', before: undefined, after: { tenants: 1, apiKeys: 1 } },
     {

@@ -78,8 +78,8 @@ export function watchTenantsFile(options: TenantsFileOptions): WatchedTenants {
     byServiceAccount: (account) => current.source.byServiceAccount(account),
     anonymous: () => current.source.anonymous(),
     keyCount: () => current.source.keyCount(),
-    policyOf: (name) => current.source.policyOf(name),
-    names: () => current.source.names(),
+    policies: () => current.source.policies(),
+    strangers: () => current.source.strangers?.() ?? [],
     onChange: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -21,6 +21,14 @@ export interface ServiceAccount {
   readonly name: string;
 }
 
+/** Of one document; it never changes. */
+export interface Policies {
+  /** Names of the tenants of the document. */
+  names(): Iterable<string>;
+  /** The policy under which work of a tenant goes on, also of one that has no entry (any more). */
+  of(name: string): Policy;
+}
+
 /** Who may call. Reads are from memory. */
 export interface TenantSource {
   /** The tenant of an API key; 'expired' for one whose time is over. */
@@ -36,10 +44,10 @@ export interface TenantSource {
   anonymous(): Tenant | undefined;
   /** API keys known. */
   keyCount(): number;
-  /** The policy under which work of a tenant goes on, also of one that has no entry (any more). */
-  policyOf(name: string): Policy;
-  /** Names of the tenants of the document. */
-  names(): Iterable<string>;
+  /** The policies in force: the same object as long as they are. */
+  policies(): Policies;
+  /** Tenants without an entry that have called here lately. */
+  strangers?(): Iterable<string>;
   /** Called after each change of the document. Answers the way to stop; absent = it never changes. */
   onChange?(listener: () => void): () => void;
   /** What is wrong with the document as it lies there now, while the last good one is in force. */
@@ -66,9 +74,12 @@ export function createTenants(document: TenantsDocument, clock: Pick<Clock, 'now
   const entries = document.tenants.map((entry) => ({ entry, policy: listedPolicy(entry) }));
   const byName = new Map(entries.map(({ policy }) => [policy.name, policy]));
   const ring = createKeyRing(entries.map(({ entry, policy }) => ({ policy, keys: entry.apiKeys ?? [] })));
-  const policyOf = (name: string): Policy => byName.get(name) ?? defaultPolicy(name, document.default);
+  const policies: Policies = {
+    names: () => byName.keys(),
+    of: (name) => byName.get(name) ?? defaultPolicy(name, document.default),
+  };
   // Whoever reaches a gateway without keys sits at its machine (it binds to loopback only), and may do all there is.
-  const anyone: Tenant = { ...policyOf(DEFAULT_NAME), role: 'admin', subject: 'anonymous' };
+  const anyone: Tenant = { ...policies.of(DEFAULT_NAME), role: 'admin', subject: 'anonymous' };
   return {
     byApiKey: (key) => {
       const held = ring.find(key);
@@ -79,8 +90,8 @@ export function createTenants(document: TenantsDocument, clock: Pick<Clock, 'now
     byServiceAccount: serviceAccounts(document, entries),
     anonymous: () => (ring.size === 0 ? anyone : undefined),
     keyCount: () => ring.size,
-    policyOf,
-    names: () => byName.keys(),
+    policies: () => policies,
+    strangers: () => (byName.has(DEFAULT_NAME) ? [] : [DEFAULT_NAME]),
   };
 }
 
