@@ -8,8 +8,8 @@ import type { LeaseQueue } from '#gateway/queue/lease-queue.ts';
 import { openEmbeddedQueue } from '#gateway/queue/open.ts';
 import type { Backend, QueueHandle } from './backend.ts';
 
-/** Rows of these say something of a deployment or of an app as a whole, not of a request. */
-const LASTING = new Set(['meta', 'app']);
+/** Rows of these say something of a deployment or of an app as a whole, not of a request; what was learned of service times is kept. */
+const LASTING = { app: ['meta', 'app', 'estimate'], purged: ['meta', 'app'] } as const;
 
 /**
  * One gateway at a time, as in standalone. Its death leaves what the operating system has been given so far, no more: the file and its
@@ -24,7 +24,7 @@ export function embeddedBackend(dir: string, clock: Clock): Backend {
   const sever = (queue: LeaseQueue): void => {
     if (current !== queue) return;
     const next = join(dir, `queue-${++number}.db`);
-    for (const part of ['', '-wal', '-journal']) if (existsSync(file + part)) copyFileSync(file + part, next + part);
+    copyDatabase(file, next);
     file = next;
     old.push(queue);
     current = undefined;
@@ -43,11 +43,10 @@ export function embeddedBackend(dir: string, clock: Clock): Backend {
       if (queue === undefined) throw new Error('no gateway has opened the queue yet');
       return queue;
     },
-    leftovers: async () => {
-      const queue = current;
-      await queue?.close();
-      current = undefined;
-      return rowsOf(file);
+    leftovers: async (of) => {
+      const copy = join(dir, 'looked-at.db');
+      copyDatabase(file, copy);
+      return rowsOf(copy, LASTING[of]);
     },
     close: async () => {
       for (const queue of old) await queue.close();
@@ -57,13 +56,20 @@ export function embeddedBackend(dir: string, clock: Clock): Backend {
   };
 }
 
-function rowsOf(file: string): string[] {
+function copyDatabase(from: string, to: string): void {
+  for (const part of ['', '-wal', '-journal']) {
+    rmSync(to + part, { force: true });
+    if (existsSync(from + part)) copyFileSync(from + part, to + part);
+  }
+}
+
+function rowsOf(file: string, lasting: readonly string[]): string[] {
   const database = new DatabaseSync(file);
   try {
     const tables = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all();
     return tables
       .map(({ name }) => String(name))
-      .filter((table) => !LASTING.has(table))
+      .filter((table) => !lasting.includes(table))
       .flatMap((table) =>
         database
           .prepare(`SELECT * FROM "${table}" LIMIT 5`)

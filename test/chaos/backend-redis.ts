@@ -9,7 +9,7 @@ import type { Backend, QueueHandle } from './backend.ts';
 import { startFaultProxy } from './fault-proxy.ts';
 
 /** Keys that outlive the requests of an app: what the deployment is, which apps there are, and the app's own counters. */
-const LASTING = /:(?:layout|apps|m)$/;
+const LASTING = { app: /:(?:layout|apps|m)$/, purged: /:(?:layout|m)$/ } as const;
 
 export interface RedisBackendOptions {
   readonly port: number;
@@ -42,7 +42,8 @@ export async function redisBackend({ port, prefix, clock, random, client }: Redi
     gateways: 2,
     open,
     view: () => direct,
-    leftovers: async () => (await keys()).filter((key) => !LASTING.test(key)).map((key) => key.slice(prefix.length)),
+    leftovers: async (of) =>
+      (await keys()).filter((key) => !LASTING[of].test(key)).map((key) => key.slice(prefix.length)),
     close: async () => {
       await direct.close();
       // The connections of gateways that were killed give up by themselves; nobody waits for them.

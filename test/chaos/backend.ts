@@ -20,7 +20,10 @@ export interface Backend {
   open(): Promise<QueueHandle>;
   /** A sound view of the queue as it is now. */
   view(): LeaseQueue;
-  /** What is stored, by name; of an app that lives on and has nothing left only the bookkeeping of the app itself may be there. */
-  leftovers(): Promise<readonly string[]>;
+  /**
+   * What is stored beyond the bookkeeping of an app that lives on and has no request left, or, after a purge, beyond what says that the
+   * app is gone.
+   */
+  leftovers(of: 'app' | 'purged'): Promise<readonly string[]>;
   close(): Promise<void>;
 }

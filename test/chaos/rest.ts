@@ -25,6 +25,7 @@ const MANY_MS = 10_000;
 /** Past every retention: of results, of dead letters (14 days), of retired units and closed apps (7 days). */
 const LATER_MS = 20 * 24 * 3_600_000;
 const SWEEPS = 12;
+const SWEEP_LIMIT = 500;
 
 /** The faults are over: whatever is left must now come to its end by itself. True when it did. */
 export async function comeToRest(world: World, purging: boolean): Promise<boolean> {
@@ -79,7 +80,7 @@ async function bytesOf({ store }: World, { inline, key }: Payload): Promise<Uint
   return found === undefined ? undefined : await buffer(found.body);
 }
 
-/** After every retention nothing may be left that has no owner: no row, no key, no object. */
+/** After every retention nothing may be left that has no owner: no row, no key, no object; after the app's purge nothing at all. */
 export async function leftoversOf(world: World): Promise<string[]> {
   const { backend, store, apps, time } = world;
   let later = time.now() + LATER_MS;
@@ -96,6 +97,12 @@ export async function leftoversOf(world: World): Promise<string[]> {
     later += 2 * 3_600_000;
     if (sweep >= 2 && objects.length === 0) break;
   }
-  const rows = await backend.leftovers();
-  return [...objects.map((key) => `left over: object ${key}`), ...rows.map((row) => `left over: ${row}`)];
+  const rows = await backend.leftovers('app');
+  for (let step = 0; step < SWEEPS; step++) if ((await queue.purge(APP_UID, SWEEP_LIMIT)).done) break;
+  const purged = await backend.leftovers('purged');
+  return [
+    ...objects.map((key) => `left over: object ${key}`),
+    ...rows.map((row) => `left over: ${row}`),
+    ...purged.map((row) => `left over after the purge: ${row}`),
+  ];
 }
