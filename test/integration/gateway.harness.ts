@@ -28,6 +28,7 @@ import type {
   WireLease,
 } from '#base/wire/broker.ts';
 import type { AppSource, ServedApp } from '#gateway/apps/app-source.ts';
+import type { AuditLog } from '#gateway/audit.ts';
 import { openTenants, parseTenants } from '#gateway/auth/tenants.ts';
 import type { TenantSource } from '#gateway/auth/tenants.ts';
 import { createGateway } from '#gateway/gateway.ts';
@@ -125,6 +126,7 @@ export interface StackOptions {
   readonly queue?: LeaseQueue;
   readonly store?: ObjectStore;
   readonly tenants?: TenantSource;
+  readonly audit?: AuditLog;
   readonly gateway?: Partial<GatewayOptions>;
   /** Share it between two gateways of one fleet. */
   readonly fleet?: Fleet;
@@ -184,6 +186,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       store: options.store ?? local,
       apps,
       tenants: options.tenants ?? openTenants(),
+      ...(options.audit === undefined ? {} : { audit: options.audit }),
       clock: systemClock,
       random: systemRandom,
       logger: silentLogger,

@@ -55,34 +55,7 @@ export function createBodyChecks({ clock, logger, metrics, limits }: BodyChecksO
     return new Promise((resolve) => slot.add({ ref, body, resolve }));
   };
 
-  const refuse = (app: ServedApp, reason: string): Error => {
-    metrics.checked('unusable');
-    return schemaUnusable(app, reason);
-  };
-
-  const run = async (app: ServedApp, ref: SchemaRef, body: string): Promise<void> => {
-    const outcome = await ask(ref, body);
-    switch (outcome.kind) {
-      case 'fits':
-        return metrics.checked('fits');
-      case 'unusable':
-        logger.warn(
-          { app: app.uid, name: app.name, reason: outcome.reason },
-          'the request schema of an app is unusable',
-        );
-        throw refuse(app, outcome.reason);
-      case 'overrun':
-        logger.warn(
-          { app: app.uid, name: app.name },
-          'a body took too long to check: a pattern of the schema backtracks',
-        );
-        break;
-      default:
-    }
-    metrics.checked(outcome.kind);
-    if (outcome.kind === 'misfits') throw bodyInvalid(outcome.errors, outcome.more);
-    throw outcome.kind === 'overrun' ? checkOverrun() : checksBusy();
-  };
+  const judge = judgement(logger, metrics);
 
   return {
     of: (app) => {
@@ -90,7 +63,10 @@ export function createBodyChecks({ clock, logger, metrics, limits }: BodyChecksO
       if (schema === undefined) return undefined;
       const ref = refs(schema);
       const fault = memory.faultOf(ref);
-      if (fault !== undefined) throw refuse(app, fault);
+      if (fault !== undefined) {
+        metrics.checked('unusable');
+        throw schemaUnusable(app, fault);
+      }
       return {
         hold: (bytes) => {
           held += bytes;
@@ -99,11 +75,33 @@ export function createBodyChecks({ clock, logger, metrics, limits }: BodyChecksO
           metrics.checked('unavailable');
           throw checksBusy();
         },
-        run: (body) => run(app, ref, body),
+        run: async (body) => judge(app, await ask(ref, body)),
       };
     },
     stop: async () => {
       await Promise.all([careful.stop(), swift.stop()]);
     },
+  };
+}
+
+/** Counts an outcome; whatever is not `fits` becomes an error. */
+function judgement(logger: Logger, metrics: BodyChecksOptions['metrics']) {
+  return (app: ServedApp, outcome: CheckOutcome): void => {
+    metrics.checked(outcome.kind);
+    const about = { app: app.uid, name: app.name };
+    switch (outcome.kind) {
+      case 'fits':
+        return;
+      case 'misfits':
+        throw bodyInvalid(outcome.errors, outcome.more);
+      case 'unusable':
+        logger.warn({ ...about, reason: outcome.reason }, 'the request schema of an app cannot be used');
+        throw schemaUnusable(app, outcome.reason);
+      case 'overrun':
+        logger.warn(about, 'a body took too long to check: a pattern of the schema backtracks');
+        throw checkOverrun();
+      default:
+        throw checksBusy();
+    }
   };
 }

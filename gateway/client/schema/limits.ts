@@ -4,7 +4,7 @@
 /** Longest compilation of one schema: 64 KiB take some 100 ms, a hostile one takes for ever. */
 export const LOAD_LIMIT_MS = 5_000;
 /** Longest check of one body: 8 MiB take some 200 ms, a catastrophic `pattern` takes for ever. */
-export const CHECK_LIMIT_MS = 2_000;
+export const CHECK_LIMIT_MS = 3_000;
 /** Longest start of a thread: far above what a starved machine needs. */
 export const START_LIMIT_MS = 30_000;
 /** A schema that compiles slower stays with those that are not trusted yet. */
