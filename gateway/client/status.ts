@@ -3,6 +3,7 @@ import { uuid7Time } from '#base/uuid7.ts';
 import type { ServedApp } from '../apps/app-source.ts';
 import { resolveApp } from '../apps/resolve.ts';
 import { authenticate } from '../auth/credential.ts';
+import type { Tenant } from '../auth/tenants.ts';
 import { gatewayError, queueUnavailable } from '../errors.ts';
 import { onGone } from '../http/exchange.ts';
 import type { Exchange } from '../http/exchange.ts';
@@ -13,6 +14,7 @@ import { parsePrefer } from './prefer.ts';
 
 /** A ticket that belongs to the caller: what it stands for. */
 export interface Claimed {
+  readonly tenant: Tenant;
   readonly app: ServedApp;
   readonly id: string;
 }
@@ -35,7 +37,7 @@ export async function claim(x: Exchange, context: ClientContext, appName: string
   const app = resolveApp(context.apps, tenant, appName);
   x.app = app.uid;
   const id = context.tickets.verify({ appUid: app.uid, tenant: tenant.name }, ticket);
-  if (id !== undefined) return { app, id };
+  if (id !== undefined) return { tenant, app, id };
   throw gatewayError('ticket-unknown', 'no such ticket was issued to this tenant for this app', {
     field: 'path.ticket',
     fix: 'use the ticket as POST …/infer answered it, with the same app and credential',
