@@ -32,6 +32,8 @@ local function held_by(name)
 end
 local taken, arrived, stored = {}, {}, {}
 local function write_leases()
+  for place, gone in pairs(arrived) do call('ZREM', base .. 'arr:' .. place, unpack(gone)) end
+  arrived = {}
   if #taken == 0 then return end
   local ids, to_state, to_lease = {}, {}, {}
   for i, one in ipairs(taken) do ids[i] = one.id end
@@ -50,8 +52,7 @@ local function write_leases()
   end
   call('HSET', k_st, unpack(to_state))
   call('ZADD', k_lease, unpack(to_lease))
-  for place, gone in pairs(arrived) do call('ZREM', base .. 'arr:' .. place, unpack(gone)) end
-  taken, arrived, stored = {}, {}, {}
+  taken, stored = {}, {}
 end
 local function write_units()
   local list = {}
