@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isDeepStrictEqual } from 'node:util';
 import type { AppDemand, RequestRecord } from '#gateway/queue/lease-queue.ts';
-import { APP_UID } from './fleet.ts';
+import { APP_UID, POLICIES } from './fleet.ts';
 import type { World } from './world.ts';
 
 /** Every request that any gateway ever asked the queue to take. */
@@ -46,6 +46,11 @@ export function compareCounts(demand: AppDemand, records: readonly RequestRecord
   const holders = tally(leased.map(({ attempts }) => attempts.at(-1)?.unit ?? 'nobody'));
   const holding = demand.units.filter(({ leases }) => leases !== 0).map(({ unit, leases }) => [unit, leases] as const);
   compare('leases by unit', Object.fromEntries(holding), holders);
+  const ofBob = leased.filter(({ tenant }) => tenant === 'bob').length;
+  if (ofBob > POLICIES.bob.maxInFlight)
+    wrong.push(`over the cap: bob holds ${ofBob} leases of ${POLICIES.bob.maxInFlight}`);
+  const ofEve = queued.filter(({ tenant, epoch }) => tenant === 'eve' && epoch === 0).length;
+  if (ofEve > POLICIES.eve.maxQueued) wrong.push(`over the cap: eve has ${ofEve} queued of ${POLICIES.eve.maxQueued}`);
   return wrong;
 }
 

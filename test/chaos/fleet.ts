@@ -13,6 +13,12 @@ export const APP_NAMESPACE = 'default';
 export const APP_NAME = 'echo';
 export const TENANTS = ['ann', 'bob', 'eve'] as const;
 export type TenantName = (typeof TENANTS)[number];
+/** Of each kind of bound one tenant has one: low enough to be met. */
+export const POLICIES = {
+  ann: { priorityCeiling: 10 },
+  bob: { priorityCeiling: 10, weight: 3, maxInFlight: 2 },
+  eve: { priorityCeiling: 10, maxQueued: 5 },
+} as const;
 
 /** What all gateways of a run and their operator share. Made once: keys cost more than a schedule. */
 export interface Fleet {
@@ -40,6 +46,7 @@ export async function makeFleet(master: Uint8Array, operatorKey?: PrivateJwk): P
       tenants: TENANTS.map((name) => ({
         name,
         namespace: APP_NAMESPACE,
+        ...POLICIES[name],
         apiKeys: [{ sha256: hash('sha256', apiKey(name)) }],
       })),
     }),

@@ -155,5 +155,10 @@ function submission(luck: Luck, n: number): Step {
     n,
     deed,
     ...(luck.chance(0.5) ? { key: `key-${n}` } : {}),
+    headers: {
+      ...(luck.chance(0.2) ? { 'penstock-priority': String(luck.below(21) - 10) } : {}),
+      ...(luck.chance(0.15) ? { 'penstock-deadline': `+${1 + luck.below(120)}` } : {}),
+      ...(luck.chance(0.2) ? { 'penstock-cost': luck.one(['0.001', '1', '250.5']) } : {}),
+    },
   };
 }

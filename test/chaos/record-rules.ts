@@ -23,7 +23,7 @@ function* budgets({ id, attempts, failures, losses, retry, state, deadLetter }: 
     yield `dead letters: ${id} failed after ${show(attempts)}, dead letter: ${deadLetter}`;
 }
 
-function* times({ id, attempts, epoch, deadline, createdAt, finishedAt, state }: RequestRecord): Iterable<string> {
+function* times({ id, attempts, epoch, deadline, finishedAt, state }: RequestRecord): Iterable<string> {
   const epochs = attempts.map((one) => one.epoch);
   const growing = [...new Set(epochs)].toSorted((a, b) => a - b);
   if (!isDeepStrictEqual(epochs, growing) || (epochs.at(-1) ?? 0) > epoch)
@@ -32,7 +32,6 @@ function* times({ id, attempts, epoch, deadline, createdAt, finishedAt, state }:
     yield `late: ${id} ran after its deadline`;
   if (state === 'expired' && finishedAt !== undefined && finishedAt < (deadline ?? Infinity))
     yield `early: ${id} expired ${(deadline ?? Infinity) - finishedAt} ms before its deadline`;
-  if (finishedAt !== undefined && finishedAt < createdAt) yield `early: ${id} ended before it was there`;
 }
 
 function show(attempts: RequestRecord['attempts']): string {
