@@ -94,7 +94,6 @@ class QueueRecovery implements Recovery {
 
   async start(): Promise<void> {
     const { queue, apps, clock } = this.#options;
-    if (!('onRegression' in queue)) return;
     this.#forget = [queue.onRegression((found) => this.#onRegression(found)), apps.onChange(() => this.#meetApps())];
     this.#meetApps();
     this.#reflection = this.#reflect();
@@ -104,7 +103,7 @@ class QueueRecovery implements Recovery {
   }
 
   held(uid: string): boolean {
-    if (this.#stopping.signal.aborted || !('onRegression' in this.#options.queue)) return false;
+    if (this.#stopping.signal.aborted) return false;
     const app = this.#apps.get(uid);
     if (app !== undefined) return this.#isHeld(app);
     if (this.#options.apps.byUid(uid) === undefined) return false;
@@ -118,7 +117,7 @@ class QueueRecovery implements Recovery {
   }
 
   async trusted(uid: string): Promise<boolean> {
-    if (this.#options.apps.byUid(uid) === undefined || !('onRegression' in this.#options.queue)) return true;
+    if (this.#options.apps.byUid(uid) === undefined) return true;
     const app = this.#apps.get(uid);
     if (app?.settledRun === undefined || app.comparing) return false;
     if (await isSound(this.#comparison, uid)) return true;

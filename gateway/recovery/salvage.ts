@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { LeaseQueue, Payload, RequestRecord } from '../queue/lease-queue.ts';
-import { parseKey, resultPrefix } from '../store/keys.ts';
+import type { LeaseQueue, Payload } from '../queue/lease-queue.ts';
 import type { ListedObject, ObjectStore } from '../store/object-store.ts';
 import { payloadType } from '../store/stored-type.ts';
+import { findResults } from './stored-results.ts';
 import type { Slots } from './slots.ts';
 
-/** Records of one page; a record costs one listing of the store. */
-const PAGE = 64;
+/** Records of one page of the queue. */
+const PAGE = 500;
+/** Requests whose ids are held at once, and looked for by one pass over the store: some megabytes. */
+const BATCH = 50_000;
 
 export interface SalvageOptions {
   readonly queue: Pick<LeaseQueue, 'live' | 'salvage'>;
   readonly store: Pick<ObjectStore, 'list' | 'head'>;
-  /** Bounds the listings that run at once, over all apps. */
+  /** Bounds the calls of the store that run at once, over all apps. */
   readonly slots: Slots;
   readonly signal: AbortSignal;
 }
@@ -29,43 +31,47 @@ export interface Walk {
  * @throws what queue or store threw; `walk` then says where to go on
  */
 export async function salvageApp(options: SalvageOptions, app: string, walk: Walk): Promise<void> {
-  const { queue, slots, signal } = options;
   for (;;) {
-    signal.throwIfAborted();
-    const page = await queue.live(app, PAGE, walk.cursor);
-    const done = await Promise.all(page.records.map((record) => slots.run(() => salvageOne(options, app, record))));
-    walk.looked += done.length;
-    walk.salvaged += done.filter(Boolean).length;
-    if (page.cursor === undefined) return;
-    walk.cursor = page.cursor;
+    const { ids, cursor } = await nextBatch(options, app, walk.cursor);
+    for await (const found of findResults(options, app, ids)) {
+      await Promise.all(
+        found.map(async ([id, object]) => {
+          if (await salvageOne(options, app, id, object)) walk.salvaged += 1;
+        }),
+      );
+    }
+    walk.looked += ids.length;
+    if (cursor === undefined) return;
+    walk.cursor = cursor;
   }
 }
 
-/** A request whose client has cancelled it is left to end as cancelled. */
-async function salvageOne(
-  { queue, store }: SalvageOptions,
+/** Ids of unfinished requests. One whose client has cancelled it is left to end as cancelled. */
+async function nextBatch(
+  { queue, signal }: SalvageOptions,
   app: string,
-  { id, cancelRequested }: RequestRecord,
+  from: string | undefined,
+): Promise<{ readonly ids: string[]; readonly cursor: string | undefined }> {
+  const ids: string[] = [];
+  let cursor = from;
+  do {
+    signal.throwIfAborted();
+    const page = await queue.live(app, PAGE, cursor);
+    for (const { id, cancelRequested } of page.records) if (!cancelRequested) ids.push(id);
+    cursor = page.cursor;
+  } while (cursor !== undefined && ids.length < BATCH);
+  return { ids, cursor };
+}
+
+async function salvageOne(
+  { queue, store, slots }: SalvageOptions,
+  app: string,
+  id: string,
+  { key }: ListedObject,
 ): Promise<boolean> {
-  if (cancelRequested) return false;
-  const latest = latestAttempt((await store.list(resultPrefix(app, id))).objects);
-  if (latest === undefined) return false;
-  const info = await store.head(latest.key);
+  const info = await slots.run(() => store.head(key));
   if (info === undefined) return false;
-  const result: Payload = { ...payloadType(info.contentType), bytes: info.bytes, ...place(info) };
+  const { bytes, contentType } = info;
+  const result: Payload = { ...payloadType(contentType), bytes, ...(bytes === 0 ? {} : { key }) };
   return (await queue.salvage(app, id, result)) === 'committed';
-}
-
-function place({ key, bytes }: ListedObject): Pick<Payload, 'key'> {
-  return bytes === 0 ? {} : { key };
-}
-
-/** The highest epoch; of two with the same one (a lost log tail repeats them) the newer object. */
-function latestAttempt(objects: readonly ListedObject[]): ListedObject | undefined {
-  const results = objects.filter(({ key }) => epochOf(key) > 0);
-  return results.toSorted((a, b) => epochOf(b.key) - epochOf(a.key) || b.modifiedAt - a.modifiedAt)[0];
-}
-
-function epochOf(key: string): number {
-  return parseKey(key)?.epoch ?? 0;
 }

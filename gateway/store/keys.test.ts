@@ -12,7 +12,7 @@ import {
   mirroredApp,
   parseKey,
   resultKey,
-  resultPrefix,
+  resultsPrefix,
 } from './keys.ts';
 
 const APP = '0b0e9bd5-6d0a-4f8c-9a3e-0f6f1c2d3e4f';
@@ -44,9 +44,10 @@ describe('object keys', () => {
     expect(badKey(() => generationKey('../x'))).toBe(true);
   });
 
-  it('of all attempts of a request share a prefix', () => {
-    expect(resultKey(APP, ID, { epoch: 3, nonce: NONCE }).startsWith(resultPrefix(APP, ID))).toBe(true);
-    expect(badKey(() => resultPrefix(APP, 'x'))).toBe(true);
+  it('of all results of an app share a prefix, and go by the time of their requests', () => {
+    const key = resultKey(APP, ID, { epoch: 3, nonce: NONCE });
+    expect(key).toBe(`${resultsPrefix(APP)}${ID}/3.${NONCE}`);
+    expect(resultKey(APP, ID.replace('0192', '0193'), { epoch: 1, nonce: NONCE }) > key).toBe(true);
   });
 
   it('are read back into what they name; any other key is none of ours', () => {

@@ -41,12 +41,12 @@ export function resultKey(app: string, id: string, token: { readonly epoch: numb
     throw storeError('bad-key', `epoch ${token.epoch} is not a positive integer`, { field: 'epoch' });
   }
   const attempt = `${token.epoch}.${part('nonce', token.nonce, NONCE)}`;
-  return `${resultPrefix(app, id)}${attempt}`;
+  return `${resultsPrefix(app)}${part('request id', id, REQUEST_ID)}/${attempt}`;
 }
 
-/** What the keys of a request's results start with, whatever the attempt. */
-export function resultPrefix(app: string, id: string): string {
-  return `${appPrefix(app)}results/${part('request id', id, REQUEST_ID)}/`;
+/** What the keys of all results of an app start with; the id of the request comes next. */
+export function resultsPrefix(app: string): string {
+  return `${appPrefix(app)}results/`;
 }
 
 /** The key of an app's mirrored generation. */
