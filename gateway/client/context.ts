@@ -12,6 +12,7 @@ import type { ObjectStore } from '../store/object-store.ts';
 import type { TenantMetrics } from '../tenant-metrics.ts';
 import type { Cursors } from '../tickets/cursor.ts';
 import type { Tickets } from '../tickets/ticket.ts';
+import type { Overload } from './overload/overload.ts';
 import type { BodyChecks } from './schema/body-checks.ts';
 import type { Waits } from './waits.ts';
 
@@ -27,6 +28,7 @@ export interface ClientContext {
   readonly cursors: Cursors;
   readonly waits: Waits;
   readonly checks: BodyChecks;
+  readonly overload: Overload;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;

@@ -2,6 +2,7 @@
 import { queueUnavailable } from '../errors.ts';
 import { ENQUEUE_BATCH_MAX } from '../limits.ts';
 import type { EnqueueOutcome, LeaseQueue, NewRequest } from '../queue/lease-queue.ts';
+import type { QueueLatency } from './overload/queue-latency.ts';
 
 interface Pending {
   readonly request: NewRequest;
@@ -15,13 +16,14 @@ interface Pending {
  */
 export function createEnqueueBatcher(
   queue: Pick<LeaseQueue, 'enqueue'>,
+  latency: Pick<QueueLatency, 'timed'>,
 ): (request: NewRequest) => Promise<EnqueueOutcome> {
   const waiting = new Map<string, Pending[]>();
   let scheduled = false;
 
   const send = async (batch: readonly Pending[]): Promise<void> => {
     try {
-      const outcomes = await queue.enqueue(batch.map(({ request }) => request));
+      const outcomes = await latency.timed(() => queue.enqueue(batch.map(({ request }) => request)));
       batch.forEach(({ resolve, reject }, i) => {
         const outcome = outcomes[i];
         if (outcome === undefined) reject(queueUnavailable(new Error('the queue answered too few outcomes')));

@@ -6,7 +6,7 @@ import type { Tenant } from '../auth/tenants.ts';
 import { gatewayError } from '../errors.ts';
 import { onGone } from '../http/exchange.ts';
 import type { Exchange } from '../http/exchange.ts';
-import type { EnqueueOutcome, NewRequest, RequestRecord } from '../queue/lease-queue.ts';
+import type { EnqueueOutcome, NewRequest, RequestOutcome, RequestRecord } from '../queue/lease-queue.ts';
 import { queueFull } from '../ratelimit.ts';
 import { bodyKey } from '../store/keys.ts';
 import { uuid7 } from '#base/uuid7.ts';
@@ -32,6 +32,7 @@ const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}
  */
 export async function infer(x: Exchange, context: ClientContext, appName: string): Promise<void> {
   const { req, res } = x;
+  context.overload.admit();
   const tenant = await authenticate(req, context.tenants);
   x.tenant = tenant.name;
   const rate = context.limiter.take(tenant);
@@ -147,7 +148,7 @@ async function waited(
   record: RequestRecord,
   seconds: number,
   watch: Watch | undefined,
-): Promise<RequestRecord> {
+): Promise<RequestOutcome> {
   if (seconds === 0 || isFinal(record.state)) return record;
   const gone: Gone = (ring) => onGone(x, ring);
   try {

@@ -11,7 +11,7 @@ import { requestView } from './view.ts';
 /** GET /v1/{app}/requests/{id}: the record, its attempts included. @throws ProblemError */
 export async function showRequest(x: Exchange, context: ClientContext, appName: string, ticket: string): Promise<void> {
   const claimed = await claim(x, context, appName, ticket);
-  const record = await find(x, context, claimed, 0);
+  const record = await find(context, claimed);
   answerJson(x, 200, requestView(record, { ticket, appName, tickets: context.tickets }), {
     'penstock-state': record.state,
     'cache-control': 'no-store',
@@ -47,7 +47,7 @@ export async function cancelRequest(
     result: outcome,
     ...CHANGES[outcome],
   });
-  const record = await find(x, context, claimed, 0);
+  const record = await find(context, claimed);
   if (outcome === 'final' && record.state !== 'cancelled') {
     throw gatewayError('already-final', `the request has ended as ${record.state}`, {
       field: 'path.ticket',

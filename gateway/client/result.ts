@@ -8,7 +8,7 @@ import { gatewayError, storeUnavailable } from '../errors.ts';
 import { answerBytes } from '../http/answer.ts';
 import { ClientGone } from '../http/client-gone.ts';
 import type { Exchange } from '../http/exchange.ts';
-import type { Payload, RequestRecord } from '../queue/lease-queue.ts';
+import type { Payload, RequestOutcome } from '../queue/lease-queue.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 
 const inflate = promisify(gunzip);
@@ -28,7 +28,7 @@ const GUARD = {
  */
 export async function answerResult(
   x: Exchange,
-  record: RequestRecord,
+  record: RequestOutcome,
   store: ObjectStore,
   given: OutgoingHttpHeaders,
 ): Promise<void> {

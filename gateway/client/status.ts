@@ -7,7 +7,7 @@ import type { Tenant } from '../auth/tenants.ts';
 import { gatewayError, queueUnavailable } from '../errors.ts';
 import { onGone } from '../http/exchange.ts';
 import type { Exchange } from '../http/exchange.ts';
-import type { RequestRecord } from '../queue/lease-queue.ts';
+import type { RequestOutcome, RequestRecord } from '../queue/lease-queue.ts';
 import type { ClientContext } from './context.ts';
 import { answerOutcome, resultExpired } from './outcome.ts';
 import { parsePrefer } from './prefer.ts';
@@ -26,8 +26,8 @@ export interface Claimed {
 export async function status(x: Exchange, context: ClientContext, appName: string, ticket: string): Promise<void> {
   const claimed = await claim(x, context, appName, ticket);
   const preference = parsePrefer(x.req.headers.prefer);
-  const record = await find(x, context, claimed, preference.waitSeconds);
-  await answerOutcome(x, record, { store: context.store, ticket, appName, preference });
+  const outcome = await kept(context, claimed, () => lookUp(x, context, claimed, preference.waitSeconds));
+  await answerOutcome(x, outcome, { store: context.store, ticket, appName, preference });
 }
 
 /** Credential, app and ticket checked, without a look-up: a ticket of someone else's is as unknown as an invented one. */
@@ -45,20 +45,26 @@ export async function claim(x: Exchange, context: ClientContext, appName: string
 }
 
 /**
- * The record behind a ticket, after waiting up to `waitSeconds` for its end.
+ * The record behind a ticket.
  * @throws ProblemError 410 when its time is over, 500 `request-lost` when it should be there
  */
-export async function find(
-  x: Exchange,
+export async function find(context: ClientContext, claimed: Claimed): Promise<RequestRecord> {
+  return await kept(context, claimed, () => context.queue.get(claimed.app.uid, claimed.id));
+}
+
+/** What a look finds, unless its time is over; what is missing is explained. */
+async function kept<T extends Pick<RequestOutcome, 'finishedAt' | 'retentionMs'>>(
   context: ClientContext,
   claimed: Claimed,
-  waitSeconds: number,
-): Promise<RequestRecord> {
-  const record = await lookUp(x, context, claimed, waitSeconds);
+  look: () => Promise<T | undefined>,
+): Promise<T> {
+  const record = await look().catch((err: unknown) => {
+    throw queueUnavailable(err);
+  });
   const now = context.clock.now();
   if (record !== undefined) {
     // The sweep may be some seconds behind; the promise is the retention's, not the sweep's.
-    if (record.finishedAt !== undefined && record.finishedAt + record.retentionMs <= now) throw resultExpired();
+    if (record.finishedAt !== undefined && record.finishedAt + (record.retentionMs ?? 0) <= now) throw resultExpired();
     return record;
   }
   const { app, id } = claimed;
@@ -101,16 +107,13 @@ function cancelledWithApp(): Error {
   });
 }
 
-async function lookUp(
+/** Waits up to `waitSeconds` for the end. */
+function lookUp(
   x: Exchange,
   { queue, waits }: ClientContext,
   { app, id }: Claimed,
   waitSeconds: number,
-): Promise<RequestRecord | undefined> {
-  try {
-    if (waitSeconds === 0) return await queue.get(app.uid, id);
-    return await waits.untilFinal(app.uid, id, waitSeconds * 1000, (ring) => onGone(x, ring));
-  } catch (err) {
-    throw queueUnavailable(err);
-  }
+): Promise<RequestOutcome | undefined> {
+  if (waitSeconds === 0) return queue.outcome(app.uid, id);
+  return waits.untilFinal(app.uid, id, waitSeconds * 1000, (ring) => onGone(x, ring));
 }

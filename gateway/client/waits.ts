@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { FINAL_STATES } from '../queue/lease-queue.ts';
-import type { LeaseQueue, RequestRecord, RequestState } from '../queue/lease-queue.ts';
+import type { LeaseQueue, RequestOutcome, RequestState } from '../queue/lease-queue.ts';
 import type { Clock } from '#base/clock.ts';
 import { MAX_WAITING_CLIENTS, RECHECK_MS } from '../limits.ts';
 
@@ -14,10 +14,10 @@ export type Gone = (ring: () => void) => () => void;
 /** Clients that hold their connection until a request ends. */
 export interface Waits {
   /**
-   * The record as soon as it is final, else as it is after `waitMs`, when the client has gone, or when the gateway stops.
+   * The outcome as soon as it is final, else as it is after `waitMs`, when the client has gone, or when the gateway stops.
    * Undefined when there is none.
    */
-  untilFinal(app: string, id: string, waitMs: number, gone: Gone): Promise<RequestRecord | undefined>;
+  untilFinal(app: string, id: string, waitMs: number, gone: Gone): Promise<RequestOutcome | undefined>;
   /**
    * For a request that is about to be queued: from now on its end is heard of, so that whoever knows it to be queued since need not look
    * before waiting. Undefined when nobody may wait. The caller leaves in any case.
@@ -31,7 +31,7 @@ export interface Waits {
 export interface Watch {
   readonly id: string;
   /** As `Waits.untilFinal`, without a first look. */
-  untilFinal(waitMs: number, gone: Gone): Promise<RequestRecord | undefined>;
+  untilFinal(waitMs: number, gone: Gone): Promise<RequestOutcome | undefined>;
   leave(): void;
 }
 
@@ -40,7 +40,7 @@ export interface Watch {
  * @param wokenFor hears by what a wait found its request ended
  */
 export function createWaits(
-  queue: Pick<LeaseQueue, 'get' | 'subscribe'>,
+  queue: Pick<LeaseQueue, 'outcome' | 'subscribe'>,
   clock: Clock,
   wokenFor: (by: 'event' | 'recheck') => void = () => {},
 ): Waits {
@@ -48,14 +48,18 @@ export function createWaits(
 }
 
 class BellWaits implements Waits {
-  readonly #queue: Pick<LeaseQueue, 'get'>;
+  readonly #queue: Pick<LeaseQueue, 'outcome'>;
   readonly #clock: Clock;
   readonly #wokenFor: (by: 'event' | 'recheck') => void;
   readonly #bells = new Bells();
   readonly #unsubscribe: () => void;
   #stopped = false;
 
-  constructor(queue: Pick<LeaseQueue, 'get' | 'subscribe'>, clock: Clock, wokenFor: (by: 'event' | 'recheck') => void) {
+  constructor(
+    queue: Pick<LeaseQueue, 'outcome' | 'subscribe'>,
+    clock: Clock,
+    wokenFor: (by: 'event' | 'recheck') => void,
+  ) {
     this.#queue = queue;
     this.#clock = clock;
     this.#wokenFor = wokenFor;
@@ -64,13 +68,13 @@ class BellWaits implements Waits {
     });
   }
 
-  async untilFinal(app: string, id: string, waitMs: number, gone: Gone): Promise<RequestRecord | undefined> {
+  async untilFinal(app: string, id: string, waitMs: number, gone: Gone): Promise<RequestOutcome | undefined> {
     // Registered before the first look: an end between the look and the wait would otherwise ring for nobody.
     const watch = waitMs > 0 ? this.watch(app, id) : undefined;
-    if (watch === undefined) return await this.#queue.get(app, id);
+    if (watch === undefined) return await this.#queue.outcome(app, id);
     const began = this.#clock.monotonic();
     try {
-      const record = await this.#queue.get(app, id);
+      const record = await this.#queue.outcome(app, id);
       const left = waitMs - (this.#clock.monotonic() - began);
       if (record === undefined || isFinal(record.state) || left <= 0 || this.#stopped) return record;
       return await watch.untilFinal(left, gone);
@@ -104,7 +108,7 @@ class BellWaits implements Waits {
     id: string,
     waitMs: number,
     gone: Gone,
-  ): Promise<RequestRecord | undefined> {
+  ): Promise<RequestOutcome | undefined> {
     const deadline = this.#clock.monotonic() + waitMs;
     let left = waitMs;
     let hasGone = false;
@@ -115,7 +119,7 @@ class BellWaits implements Waits {
     try {
       for (;;) {
         const woken = (await bell.wait(Math.min(left, RECHECK_MS))) ? 'event' : 'recheck';
-        const record = await this.#queue.get(app, id);
+        const record = await this.#queue.outcome(app, id);
         const ended = record === undefined || isFinal(record.state);
         if (ended) this.#wokenFor(woken);
         left = deadline - this.#clock.monotonic();

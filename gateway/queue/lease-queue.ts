@@ -118,6 +118,15 @@ export interface RequestRecord extends Omit<NewRequest, 'fingerprint' | 'share'>
   readonly cancelRequested: boolean;
 }
 
+/** What a client hears of its request. */
+export interface RequestOutcome extends Pick<
+  RequestRecord,
+  'id' | 'app' | 'state' | 'attempts' | 'finishedAt' | 'result' | 'cause' | 'deadLetter' | 'serviceMicros'
+> {
+  /** Told once it has ended. */
+  readonly retentionMs?: number;
+}
+
 export type EnqueueOutcome =
   | { readonly kind: 'queued' | 'joined'; readonly record: RequestRecord }
   /** The explicit key exists with another fingerprint. */
@@ -334,6 +343,8 @@ export interface LeaseQueue {
     now?: number,
   ): Promise<readonly ('requeued' | 'lost' | 'cancelled')[]>;
   get(app: string, id: string): Promise<RequestRecord | undefined>;
+  /** The same for those who wait for an end, without what they sent themselves: cheap, as there may be thousands of them. */
+  outcome(app: string, id: string): Promise<RequestOutcome | undefined>;
   cancel(app: string, id: string, now?: number): Promise<CancelOutcome>;
   /**
    * Ends leases and deadlines that have passed, forgets units unseen for long, re-keys work of revisions without a unit, in bounded

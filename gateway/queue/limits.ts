@@ -13,6 +13,9 @@ export const MAX_BATCH = 256;
 /** Leases or completions at which a script run that several calls share is full: enough to share its cost, few enough that Redis works on one while the next is made. */
 export const RUN_WEIGHT = 32;
 
+/** Outcomes that one script run reads for all who ask in a turn: with results of 16 KiB each a megabyte. */
+export const OUTCOMES_WEIGHT = 64;
+
 /** Requests whose deadline passed that one lease call clears away before it gives up and is woken again. */
 export const LEASE_EXPIRY_BUDGET = 256;
 

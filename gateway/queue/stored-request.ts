@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Attempt, Lane, NewRequest, Payload, RequestRecord, RequestState } from './lease-queue.ts';
+import type { Attempt, Lane, NewRequest, Payload, RequestOutcome, RequestRecord, RequestState } from './lease-queue.ts';
 
 /** What never changes after enqueue, bodies' bytes apart. Its JSON is opaque to Lua. */
 export interface FixedPart {
@@ -72,11 +72,8 @@ export function toRecord(
   result: Uint8Array | undefined,
 ): RequestRecord {
   const { fixed } = stored;
-  const attempts = timeline(stored);
-  const last = stored.ended.at(-1);
   return {
-    id: stored.id,
-    app: stored.app,
+    ...toOutcome(stored, result),
     tenant: stored.tenant,
     lane: stored.lane,
     revision: stored.revision,
@@ -88,13 +85,41 @@ export function toRecord(
     retry: { maxAttempts: stored.maxAttempts, maxLosses: stored.maxLosses },
     retentionMs: stored.retentionMs,
     ...(fixed.traceparent === undefined ? {} : { traceparent: fixed.traceparent }),
-    state: stored.state,
     createdAt: stored.createdAt,
-    ...(stored.finishedAt === 0 ? {} : { finishedAt: stored.finishedAt }),
     epoch: stored.epoch,
-    attempts,
     failures: stored.failures,
     losses: stored.losses,
+    ...(stored.redrivenAs === undefined ? {} : { redrivenAs: stored.redrivenAs }),
+    cancelRequested: stored.cancelRequested,
+  };
+}
+
+export type StoredOutcome = Pick<
+  StoredRequest,
+  | 'id'
+  | 'app'
+  | 'state'
+  | 'epoch'
+  | 'unit'
+  | 'leasedAt'
+  | 'finishedAt'
+  | 'retentionMs'
+  | 'serviceMicros'
+  | 'ended'
+  | 'deadLetter'
+  | 'result'
+>;
+
+/** @param result inline bytes of the result */
+export function toOutcome(stored: StoredOutcome, result: Uint8Array | undefined): RequestOutcome {
+  const last = stored.ended.at(-1);
+  return {
+    id: stored.id,
+    app: stored.app,
+    state: stored.state,
+    retentionMs: stored.retentionMs,
+    attempts: timeline(stored),
+    ...(stored.finishedAt === 0 ? {} : { finishedAt: stored.finishedAt }),
     ...(stored.result === undefined
       ? {}
       : { result: withInline(stored.result, result), serviceMicros: stored.serviceMicros }),
@@ -102,8 +127,6 @@ export function toRecord(
       ? { cause: { kind: last.outcome, message: last.message ?? '' } }
       : {}),
     deadLetter: stored.deadLetter,
-    ...(stored.redrivenAs === undefined ? {} : { redrivenAs: stored.redrivenAs }),
-    cancelRequested: stored.cancelRequested,
   };
 }
 
@@ -111,7 +134,7 @@ function withInline(meta: PayloadMeta, inline: Uint8Array | undefined): Payload 
   return inline === undefined || inline.byteLength === 0 ? meta : { ...meta, inline };
 }
 
-function timeline(stored: StoredRequest): readonly Attempt[] {
+function timeline(stored: StoredOutcome): readonly Attempt[] {
   const running = { epoch: stored.epoch, unit: stored.unit, leasedAt: stored.leasedAt };
   if (stored.state === 'leased') return [...stored.ended, running];
   if (stored.state !== 'succeeded') return [...stored.ended];

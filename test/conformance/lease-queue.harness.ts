@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash, randomBytes } from 'node:crypto';
+import { expect } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import { systemRandom } from '#base/random.ts';
 import { uuid7 } from '#base/uuid7.ts';
@@ -38,6 +39,9 @@ export const text = (body: string): Payload => ({
   bytes: Buffer.byteLength(body),
   ...(body === '' ? {} : { inline: Buffer.from(body) }),
 });
+
+/** What a client hears of its request. */
+const TOLD = new Set(['app', 'state', 'attempts', 'finishedAt', 'result', 'cause', 'deadLetter', 'serviceMicros']);
 
 /** One app on one queue, with a time that the test moves. */
 export class Scenario {
@@ -148,6 +152,11 @@ export class Scenario {
   async record(which: string): Promise<RequestRecord> {
     const found = await this.queue.get(this.app, which);
     if (found === undefined) throw new Error(`no record ${which}`);
+    // Whatever a test looks at: who waits for it hears the same.
+    const { id: _id, retentionMs, ...outcome } = (await this.queue.outcome(this.app, which)) ?? {};
+    expect(found).toMatchObject(outcome);
+    expect(Object.keys(outcome)).toEqual(expect.arrayContaining(Object.keys(found).filter((name) => TOLD.has(name))));
+    if (found.finishedAt !== undefined) expect(retentionMs).toBe(found.retentionMs);
     return found;
   }
 

@@ -179,6 +179,9 @@ export function requestSuite(driver: QueueDriver): void {
         expect(await s.queue.get('other-app', mine)).toBeUndefined();
         expect(await s.queue.get(s.app, id())).toBeUndefined();
         expect(await s.queue.get(s.app, "'; drop")).toBeUndefined();
+        expect(await s.queue.outcome('other-app', mine)).toBeUndefined();
+        expect(await s.queue.outcome(s.app, id())).toBeUndefined();
+        expect(await s.queue.outcome(s.app, "'; drop")).toBeUndefined();
         expect(await s.queue.cancel('other-app', mine)).toBe('unknown');
         expect(await s.queue.cancel(s.app, 'x')).toBe('unknown');
       }),

@@ -31,6 +31,7 @@ import type {
   Redrive,
   RedriveOutcome,
   Regression,
+  RequestOutcome,
   RequestRecord,
   SweepStep,
   TenantShare,
@@ -165,6 +166,10 @@ class EmbeddedQueue implements LeaseQueue {
       const found = requestOf(step, id);
       return found === undefined ? undefined : recordOf(step, found);
     });
+  }
+
+  outcome(app: string, id: string): Promise<RequestOutcome | undefined> {
+    return this.get(app, id);
   }
 
   async cancel(app: string, id: string, now?: number): Promise<CancelOutcome> {

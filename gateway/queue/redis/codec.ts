@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { LANES } from '../lease-queue.ts';
 import type {
   Attempt,
@@ -7,18 +7,20 @@ import type {
   Lane,
   NewRequest,
   Payload,
+  RequestOutcome,
   RequestRecord,
   RequestState,
   TenantShare,
 } from '../lease-queue.ts';
 import { DEADLINE_LIMIT, PRIORITY_LIMIT } from '../limits.ts';
 import { classOf, orderScore } from '../order.ts';
-import { toRecord } from '../stored-request.ts';
+import { toOutcome, toRecord } from '../stored-request.ts';
 import type { PayloadMeta } from '../stored-request.ts';
 import { compact, expand } from './compact.ts';
 import { FIXED_FIELDS, LANE_NUMBERS, STATE_FIELDS, STATES } from './lua/core.ts';
 import { unpack } from './msgpack.ts';
 import type { Packed } from './msgpack.ts';
+import { bufferOf } from './replies.ts';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const PLACES = new Map<string, number>(STATE_FIELDS.map((name, place) => [name, place]));
@@ -166,6 +168,31 @@ export function decodeLease(
   return { id: record.id, token: { epoch: record.epoch, nonce: String(field('NONCE')) }, record };
 }
 
+/** @param reply what the script of outcomes answers of one */
+export function decodeOutcome(app: string, id: string, reply: unknown): RequestOutcome | undefined {
+  if (Buffer.isBuffer(reply)) return { id, app, state: 'queued', attempts: [], deadLetter: false };
+  if (!Array.isArray(reply)) return undefined;
+  const [state, ended] = reply.map(bufferOf);
+  const { value, rest } = unpack(state ?? EMPTY);
+  const field = fieldsOf(value, STATE_FIELDS.length);
+  const outcome = rest.length === 0 ? undefined : expand(rest);
+  const stored = {
+    id,
+    app,
+    state: STATES[Number(field('STATE'))] as RequestState,
+    epoch: Number(field('EPOCH')),
+    unit: String(field('UNIT')),
+    leasedAt: Number(field('LEASED_AT')),
+    finishedAt: Number(field('FINISHED')),
+    retentionMs: Number(field('RETENTION')),
+    serviceMicros: Number(field('SERVICE')),
+    deadLetter: field('DEAD') === 1,
+    ended: attempts(ended),
+    ...(outcome === undefined ? {} : { result: metaOf(outcome.strings) }),
+  };
+  return toOutcome(stored, outcome?.bytes);
+}
+
 const EMPTY = Buffer.alloc(0);
 
 /** Fields that a request has only once it was leased read as 0. */
@@ -193,7 +220,7 @@ function attempts(lines: Buffer | undefined): Attempt[] {
 }
 
 function digest(text: string): Buffer {
-  return createHash('sha256').update(text).digest().subarray(0, DIGEST_BYTES);
+  return hash('sha256', text, 'buffer').subarray(0, DIGEST_BYTES);
 }
 
 function metaStrings(payload: Payload): string[] {

@@ -29,6 +29,7 @@ import type {
   Redrive,
   RedriveOutcome,
   Regression,
+  RequestOutcome,
   RequestRecord,
   SweepStep,
   TenantShare,
@@ -37,6 +38,7 @@ import {
   ENQUEUE_CHUNK,
   MAX_MESSAGE_CHARS,
   OBJECT_GRACE_MS,
+  OUTCOMES_WEIGHT,
   RUN_WEIGHT,
   STARVATION_GRACE_MS,
   WHOLE_GPU,
@@ -56,7 +58,7 @@ import {
 import { arrivalsOf, demandOf, enqueueOutcome, leaseAnswer } from './answers.ts';
 import type { Arrival } from './answers.ts';
 import { AppIndex } from './apps.ts';
-import { decodeRecord, enqueueArgs, heldArgs, packId, resultValue, shareArgs } from './codec.ts';
+import { decodeOutcome, decodeRecord, enqueueArgs, heldArgs, packId, resultValue, shareArgs } from './codec.ts';
 import { checkLayout, connect, readDurability, readRun } from './connection.ts';
 import { Generations } from './generations.ts';
 import { Housekeeper } from './housekeeper.ts';
@@ -111,6 +113,7 @@ class RedisQueue implements LeaseQueue {
   readonly #arrivals: TurnBatcher<Arrival>;
   readonly #leases: TurnBatcher<unknown>;
   readonly #completions: TurnBatcher<CommitOutcome>;
+  readonly #outcomes: TurnBatcher<unknown>;
 
   constructor(options: RedisQueueOptions, prefix: string, redis: Redis, subscriber: Redis) {
     this.#options = options;
@@ -134,6 +137,11 @@ class RedisQueue implements LeaseQueue {
       maxWeight: RUN_WEIGHT,
       run: async (app, now, args) =>
         listOf(await this.#run('complete', app, now, args)).map((word) => textOf(word) as CommitOutcome),
+    });
+    this.#outcomes = new TurnBatcher({
+      perItem: 1,
+      maxWeight: OUTCOMES_WEIGHT,
+      run: async (app, now, args) => listOf(await this.#run('outcomes', app, now, args)),
     });
     const run = this.#run.bind(this);
     this.#housekeeper = new Housekeeper({ redis, apps: this.#apps, prefix, run });
@@ -261,6 +269,13 @@ class RedisQueue implements LeaseQueue {
     if (packed === undefined) return undefined;
     const reply = await this.#run('get', app, undefined, [packed]);
     return Array.isArray(reply) ? decodeRecord(app, reply.map(bufferOf)) : undefined;
+  }
+
+  async outcome(app: string, id: string): Promise<RequestOutcome | undefined> {
+    const packed = packId(id);
+    if (packed === undefined) return undefined;
+    const [reply] = await this.#outcomes.add(app, [packed], undefined);
+    return decodeOutcome(app, id, reply);
   }
 
   async cancel(app: string, id: string, now?: number): Promise<CancelOutcome> {

@@ -4,6 +4,7 @@ import { ENQUEUE } from './lua/enqueue.ts';
 import { EXPIRE, PURGE, SWEEP } from './lua/housekeeping.ts';
 import { LEASE } from './lua/lease.ts';
 import { DISCARD, GENERATION, LETTERS, LIVE, REDRIVE, SALVAGE } from './lua/letters.ts';
+import { OUTCOMES } from './lua/outcomes.ts';
 import { CANCEL_REQUEST, COMPLETE, DEMAND, EXTEND, GET, GIVE_BACK, NOTE, RETIRE, SHARES } from './lua/scripts.ts';
 import { script as scriptOf } from './runner.ts';
 import type { Script } from './runner.ts';
@@ -19,6 +20,7 @@ export const scripts = {
   giveBack: script(GIVE_BACK),
   cancel: script(CANCEL_REQUEST),
   get: script(GET),
+  outcomes: script(OUTCOMES),
   retire: script(RETIRE),
   note: script(NOTE),
   shares: script(SHARES),
