@@ -119,15 +119,20 @@ local function take_suspect(q, u, r, id, lane)
   local t = tenant(r[TENANT])
   local c, period = charge(q, t, lane, r[CLASS], r[COST], nil, false)
   if parked(t) then park(t) else show(t, lane) end
-  u[U_SUSPECT], q.alone = 1, true
+  u[U_SUSPECT] = 1
   give(q, id, true, c, period)
 end
+-- A unit that holds a suspect gets nothing beside it.
 local function take(q, u)
-  if q.alone or q.wanted <= q.given then return end
+  if q.drained or q.wanted <= q.given then return end
   judge_sharing(q)
-  if app[A_SUSPECTS] > 0 and q.given == 0 and held_by(q.unit) == 0 then
-    local r, id, lane = find_suspect(q, true)
-    if r then return take_suspect(q, u, r, id, lane) end
+  if app[A_SUSPECTS] > 0 or u[U_SUSPECT] == 1 then
+    local empty = q.given == 0 and held_by(q.unit) == 0
+    local r, id, lane
+    if empty then r, id, lane = find_suspect(q, true) end
+    if r then take_suspect(q, u, r, id, lane) end
+    if empty and not r then u[U_SUSPECT] = 0 end
+    if u[U_SUSPECT] == 1 then return end
   end
   while q.given < q.wanted and q.budget > 0 do
     if not take_some(q) then return end
@@ -171,15 +176,14 @@ end
 local function set_drain(name)
   app[A_DRAIN], changed = name, true
 end
--- A unit that holds a suspect gets nothing beside it; one that is kept free for a suspect gets nothing until it is empty.
-local function kept_empty(q, u)
+-- Whether it is given nothing so that it becomes empty for a suspect that has waited for long: one unit of the app at a time.
+local function is_drained(q, u)
   local mine = app[A_DRAIN] == q.unit
-  if q.wanted == 0 or not (mine or app[A_SUSPECTS] > 0 or u[U_SUSPECT] == 1) then return false end
-  if held_by(q.unit) == 0 then
+  if q.wanted == 0 or not (mine or app[A_SUSPECTS] > 0) then return false end
+  if u[U_SUSPECT] == 1 or held_by(q.unit) == 0 then
     if mine then set_drain('') end
     return false
   end
-  if u[U_SUSPECT] == 1 then return true end
   local r = find_suspect(q, false)
   if mine and not r then set_drain('') end
   if mine or not r then return mine and r ~= nil end
@@ -208,7 +212,7 @@ local function lease(q)
   end
   if u and q.max > 0 and u[U_NONCE] == string.sub(q.nonces, 1, 16) then return repeated(q, u) end
   u = announce(q, u)
-  q.alone = kept_empty(q, u)
+  q.drained = is_drained(q, u)
   take(q, u)
   if (q.given < q.max or q.max == 0) and not searched[q.current] then
     -- Not enough: what ran out, and what no other unit will ever take, may be had too.
@@ -221,7 +225,6 @@ local function lease(q)
   if q.given > 0 then
     added[q.unit] = (added[q.unit] or 0) + q.given
     u[U_IDLE], u[U_NONCE], u[U_GIVEN] = 0, string.sub(q.nonces, 1, 16), table.concat(q.ids)
-    if not (q.alone and u[U_SUSPECT] == 1) then u[U_SUSPECT] = 0 end
     return
   end
   if held_by(q.unit) > 0 then return end
@@ -256,7 +259,7 @@ for a = 4, #ARGV, ${LEASE_ARGS} do
     linger = tonumber(ARGV[a + 6]), desired = desired, nonces = ARGV[a + 9], fraction = tonumber(ARGV[a + 10]),
     grace = tonumber(ARGV[a + 11]), asks = { [0] = string.find(lanes, '0', 1, true), string.find(lanes, '1', 1, true) },
     wanted = (closed or desired == 'Paused') and 0 or most, budget = ${LEASE_EXPIRY_BUDGET}, ask = all,
-    answer = answer, ids = {}, given = 0, alone = false
+    answer = answer, ids = {}, given = 0
   })
 end
 write_leases()
