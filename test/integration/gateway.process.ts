@@ -29,7 +29,8 @@ export interface GatewayProcess {
   readonly ops: string;
   readonly dir: string;
   readonly operator: Signer;
-  demand(): Promise<DemandReply>;
+  /** As `operator`, or as the one whose keys it was given. */
+  demand(as?: Signer): Promise<DemandReply>;
   /** Starts it and waits until it is ready. */
   start(): Promise<void>;
   /** Starts it and waits for its end: what it logged. */
@@ -73,9 +74,9 @@ export async function gatewayProcess(settings: Readonly<Record<string, string>> 
     ops,
     dir,
     operator,
-    demand: async () => {
+    demand: async (as = operator) => {
       const claims = { iss: OPERATOR_ISSUER, aud: INTERNAL_AUDIENCE, sub: OPERATOR_SUBJECT };
-      const authorization = `Bearer ${await operator.sign(claims, 60)}`;
+      const authorization = `Bearer ${await as.sign(claims, 60)}`;
       return (await (
         await fetch(`${internal}/internal/v1/demand`, { headers: { authorization } })
       ).json()) as DemandReply;
@@ -84,7 +85,7 @@ export async function gatewayProcess(settings: Readonly<Record<string, string>> 
       const started = await launch();
       await until(async () => !started.running() || (await fetch(`${ops}/readyz`)).status === 200, {
         what: 'a ready gateway',
-        timeoutMs: 20_000,
+        timeoutMs: 60_000,
       });
       if (!started.running()) throw new Error(`the gateway has ended: ${started.log()}`);
     },

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -40,7 +41,8 @@ export function startUnit(
   token = unsignedToken('demo-1'),
   { detached = false }: UnitOptions = {},
 ): UnitProcess {
-  const tokenFile = join(dir, 'token');
+  // Of its own: two units of one folder are two units.
+  const tokenFile = join(dir, `token-${randomUUID()}`);
   writeFileSync(tokenFile, token, { mode: 0o600 });
   const env = { ...process.env, PENSTOCK_UNIT_TOKEN_FILE: tokenFile, PENSTOCK_LOG_LEVEL: 'debug' };
   for (const name of Object.keys(settings)) Object.assign(env, { [name]: String(settings[name]) });
