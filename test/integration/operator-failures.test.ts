@@ -78,12 +78,14 @@ describe('a restart of the operator', () => {
     for (const job of jobs) await setJob(cluster.client, job, 'ready');
     app.seen(jobs.map((job) => job.metadata.name));
     await app.untilStatus('two ready', ({ units }) => units?.ready === 2);
-    const before = await app.get();
     await stop(first);
+    const before = await app.get();
     const second = await start();
     await until(async () => (await reconciles(second)) > 0, { what: 'a reconcile by the second' });
     expect((await app.jobs()).map((job) => job.metadata.uid)).toEqual(jobs.map((job) => job.metadata.uid));
-    expect((await app.get())?.metadata.resourceVersion).toBe(before?.metadata.resourceVersion);
+    const after = await app.get();
+    expect(after?.status).toEqual(before?.status);
+    expect(after?.metadata.resourceVersion).toBe(before?.metadata.resourceVersion);
   });
 
   it('gives a unit its Secret that a crash between Job and Secret has left without one', async () => {
