@@ -11,6 +11,7 @@ import { createLeaseWaiters } from './broker/lease-waiters.ts';
 import { createEnqueueBatcher } from './client/enqueue-batcher.ts';
 import { deadLetterGauge } from './client/dead-letters/gauge.ts';
 import { createClientHandler } from './client/handler.ts';
+import { openOverload } from './client/overload/open.ts';
 import { createBodyChecks } from './client/schema/body-checks.ts';
 import { createWaits } from './client/waits.ts';
 import { createWakeStreams } from './control/wake-streams.ts';
@@ -73,6 +74,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     await Promise.all([closeWithin(clientServer, STOP_LIMIT_MS), closeWithin(internalServer, STOP_LIMIT_MS)]);
     await Promise.all(sweeps.splice(0).map((sweep) => sweep.stop()));
     await parts.checks.stop();
+    parts.overload.stop();
     deps.logger.info({}, 'gateway has stopped');
   };
 
@@ -111,6 +113,7 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
   const limiter = createRateLimiter({ clock, refused });
   deadLetterGauge(registry, deps);
   const checks = createBodyChecks({ clock, logger, metrics });
+  const overload = openOverload(deps, options.overload);
   const serving = (port: 'client' | 'internal'): ServeContext => ({
     port,
     clock,
@@ -128,7 +131,8 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
       tenantMetrics,
       tickets: createTickets(deps.keys.ticketKey),
       cursors: createCursors(deps.keys.ticketKey),
-      enqueue: createEnqueueBatcher(queue),
+      overload,
+      enqueue: createEnqueueBatcher(queue, overload),
     },
     serving: serving('client'),
     idPrefix,
@@ -150,7 +154,7 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
     idPrefix: `${idPrefix}i`,
     objects: deps.objects,
   });
-  return { waits, waiters, streams, checks, metrics, readiness, recovery, clientHandler, internalHandler };
+  return { waits, waiters, streams, checks, overload, metrics, readiness, recovery, clientHandler, internalHandler };
 }
 
 /** Units that were held back hear of it when they need wait no longer, as if work had come. */

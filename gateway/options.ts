@@ -6,6 +6,8 @@ import type { Registry } from '#base/metrics.ts';
 import type { Random } from '#base/random.ts';
 import type { AppSource } from './apps/app-source.ts';
 import type { AuditLog } from './audit.ts';
+import type { OverloadLimits } from './client/overload/limits.ts';
+import type { LoadMeasure } from './client/overload/overload.ts';
 import type { TenantSource } from './auth/tenants.ts';
 import type { Handler, HttpTimeouts } from './http/server.ts';
 import type { LeaseQueue } from './queue/lease-queue.ts';
@@ -45,6 +47,8 @@ export interface GatewayOptions {
   /** Time between readiness off and the end of listening, for load balancers to notice. */
   readonly lameDuckMs?: number;
   readonly timeouts?: HttpTimeouts;
+  /** Other limits and measures of overload, for tests. */
+  readonly overload?: { readonly limits?: OverloadLimits; readonly measure?: LoadMeasure };
 }
 
 export interface GatewayPorts {
