@@ -32,8 +32,8 @@ import type { FakeGateway } from './operator.fake-gateway.ts';
 
 const rbac = fileURLToPath(new URL('../../config/rbac', import.meta.url));
 
-/** Short terms: a test that kills a leader waits for one of them. */
-const TEST_LEASE: LeaseTimes = { leaseMs: 3_000, renewDeadlineMs: 2_000, retryMs: 300 };
+/** Short terms, as a test that kills a leader waits for one; long enough that a busy machine costs no leader its term, for nobody starts it again. */
+const TEST_LEASE: LeaseTimes = { leaseMs: 12_000, renewDeadlineMs: 10_000, retryMs: 300 };
 
 export interface RunningOperator extends Operator {
   readonly registry: Registry;
