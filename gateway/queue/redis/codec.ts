@@ -5,14 +5,15 @@ import type {
   Attempt,
   Held,
   Lane,
+  LeaseRequest,
   NewRequest,
   Payload,
-  RequestOutcome,
   RequestRecord,
   RequestState,
   TenantShare,
 } from '../lease-queue.ts';
-import { DEADLINE_LIMIT, PRIORITY_LIMIT } from '../limits.ts';
+import type { RequestOutcome } from '../request-outcome.ts';
+import { DEADLINE_LIMIT, PRIORITY_LIMIT, STARVATION_GRACE_MS, WHOLE_GPU } from '../limits.ts';
 import { classOf, orderScore } from '../order.ts';
 import { toOutcome, toRecord } from '../stored-request.ts';
 import type { PayloadMeta } from '../stored-request.ts';
@@ -81,6 +82,24 @@ function ownPart({ tenant, revision, dedupeKey, body, traceparent }: NewRequest)
   const scope = `${tenant}:${revision}:`;
   const key = dedupeKey.startsWith(scope) ? SCOPED + dedupeKey.slice(scope.length) : UNSCOPED + dedupeKey;
   return compact([...metaStrings(body), key, traceparent ?? ''], body.inline);
+}
+
+/** Arguments of one request of the lease script. */
+export function leaseArgs(request: LeaseRequest): (string | number)[] {
+  return [
+    request.unit,
+    request.revision,
+    request.currentRevision,
+    request.max,
+    request.leaseMs,
+    request.floor,
+    request.lingerMs,
+    request.desiredState,
+    LANES.flatMap((lane, i) => (request.lanes.includes(lane) ? i : [])).join(''),
+    request.nonces.join(''),
+    request.fractionMicros ?? WHOLE_GPU,
+    request.starvationGraceMs ?? STARVATION_GRACE_MS,
+  ];
 }
 
 /** The record of a request that was queued just now, without reading it back. */

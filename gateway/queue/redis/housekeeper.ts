@@ -5,8 +5,7 @@ import { EXPIRE_STEP, SWEEP_RECORDS } from '../limits.ts';
 import type { AppIndex } from './apps.ts';
 import { listOf, numberOf, textOf } from './replies.ts';
 import { unavailable } from './runner.ts';
-import type { Argument } from './runner.ts';
-import type { ScriptName } from './scripts.ts';
+import type { Run } from './scripts.ts';
 
 /** Records that one sweep script removes: Redis serves nobody else meanwhile. */
 const SWEEP_STEP = 128;
@@ -20,7 +19,7 @@ export interface HousekeeperDeps {
   readonly redis: Redis;
   readonly apps: AppIndex;
   readonly prefix: string;
-  run(name: ScriptName, app: string, now: number | undefined, args: readonly Argument[]): Promise<unknown>;
+  readonly run: Run;
 }
 
 /** What runs over all apps: expiry, the retention sweep, the end of an app. */

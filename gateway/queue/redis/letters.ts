@@ -10,15 +10,7 @@ import type {
 } from '../lease-queue.ts';
 import { decodeRecord, packId, resultValue, unpackId } from './codec.ts';
 import { bufferOf, listOf, textOf } from './replies.ts';
-import type { Argument } from './runner.ts';
-import type { ScriptName } from './scripts.ts';
-
-export type Run = (
-  name: ScriptName,
-  app: string,
-  now: number | undefined,
-  args: readonly Argument[],
-) => Promise<unknown>;
+import type { Run } from './scripts.ts';
 
 /** Dead letters, and what recovery looks at. */
 export class Letters {

@@ -29,20 +29,12 @@ import type {
   Redrive,
   RedriveOutcome,
   Regression,
-  RequestOutcome,
   RequestRecord,
   SweepStep,
   TenantShare,
 } from '../lease-queue.ts';
-import {
-  ENQUEUE_CHUNK,
-  MAX_MESSAGE_CHARS,
-  OBJECT_GRACE_MS,
-  OUTCOMES_WEIGHT,
-  RUN_WEIGHT,
-  STARVATION_GRACE_MS,
-  WHOLE_GPU,
-} from '../limits.ts';
+import type { RequestOutcome } from '../request-outcome.ts';
+import { ENQUEUE_CHUNK, MAX_MESSAGE_CHARS, OBJECT_GRACE_MS } from '../limits.ts';
 import { serviceTime } from '../order.ts';
 import {
   checkApp,
@@ -55,25 +47,30 @@ import {
   checkShares,
   checkUnit,
 } from '../validate.ts';
-import { arrivalsOf, demandOf, enqueueOutcome, leaseAnswer } from './answers.ts';
-import type { Arrival } from './answers.ts';
+import { demandOf, enqueueOutcome, leaseAnswer } from './answers.ts';
 import { AppIndex } from './apps.ts';
-import { decodeOutcome, decodeRecord, enqueueArgs, heldArgs, packId, resultValue, shareArgs } from './codec.ts';
+import { batchesOf } from './batches.ts';
+import type { Batches } from './batches.ts';
+import {
+  decodeOutcome,
+  decodeRecord,
+  enqueueArgs,
+  heldArgs,
+  leaseArgs,
+  packId,
+  resultValue,
+  shareArgs,
+} from './codec.ts';
 import { checkLayout, connect, readDurability, readRun } from './connection.ts';
 import { Generations } from './generations.ts';
 import { Housekeeper } from './housekeeper.ts';
 import { Letters } from './letters.ts';
-import { LANE_NUMBERS } from './lua/core.ts';
-import { ENQUEUE_ARGS } from './lua/enqueue.ts';
-import { LEASE_ARGS } from './lua/lease.ts';
-import { COMPLETION_ARGS } from './lua/scripts.ts';
 import { bufferOf, chunked, listOf, textOf } from './replies.ts';
 import { revocations, revoke } from './revocations.ts';
 import { runScript, unavailable } from './runner.ts';
 import type { Argument } from './runner.ts';
 import { scripts } from './scripts.ts';
 import type { ScriptName } from './scripts.ts';
-import { TurnBatcher } from './turn-batcher.ts';
 import { WakeUps } from './wake-ups.ts';
 
 export interface RedisQueueOptions {
@@ -110,10 +107,7 @@ class RedisQueue implements LeaseQueue {
   readonly #housekeeper: Housekeeper;
   readonly #letters: Letters;
   readonly #generations: Generations;
-  readonly #arrivals: TurnBatcher<Arrival>;
-  readonly #leases: TurnBatcher<unknown>;
-  readonly #completions: TurnBatcher<CommitOutcome>;
-  readonly #outcomes: TurnBatcher<unknown>;
+  readonly #batches: Batches;
 
   constructor(options: RedisQueueOptions, prefix: string, redis: Redis, subscriber: Redis) {
     this.#options = options;
@@ -122,31 +116,12 @@ class RedisQueue implements LeaseQueue {
     this.#redis = redis;
     this.#apps = new AppIndex(redis, prefix, () => options.clock.monotonic());
     this.#wakeUps = new WakeUps(subscriber, this.#channel, options.logger);
-    this.#arrivals = new TurnBatcher({
-      perItem: ENQUEUE_ARGS,
-      maxWeight: ENQUEUE_CHUNK,
-      run: async (app, now, args) => arrivalsOf(args, await this.#run('enqueue', app, now, args)),
-    });
-    this.#leases = new TurnBatcher({
-      perItem: LEASE_ARGS,
-      maxWeight: RUN_WEIGHT,
-      run: async (app, now, args) => listOf(await this.#run('lease', app, now, args)),
-    });
-    this.#completions = new TurnBatcher({
-      perItem: COMPLETION_ARGS,
-      maxWeight: RUN_WEIGHT,
-      run: async (app, now, args) =>
-        listOf(await this.#run('complete', app, now, args)).map((word) => textOf(word) as CommitOutcome),
-    });
-    this.#outcomes = new TurnBatcher({
-      perItem: 1,
-      maxWeight: OUTCOMES_WEIGHT,
-      run: async (app, now, args) => listOf(await this.#run('outcomes', app, now, args)),
-    });
     const run = this.#run.bind(this);
     this.#housekeeper = new Housekeeper({ redis, apps: this.#apps, prefix, run });
     this.#letters = new Letters(run);
+    this.#batches = batchesOf(run);
     this.#generations = new Generations(options.logger);
+    this.#generations.listen(() => this.#apps.rediscover());
     redis.on('ready', () => this.#noteRun());
     this.#noteRun();
   }
@@ -174,30 +149,14 @@ class RedisQueue implements LeaseQueue {
   ): Promise<void> {
     const some = places.flatMap((place) => requests[place] ?? []);
     await this.#apps.register(app);
-    const arrivals = await this.#arrivals.add(app, some.flatMap(enqueueArgs), now);
+    const arrivals = await this.#batches.arrivals.add(app, some.flatMap(enqueueArgs), now);
     for (const [i, request] of some.entries()) outcomes[places[i] ?? 0] = enqueueOutcome(request, arrivals[i]);
   }
 
   async lease(request: LeaseRequest, now?: number): Promise<LeaseAnswer> {
     checkLease(request);
-    const lanes = [...new Set(request.lanes)].map((lane) => LANE_NUMBERS[lane] ?? 0).sort((a, b) => a - b);
     await this.#apps.register(request.app);
-    const { unit, revision, currentRevision, max, leaseMs, floor, lingerMs, desiredState } = request;
-    const args = [
-      unit,
-      revision,
-      currentRevision,
-      max,
-      leaseMs,
-      floor,
-      lingerMs,
-      desiredState,
-      lanes.join(''),
-      request.nonces.join(''),
-      request.fractionMicros ?? WHOLE_GPU,
-      request.starvationGraceMs ?? STARVATION_GRACE_MS,
-    ];
-    const [answer] = await this.#leases.add(request.app, args, now, Math.max(1, max));
+    const [answer] = await this.#batches.leases.add(request.app, leaseArgs(request), now, Math.max(1, request.max));
     return leaseAnswer(request, answer);
   }
 
@@ -236,7 +195,7 @@ class RedisQueue implements LeaseQueue {
       one.result.key ?? '',
       resultValue(one.result),
     ]);
-    return await this.#completions.add(app, args, now);
+    return await this.#batches.completions.add(app, args, now);
   }
 
   async fail(app: string, unit: string, failed: readonly Failure[], now?: number): Promise<readonly FailOutcome[]> {
@@ -274,7 +233,7 @@ class RedisQueue implements LeaseQueue {
   async outcome(app: string, id: string): Promise<RequestOutcome | undefined> {
     const packed = packId(id);
     if (packed === undefined) return undefined;
-    const [reply] = await this.#outcomes.add(app, [packed], undefined);
+    const [reply] = await this.#batches.outcomes.add(app, [packed], undefined);
     return decodeOutcome(app, id, reply);
   }
 

@@ -7,7 +7,7 @@ import { DISCARD, GENERATION, LETTERS, LIVE, REDRIVE, SALVAGE } from './lua/lett
 import { OUTCOMES } from './lua/outcomes.ts';
 import { CANCEL_REQUEST, COMPLETE, DEMAND, EXTEND, GET, GIVE_BACK, NOTE, RETIRE, SHARES } from './lua/scripts.ts';
 import { script as scriptOf } from './runner.ts';
-import type { Script } from './runner.ts';
+import type { Argument, Script } from './runner.ts';
 
 const script = (text: string, more?: 'adds work'): Script => scriptOf(withConstants(text), more);
 
@@ -37,3 +37,11 @@ export const scripts = {
 } as const;
 
 export type ScriptName = keyof typeof scripts;
+
+/** Runs one of them on an app; answers without the generation. */
+export type Run = (
+  name: ScriptName,
+  app: string,
+  now: number | undefined,
+  args: readonly Argument[],
+) => Promise<unknown>;
