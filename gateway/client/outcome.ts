@@ -4,7 +4,7 @@ import type { ProblemError } from '#base/problem.ts';
 import { gatewayError } from '../errors.ts';
 import { answerJson } from '../http/answer.ts';
 import type { Exchange } from '../http/exchange.ts';
-import type { RequestOutcome } from '../queue/lease-queue.ts';
+import type { RequestOutcome } from '../queue/request-outcome.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import type { Preference } from './prefer.ts';
 import { answerResult } from './result.ts';

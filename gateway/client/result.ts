@@ -8,7 +8,8 @@ import { gatewayError, storeUnavailable } from '../errors.ts';
 import { answerBytes } from '../http/answer.ts';
 import { ClientGone } from '../http/client-gone.ts';
 import type { Exchange } from '../http/exchange.ts';
-import type { Payload, RequestOutcome } from '../queue/lease-queue.ts';
+import type { Payload } from '../queue/lease-queue.ts';
+import type { RequestOutcome } from '../queue/request-outcome.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 
 const inflate = promisify(gunzip);

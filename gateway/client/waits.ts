@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { FINAL_STATES } from '../queue/lease-queue.ts';
-import type { LeaseQueue, RequestOutcome, RequestState } from '../queue/lease-queue.ts';
+import type { LeaseQueue, RequestState } from '../queue/lease-queue.ts';
+import type { RequestOutcome } from '../queue/request-outcome.ts';
 import type { Clock } from '#base/clock.ts';
 import { MAX_WAITING_CLIENTS, RECHECK_MS } from '../limits.ts';
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { RequestOutcome } from './request-outcome.ts';
+
 /**
  * The contract of the lease queue. Two drivers keep it: `redis` (own Lua) and `embedded` (TypeScript, written through to SQLite);
  * one conformance suite holds both to it. All times are milliseconds on the queue's own clock (Redis' TIME, or the process's).
@@ -116,15 +118,6 @@ export interface RequestRecord extends Omit<NewRequest, 'fingerprint' | 'share'>
   readonly serviceMicros?: number;
   /** A cancel that a leased request's unit has not heard of yet. */
   readonly cancelRequested: boolean;
-}
-
-/** What a client hears of its request. */
-export interface RequestOutcome extends Pick<
-  RequestRecord,
-  'id' | 'app' | 'state' | 'attempts' | 'finishedAt' | 'result' | 'cause' | 'deadLetter' | 'serviceMicros'
-> {
-  /** Told once it has ended. */
-  readonly retentionMs?: number;
 }
 
 export type EnqueueOutcome =
@@ -343,7 +336,7 @@ export interface LeaseQueue {
     now?: number,
   ): Promise<readonly ('requeued' | 'lost' | 'cancelled')[]>;
   get(app: string, id: string): Promise<RequestRecord | undefined>;
-  /** The same for those who wait for an end, without what they sent themselves: cheap, as there may be thousands of them. */
+  /** The same for those who wait, without what they sent themselves. */
   outcome(app: string, id: string): Promise<RequestOutcome | undefined>;
   cancel(app: string, id: string, now?: number): Promise<CancelOutcome>;
   /**
@@ -363,7 +356,6 @@ export interface LeaseQueue {
   discard(app: string, ids: readonly string[], now?: number): Promise<number>;
   /** How many dead letters an app has. */
   deadLetterCount(app: string): Promise<number>;
-
   /** The highest generation that each app's queue has answered to this process; it grows with every change. */
   generations(): ReadonlyMap<string, number>;
   /** Identity of the store's running process; another one after every restart. */

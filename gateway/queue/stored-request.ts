@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Attempt, Lane, NewRequest, Payload, RequestOutcome, RequestRecord, RequestState } from './lease-queue.ts';
+import type { Attempt, Lane, NewRequest, Payload, RequestRecord, RequestState } from './lease-queue.ts';
+import type { RequestOutcome } from './request-outcome.ts';
 
 /** What never changes after enqueue, bodies' bytes apart. Its JSON is opaque to Lua. */
 export interface FixedPart {

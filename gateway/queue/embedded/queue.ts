@@ -31,7 +31,6 @@ import type {
   Redrive,
   RedriveOutcome,
   Regression,
-  RequestOutcome,
   RequestRecord,
   SweepStep,
   TenantShare,
@@ -168,9 +167,7 @@ class EmbeddedQueue implements LeaseQueue {
     });
   }
 
-  outcome(app: string, id: string): Promise<RequestOutcome | undefined> {
-    return this.get(app, id);
-  }
+  outcome: LeaseQueue['outcome'] = (app, id) => this.get(app, id);
 
   async cancel(app: string, id: string, now?: number): Promise<CancelOutcome> {
     checkApp(app);

@@ -21,7 +21,12 @@ export class AppIndex {
     this.#key = `${prefix}:apps`;
     this.#now = now;
     // A new connection may lead to a server that lost its newest writes.
-    redis.on('ready', () => this.#known.clear());
+    redis.on('ready', () => this.rediscover());
+  }
+
+  /** The server lost writes: every app is said again before its next call. */
+  rediscover(): void {
+    this.#known.clear();
   }
 
   /** Call before writing anything of the app. Synchronous in effect for an app that is known: the caller can skip the await. */

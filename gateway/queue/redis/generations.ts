@@ -11,7 +11,7 @@ const MAX_APPS = 10_000;
  */
 export class Generations {
   readonly #highest = new Map<string, number>();
-  /** Apps told of as gone back since the store's process started; told again only of another process. */
+  /** Apps told of as gone back, until they are beyond what was seen before, or the store has another process. */
   readonly #told = new Set<string>();
   readonly #listeners = new Set<(found: Regression) => void>();
   readonly #logger: Logger;
@@ -37,6 +37,8 @@ export class Generations {
     if (found > seen) {
       this.#highest.delete(app);
       this.#highest.set(app, found);
+      // Recovered, or overtaken: the next step back is another one, also of a process that runs on (FLUSHALL).
+      this.#told.delete(app);
       if (this.#highest.size > MAX_APPS) this.#highest.delete(this.#highest.keys().next().value ?? '');
       return;
     }
