@@ -17,8 +17,10 @@ export class Generations {
   readonly #logger: Logger;
   #run: string | undefined;
 
-  constructor(logger: Logger) {
+  /** @param onLoss hears of everything before any listener does */
+  constructor(logger: Logger, onLoss?: () => void) {
     this.#logger = logger;
+    if (onLoss !== undefined) this.#listeners.add(onLoss);
   }
 
   highest(): ReadonlyMap<string, number> {

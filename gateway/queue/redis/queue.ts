@@ -120,8 +120,7 @@ class RedisQueue implements LeaseQueue {
     this.#housekeeper = new Housekeeper({ redis, apps: this.#apps, prefix, run });
     this.#letters = new Letters(run);
     this.#batches = batchesOf(run);
-    this.#generations = new Generations(options.logger);
-    this.#generations.listen(() => this.#apps.rediscover());
+    this.#generations = new Generations(options.logger, () => this.#apps.rediscover());
     redis.on('ready', () => this.#noteRun());
     this.#noteRun();
   }
