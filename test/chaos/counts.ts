@@ -2,16 +2,17 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { AppDemand, RequestRecord } from '#gateway/queue/lease-queue.ts';
 import { APP_UID, POLICIES } from './fleet.ts';
+import type { Scene } from './scene.ts';
 import type { World } from './world.ts';
 
 /** Every request that any gateway ever asked the queue to take. */
-export function offeredIds(world: World): string[] {
-  return [...new Set(world.history.all().flatMap((seen) => (seen.type === 'offered' ? [seen.id] : [])))];
+export function offeredIds({ history }: Pick<Scene, 'history'>): string[] {
+  return [...new Set(history.all().flatMap((seen) => (seen.type === 'offered' ? [seen.id] : [])))];
 }
 
 /** Records of all requests that the queue knows. */
-export async function recordsOf(world: World): Promise<RequestRecord[]> {
-  const found = await Promise.all(offeredIds(world).map((id) => world.backend.view().get(APP_UID, id)));
+export async function recordsOf(scene: Scene): Promise<RequestRecord[]> {
+  const found = await Promise.all(offeredIds(scene).map((id) => scene.backend.view().get(APP_UID, id)));
   return found.flatMap((record) => record ?? []);
 }
 

@@ -12,21 +12,22 @@ export interface FakeExecutorOptions {
   readonly isDead: () => boolean;
   /** A poisoned input takes the unit with it. */
   readonly die: () => void;
+  /** Longer than a lease lasts; the unit keeps the lease alive meanwhile. */
+  readonly slowMs: number;
+  /** After which the host ends a hanging one, as production does it. */
+  readonly hangMs: number;
 }
 
-/** A slow request takes longer than a lease lasts; its unit keeps the lease alive meanwhile. */
-const SLOW_MS = 40_000;
-/** A hanging one is ended by the host, as production does it. */
-const HANG_MS = 90_000;
 const SERVICE_MICROS = 1_500;
 
 /** Does what the body says, at once or on the schedule's clock. */
-export function fakeExecutor({ unit, slots, batchSize, clock, isDead, die }: FakeExecutorOptions): Executor {
+export function fakeExecutor(options: FakeExecutorOptions): Executor {
+  const { unit, slots, batchSize, clock, isDead, die, slowMs, hangMs } = options;
   const outcomeOf = async (item: WorkItem): Promise<Outcome> => {
     const { n, deed } = taskOf(item.body);
     if (deed === 'poison') die();
     if (deed === 'slow' || deed === 'hang')
-      await clock.sleep(deed === 'slow' ? SLOW_MS : HANG_MS, item.signal).catch(() => undefined);
+      await clock.sleep(deed === 'slow' ? slowMs : hangMs, item.signal).catch(() => undefined);
     if (isDead()) return await never();
     if (deed === 'hang') return failed('timeout', 'predict took too long');
     if (deed === 'input') return failed('input', 'this input is bad');

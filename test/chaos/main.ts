@@ -15,8 +15,10 @@ import { LAST_LINE, lastLine } from './report.ts';
 import type { Tally } from './report.ts';
 
 const DEFAULT_SCHEDULES = 2_000;
+/** Enough to fill the waits of one schedule with the work of others. */
+const PARALLEL = 6;
 
-const options = parseOptions(process.argv.slice(2), DEFAULT_SCHEDULES);
+const options = parseOptions(process.argv.slice(2), DEFAULT_SCHEDULES, PARALLEL);
 // Before the product is loaded, which is why the rest is imported only then.
 if (options.mutation !== undefined) plant(options.mutation);
 const [first, ...others] = options.drivers;

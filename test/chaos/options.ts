@@ -15,11 +15,8 @@ export interface ChaosOptions {
   readonly firstOnly: boolean;
 }
 
-/** Enough to fill the waits of one schedule with the work of others. */
-const PARALLEL = 6;
-
 /** @throws Error naming the flag */
-export function parseOptions(argv: readonly string[], schedules: number): ChaosOptions {
+export function parseOptions(argv: readonly string[], schedules: number, parallel: number): ChaosOptions {
   const { values } = parseArgs({
     args: [...argv],
     options: {
@@ -38,7 +35,7 @@ export function parseOptions(argv: readonly string[], schedules: number): ChaosO
     schedules: whole('--schedules', values.schedules, schedules),
     seed: whole('--seed', values.seed, 1),
     drivers: driver === 'both' ? DRIVERS : [driver],
-    parallel: whole('--parallel', values.parallel, PARALLEL),
+    parallel: whole('--parallel', values.parallel, parallel),
     ...(values.mutation === undefined ? {} : { mutation: values.mutation }),
     firstOnly: values['first-only'] ?? false,
   };

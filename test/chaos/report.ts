@@ -20,6 +20,8 @@ export interface Failure {
   readonly violations: readonly string[];
   readonly steps: readonly unknown[];
   readonly seen: readonly Seen[];
+  /** What processes printed. */
+  readonly logs?: readonly string[];
 }
 
 /** Violations of one schedule that are printed; all of them are in the file. */
@@ -27,12 +29,12 @@ const PRINTED = 12;
 const DIR = 'dist/chaos';
 
 /** What went wrong, the schedule, and how to run it again; the whole history goes to a file. */
-export function printFailure(name: string, { again, violations, steps, seen }: Failure): void {
+export function printFailure(name: string, { again, violations, steps, seen, logs = [] }: Failure): void {
   const lines = [`${name}: ${violations.length} violations; again: ${again}`];
   lines.push(...violations.slice(0, PRINTED).map((violation) => `  ${violation}`));
   lines.push(...steps.map((step, i) => `    ${i} ${JSON.stringify(step)}`));
   mkdirSync(DIR, { recursive: true });
   const file = join(DIR, `${name.replaceAll(/[^a-z0-9]+/gi, '-')}.log`);
-  writeFileSync(file, [...lines, ...violations, ...seen.map((one) => JSON.stringify(one))].join('\n'));
+  writeFileSync(file, [...lines, ...violations, ...seen.map((one) => JSON.stringify(one)), ...logs].join('\n'));
   console.log([...lines, `  what was seen: ${file}`].join('\n'));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
+import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
 import { createRegistry } from '#base/metrics.ts';
 import { systemRandom } from '#base/random.ts';
@@ -16,6 +17,7 @@ import { purgeApp } from './operator.ts';
 import { expire } from './run-step.ts';
 import { tapQueue } from './tap.ts';
 import { answerOf } from './work.ts';
+import type { Scene } from './scene.ts';
 import type { World } from './world.ts';
 
 /** Looks at most; each moves time on when nothing else moves: together far beyond every lease, budget and handler. */
@@ -62,35 +64,35 @@ async function isEmpty(world: World): Promise<boolean> {
 }
 
 /** How everything ended, and whether the queue has counted it right. */
-export async function truthOf(world: World, purged: boolean): Promise<{ truth: Truth; violations: string[] }> {
-  const records = await recordsOf(world);
+export async function truthOf(scene: Scene, purged: boolean): Promise<{ truth: Truth; violations: string[] }> {
+  const records = await recordsOf(scene);
   const requests = new Map<string, Ended>();
   for (const record of records) {
-    const bytes = record.result === undefined ? undefined : await bytesOf(world, record.result);
+    const bytes = record.result === undefined ? undefined : await bytesOf(scene, record.result);
     const answer = bytes === undefined ? undefined : answerOf(bytes);
     requests.set(record.id, { record, ...(answer === undefined ? {} : { answer }) });
   }
-  const violations = compareCounts(await world.backend.view().demand(APP_UID), records);
+  const violations = compareCounts(await scene.backend.view().demand(APP_UID), records);
   return { truth: { requests, purged }, violations };
 }
 
-async function bytesOf({ store }: World, { inline, key }: Payload): Promise<Uint8Array | undefined> {
+async function bytesOf({ store }: Scene, { inline, key }: Payload): Promise<Uint8Array | undefined> {
   if (inline !== undefined || key === undefined) return inline;
   const found = await store.get(key).catch(() => undefined);
   return found === undefined ? undefined : await buffer(found.body);
 }
 
 /** After every retention nothing may be left that has no owner: no row, no key, no object; after the app's purge nothing at all. */
-export async function leftoversOf(world: World): Promise<string[]> {
-  const { backend, store, apps, time } = world;
+export async function leftoversOf(scene: Scene): Promise<string[]> {
+  const { backend, store, apps, time } = scene;
   let later = time.now() + LATER_MS;
   const { queue } = tapQueue({ queue: backend.view(), history: createHistory(), now: () => later });
   const registry = createRegistry('chaos', false);
-  const parts = { queue, store, clock: time.process(0), random: systemRandom, logger: silentLogger, registry };
+  const parts = { queue, store, clock: systemClock, random: systemRandom, logger: silentLogger, registry };
   const sweeper = createSweeper(parts);
   let objects: readonly string[] = [];
   for (let sweep = 0; sweep < SWEEPS; sweep++) {
-    await queue.expire(new Map([[APP_UID, world.revision]]));
+    await queue.expire(new Map([[APP_UID, scene.revision]]));
     await sweeper.run();
     await orphanSweepLater({ queue, store, apps }, later - Date.now()).step();
     objects = (await store.list(ALL_KEYS)).objects.map(({ key }) => key);

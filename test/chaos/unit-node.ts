@@ -6,13 +6,17 @@ import { silentLogger } from '#base/logger.ts';
 import { createRegistry } from '#base/metrics.ts';
 import type { Random } from '#base/random.ts';
 import { OPERATOR_ISSUER, UNIT_AUDIENCE, UNIT_TOKEN_SECONDS } from '#base/wire/claims.ts';
-import type { UnitConfig } from '#worker/config.ts';
 import { runUnit } from '#worker/unit.ts';
 import type { ProcessClock, ScheduleClock } from './clock.ts';
 import { fakeExecutor } from './fake-executor.ts';
 import { startFaultProxy } from './fault-proxy.ts';
 import { APP_NAME, APP_NAMESPACE, APP_UID } from './fleet.ts';
 import type { Fleet } from './fleet.ts';
+import { unitConfig } from './unit-config.ts';
+
+/** Of the schedule's time; a lease lasts 30 s. */
+const SLOW_MS = 40_000;
+const HANG_MS = 90_000;
 
 export interface UnitNodeOptions {
   readonly name: string;
@@ -68,9 +72,11 @@ export async function startUnitNode(options: UnitNodeOptions): Promise<UnitNode>
     clock,
     isDead: () => dead,
     die: kill,
+    slowMs: SLOW_MS,
+    hangMs: HANG_MS,
   });
   void runUnit({
-    config: unitConfig(network.port, unitTokenFile, options),
+    config: unitConfig({ port: network.port, unitTokenFile, ...options }),
     clock,
     random,
     logger: silentLogger,
@@ -96,35 +102,5 @@ export async function startUnitNode(options: UnitNodeOptions): Promise<UnitNode>
     reset: network.reset,
     kill,
     stop: () => stopping.abort(new Error('SIGTERM')),
-  };
-}
-
-function unitConfig(port: number, unitTokenFile: string, options: UnitNodeOptions): UnitConfig {
-  return {
-    brokerUrl: `http://127.0.0.1:${port}`,
-    unitTokenFile,
-    archetype: 'Handler',
-    handler: 'chaos',
-    python: 'python3',
-    instances: 1,
-    concurrency: options.concurrency,
-    batchSize: options.batchSize,
-    maxJobs: 0,
-    leaseWaitSeconds: 20,
-    graceSeconds: 25,
-    brokerLostSeconds: 900,
-    readyFile: '',
-    readyTimeoutSeconds: 600,
-    serverHost: '127.0.0.1',
-    serverPort: 0,
-    serverPath: '/',
-    serverMethod: 'POST',
-    serverContentType: '',
-    serverHealthPath: '/healthz',
-    command: '',
-    parentPipe: false,
-    opsHost: '127.0.0.1',
-    opsPort: 0,
-    logLevel: 'silent',
   };
 }
