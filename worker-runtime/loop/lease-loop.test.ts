@@ -134,7 +134,7 @@ it('delivers a result that was made while the gateway was away', async () => {
 });
 
 it('never starts a request whose lease went to somebody else while it waited', async () => {
-  const { broker, executor, loop } = await startLoop({ leaseSeconds: 0.3, concurrency: 2 });
+  const { broker, executor, loop } = await startLoop({ leaseSeconds: 1.5, concurrency: 2 });
   const [running, waiting] = [broker.add('a'), broker.add('b')];
   void loop.run();
   await until('both leases', () => states(broker).join() === 'leased,leased');
@@ -147,7 +147,7 @@ it('never starts a request whose lease went to somebody else while it waited', a
 });
 
 it('gives a cancelled request back at once, told by its signal when it runs', async () => {
-  const { broker, executor, loop } = await startLoop({ leaseSeconds: 0.3, concurrency: 2 });
+  const { broker, executor, loop } = await startLoop({ leaseSeconds: 1.5, concurrency: 2 });
   const [running, waiting] = [broker.add('a'), broker.add('b')];
   void loop.run();
   await until('both leases', () => states(broker).join() === 'leased,leased');
@@ -243,6 +243,38 @@ it('inflates bodies, and fails one that is broken gzip as bad input without runn
   expect(good.result?.body.toString()).toBe('{"a":1}');
   expect([bad.cause?.kind, badLarge.cause?.kind]).toEqual(['input', 'input']);
   expect(executor.begun).toEqual([1]);
+});
+
+it('hands in what is late before it asks for more, so that it does not run its own request again', async () => {
+  const { broker, executor, loop } = await startLoop({ leaseSeconds: 2, concurrency: 2 });
+  const request = broker.add('x');
+  void loop.run();
+  await until('the run', () => executor.running.length === 1);
+  await broker.stop();
+  executor.running[0]?.finish(success('late'));
+  await until('the end of the lease', () => request.expiresAt < Date.now());
+  await broker.start();
+  await until('the result', () => request.state === 'succeeded');
+  expect([request.attempt, executor.begun]).toEqual([1, [1]]);
+});
+
+it('hands in under the new lease what is too late for the old one', async () => {
+  const { broker, executor, loop } = await startLoop({ concurrency: 2, slots: 2 });
+  const request = broker.add('x');
+  const gate = Promise.withResolvers<void>();
+  broker.completesAfter = gate.promise;
+  void loop.run();
+  await until('the run', () => executor.running.length === 1);
+  executor.running[0]?.finish(success('done'));
+  await until('the result on its way', () => broker.callsOf('complete') === 1);
+  request.expiresAt = 0;
+  await until('the lease that the same unit is given', () => request.attempt === 2);
+  // The next call of the loop says that the answer with that lease is in.
+  const asked = broker.callsOf('lease');
+  await until('the next call', () => broker.callsOf('lease') > asked);
+  gate.resolve();
+  await until('the result', () => request.state === 'succeeded');
+  expect([request.attempt, executor.begun, broker.callsOf('complete'), request.releases]).toEqual([2, [1], 2, 0]);
 });
 
 it('carries large bodies and results by signed URLs, unchanged', async () => {

@@ -57,6 +57,9 @@ const LAST_CALLS_MS = 5_000;
  */
 const LAST_ANSWER_MS = 250;
 
+/** How often a unit that owes a late outcome looks whether the lease holds again: heartbeats may have brought it back. */
+const LATE_LOOK_MS = 1_000;
+
 /** Lease as much as there is room for → run → commit, and so on, until there is a reason to end. */
 export class LeaseLoop {
   readonly #deps: LoopDeps;
@@ -133,6 +136,10 @@ export class LeaseLoop {
       if (this.#end !== undefined) break;
       if (room <= 0) {
         await this.#changed.wait(undefined);
+        continue;
+      }
+      if (this.#work.owesLate()) {
+        await this.#changed.wait(LATE_LOOK_MS);
         continue;
       }
       try {

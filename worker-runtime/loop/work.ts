@@ -110,9 +110,21 @@ export class Work {
     return rest.filter((item) => !item.gone).map(heldOf);
   }
 
-  /** Its lease ran out (the gateway was away) and came back to the same unit: the attempt under way goes on under the new lease. */
+  /**
+   * An outcome is on its way whose lease has run out (the gateway was away). It is still good, as long as nobody has leased the request
+   * again; so this unit must not do that either before it is handed in.
+   */
+  owesLate(): boolean {
+    const at = this.#deps.clock.monotonic();
+    return [...this.#held.values()].some((item) => item.phase === 'committing' && item.expiresAt <= at);
+  }
+
+  /**
+   * Its lease ran out (the gateway was away) and came back to the same unit: the attempt under way goes on under the new lease, and
+   * an outcome on its way is handed in under that one, should it be too late for the old one.
+   */
   #takeAgain(known: HeldItem, lease: WireLease): void {
-    if (known.phase === 'committing' || known.gone) {
+    if (known.gone) {
       void this.#deps.committer.release([{ id: lease.id, lease_token: lease.lease_token }]);
       return;
     }
@@ -172,14 +184,27 @@ export class Work {
   }
 
   #commit(item: HeldItem, outcome: Outcome): void {
-    const { committer, logger, metrics } = this.#deps;
+    const { metrics } = this.#deps;
     item.phase = 'committing';
     metrics.count(outcome);
     if (item.gone) return this.#drop(item);
-    void committer.commit(heldOf(item), outcome).then((delivery) => {
-      logger.debug({ id: item.lease.id, outcome: outcome.kind, delivery }, 'request is done here');
-      this.#drop(item);
-    });
+    void this.#handIn(item, outcome);
+  }
+
+  async #handIn(item: HeldItem, outcome: Outcome): Promise<void> {
+    const { committer, logger } = this.#deps;
+    for (;;) {
+      const held = heldOf(item);
+      const delivery = await committer.commit(held, outcome);
+      logger.debug({ id: held.id, outcome: outcome.kind, delivery }, 'request is done here');
+      const leasedAnew = item.lease.lease_token !== held.lease_token;
+      if (!leasedAnew) break;
+      if (delivery === 'lost') continue;
+      // It was taken under the old token after all, so the new lease is another attempt: not for a unit that has dropped the body.
+      await committer.release([heldOf(item)]);
+      break;
+    }
+    this.#drop(item);
   }
 
   #forgo(item: HeldItem): void {

@@ -49,6 +49,8 @@ export class FakeBroker {
   refusesTokens = false;
   /** The next so many transfers of either direction are refused like an expired URL. */
   refusesTransfers = 0;
+  /** `complete` is looked at only once this has resolved. */
+  completesAfter: Promise<void> = Promise.resolve();
   /** Session tokens made so far are no longer valid. */
   #validFrom = 1;
 
@@ -158,8 +160,10 @@ export class FakeBroker {
     if (call === 'lease') return this.#lease(Number(body['max']), Number(body['wait_seconds']) * 1000, request);
     if (call === 'extend') return { leases: held.map((one) => this.#extend(one)) };
     if (call === 'release') return { leases: held.map((one) => ({ id: one['id'], outcome: this.#release(one) })) };
-    if (call === 'complete')
+    if (call === 'complete') {
+      await this.completesAfter;
       return { results: list(body['results']).map((one) => ({ id: one['id'], outcome: this.#complete(one) })) };
+    }
     if (call === 'fail')
       return { failures: list(body['failures']).map((one) => ({ id: one['id'], outcome: this.#fail(one) })) };
     const name = `result-${String(body['id'])}-${Math.random()}`;
@@ -211,10 +215,15 @@ export class FakeBroker {
   }
 
   #owned(held: Record<string, unknown>): FakeRequest | undefined {
+    const request = this.#last(held);
+    return request?.state === 'leased' ? request : undefined;
+  }
+
+  /** A result is taken also after its lease ran out, as long as nobody has leased the request again. */
+  #last(held: Record<string, unknown>): FakeRequest | undefined {
     const request = this.requests.get(String(held['id']));
-    return request !== undefined && String(request.attempt) === held['lease_token'] && request.state === 'leased'
-      ? request
-      : undefined;
+    const isLive = request?.state === 'leased' || request?.state === 'queued';
+    return isLive && String(request.attempt) === held['lease_token'] ? request : undefined;
   }
 
   #extend(held: Record<string, unknown>): unknown {
@@ -233,7 +242,7 @@ export class FakeBroker {
   }
 
   #complete(completion: Record<string, unknown>): string {
-    const request = this.#owned(completion);
+    const request = this.#last(completion);
     const result = completion['result'];
     if (request === undefined || !isObject(result)) return 'lost';
     const { inline, name } = result;
