@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { pino } from 'pino';
-import type { DestinationStream } from 'pino';
+import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/logger.ts';
 import type { Tenant } from './auth/tenants.ts';
 import type { Exchange } from './http/exchange.ts';
@@ -67,8 +67,7 @@ export function operatorOf({ req, requestId }: Pick<Exchange, 'req' | 'requestId
 export interface AuditOptions {
   /** Appended to; default: standard output. */
   readonly file?: string | undefined;
-  /** For tests, in place of both. */
-  readonly destination?: DestinationStream;
+  readonly clock: Pick<Clock, 'now'>;
   readonly logger: Logger;
 }
 
@@ -76,16 +75,15 @@ export interface AuditOptions {
  * One JSON line per entry, written before `record` returns: a line must not be lost with the process that did the deed.
  * @throws Error when the file cannot be opened
  */
-export function openAuditLog({ file, destination, logger }: AuditOptions): AuditLog {
-  const own = destination === undefined ? pino.destination({ dest: file ?? 1, sync: true, append: true }) : undefined;
-  // A full disk must not end the process; what is missing in the audit log stands in the other one.
-  own?.on('error', (err: unknown) => logger.error({ err, file }, 'the audit log cannot be written'));
-  const out = pino(
-    { base: { audit: true }, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: () => ({}) } },
-    destination ?? own ?? pino.destination(1),
-  );
+export function openAuditLog({ file, clock, logger }: AuditOptions): AuditLog {
+  const out = pino.destination({ dest: file ?? 1, sync: true, append: true });
+  // A full disk must not end the process; that a line is missing here stands in the other log.
+  out.on('error', (err: unknown) => logger.error({ err, file }, 'the audit log cannot be written'));
   return {
-    record: (entry) => out.info(entry),
-    close: () => own?.end(),
+    record: (entry) => {
+      const line = { time: new Date(clock.now()).toISOString(), audit: true, ...entry };
+      out.write(`${JSON.stringify(line)}\n`);
+    },
+    close: () => out.end(),
   };
 }

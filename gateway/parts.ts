@@ -61,7 +61,7 @@ export async function openParts(config: GatewayConfig, around: Surroundings): Pr
   shutdown.onStop('apps', () => apps.close());
   const keys = openOperatorKeys(config, kube, logger);
   shutdown.onStop('operator keys', () => keys.close());
-  const audit = openAuditLog({ file: config.auditFile, logger });
+  const audit = openAuditLog({ file: config.auditFile, clock: systemClock, logger });
   shutdown.onStop('audit log', () => audit.close());
   return {
     queue,

@@ -194,7 +194,7 @@ interface Watching {
 async function openCallers({ tenants: file, host }: StandaloneConfig, { data, onStop, ...around }: Watching) {
   const { logger } = around;
   // Not to standard output: that belongs to the person at the terminal.
-  const audit = await explained('--data', () => openAuditLog({ file: join(data, 'audit.log'), logger }));
+  const audit = await explained('--data', () => openAuditLog({ file: join(data, 'audit.log'), clock, logger }));
   onStop(() => audit.close());
   if (file === '') return { audit, tenants: openTenants() };
   const requireKeys = !isLoopback(host);
