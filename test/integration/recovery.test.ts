@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // A Redis that lost the end of its log, came back from a backup or lost everything: found out, salvaged from, and served on.
 import { randomBytes } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { UploadUrlReply } from '#base/wire/broker.ts';
+import { generationKey } from '#gateway/store/keys.ts';
 import { until } from '#test/until.ts';
 import { problem, status, submit } from './gateway.client.ts';
-import { bodyOf, held } from './gateway.harness.ts';
-import type { Stack } from './gateway.harness.ts';
+import { bodyOf, held, testApp } from './gateway.harness.ts';
+import type { Stack, TestUnit } from './gateway.harness.ts';
 import {
   PATIENCE,
   backUp,
@@ -33,6 +35,17 @@ async function deploy(): Promise<Deployment> {
   const made = await deployment();
   open.push(made);
   return made;
+}
+
+/** A worker that dies between the upload of its result and the call that commits it. */
+async function uploadOnly(
+  worker: TestUnit,
+  bytes: Uint8Array<ArrayBuffer>,
+  facts: { readonly content_type: string; readonly content_encoding?: 'gzip' },
+): Promise<void> {
+  const call = { ...held(await worker.one()), ...facts, bytes: bytes.length };
+  const { url, headers } = (await (await worker.post('upload-url', call)).json()) as UploadUrlReply;
+  expect((await fetch(url, { method: 'PUT', headers, body: bytes })).status).toBe(200);
 }
 
 /** The client gets the very bytes of the first run. */
@@ -181,17 +194,31 @@ test('an empty volume under new gateways is generation 0, below the mirror', asy
   await serveAll(second, ['x']);
 });
 
+test('a purge takes an app’s entry out of the mirror', async () => {
+  const { gateway, store } = await deploy();
+  const s = await gateway();
+  await submit(s, 'x');
+  await untilMirrored(s);
+  s.apps.set(testApp({ deleting: true }));
+  const headers = { authorization: `Bearer ${await s.operatorToken()}` };
+  await until(
+    async () => (await fetch(`${s.internal}/internal/v1/apps/uid-echo`, { method: 'DELETE', headers })).status === 204,
+    { what: 'the end of the purge', ...PATIENCE },
+  );
+  expect(await store.head(generationKey('uid-echo'))).toBeUndefined();
+});
+
 describe('a restart of Redis that lost nothing', () => {
   test('unseen by any gateway is suspect: all is still there, and what lies in the store is not run again', async () => {
     const { redis, gateway, store } = await deploy();
     const first = await gateway();
     const worker = await first.unit('dies');
     const uploaded = await submit(first, 'uploaded');
-    const lease = await worker.one();
     const result = randomBytes(20_000);
-    const call = { ...held(lease), content_type: 'application/x-result', bytes: result.length };
-    const { url, headers } = (await (await worker.post('upload-url', call)).json()) as UploadUrlReply;
-    expect((await fetch(url, { method: 'PUT', headers, body: result })).status).toBe(200);
+    await uploadOnly(worker, result, { content_type: 'application/x-result' });
+    const squeezed = await submit(first, 'squeezed');
+    const text = randomBytes(30_000).toString('hex');
+    await uploadOnly(worker, gzipSync(text), { content_type: 'text/plain', content_encoding: 'gzip' });
     const queued = await submit(first, 'queued');
     await until(() => mirroredRun(store), { what: 'the run in the mirror', ...PATIENCE });
     await first.kill();
@@ -202,6 +229,8 @@ describe('a restart of Redis that lost nothing', () => {
     expect(await regressions(second, 'went-back')).toBe(0);
     expect(second.gateway.readyNote()).not.toContain('went back');
     await expectResult(second, uploaded, result);
+    const inflated = await status(second, squeezed, { 'accept-encoding': 'identity' });
+    expect([inflated.headers.get('content-type'), await inflated.text()]).toEqual(['text/plain', text]);
     expect((await status(second, queued)).status).toBe(202);
     await serveAll(second, ['queued']);
   });
