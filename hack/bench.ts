@@ -3,12 +3,14 @@
 import { availableParallelism } from 'node:os';
 import { benchE2e } from '#test/bench/e2e.ts';
 import { benchGateway } from '#test/bench/gateway.ts';
+import { benchQueue } from '#test/bench/queue.ts';
 import { createReport } from '#test/bench/report.ts';
 import type { Report } from '#test/bench/report.ts';
 import { benchSkeleton } from '#test/bench/skeleton.ts';
 
 const benches: Readonly<Record<string, (report: Report) => Promise<void>>> = {
   skeleton: benchSkeleton,
+  queue: benchQueue,
   gateway: benchGateway,
   e2e: benchE2e,
 };

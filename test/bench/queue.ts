@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+import { randomBytes } from 'node:crypto';
+import { Redis } from 'ioredis';
+import { systemClock } from '#base/clock.ts';
+import { silentLogger } from '#base/logger.ts';
+import { systemRandom } from '#base/random.ts';
+import { uuid7 } from '#base/uuid7.ts';
+import type { LeaseQueue } from '#gateway/queue/lease-queue.ts';
+import { openRedisQueue } from '#gateway/queue/open.ts';
+import { openBullMq, ours } from './queue-contenders.ts';
+import type { Contender } from './queue-contenders.ts';
+import type { Report } from './report.ts';
+import { newRequest } from './request.ts';
+import { median } from './statistics.ts';
+import { withRedis } from './with-redis.ts';
+
+const CYCLES_PER_ROUND = 4_000;
+/** Odd, so that the median is one of them; the round before them warms the compilers up. */
+const ROUNDS = 9;
+const MANY_TENANTS = 10_000;
+const FEW_TENANTS = 10;
+/** Queued in both apps of the comparison by tenants. */
+const QUEUED_BY_TENANTS = 30_000;
+const MANY_QUEUED = 1_000_000;
+const FEW_QUEUED = 1_000;
+const MEASURED_REQUESTS = 100_000;
+const BODY_BYTES = 1_024;
+
+/** What the fair lease queue promises of speed and size; the peer runs beside it, on the same Redis with the same log. */
+export async function benchQueue(report: Report): Promise<void> {
+  await withQueue((queue, url) => versusBullMq(report, queue, url));
+  await withQueue((queue) => byTenants(report, queue));
+  await withQueue((queue) => byDepth(report, queue));
+  await withQueue((queue, url) => memory(report, queue, url));
+}
+
+async function withQueue(measure: (queue: LeaseQueue, url: string) => Promise<void>): Promise<void> {
+  await withRedis(async (url) => {
+    const queue = await openRedisQueue({ url, clock: systemClock, logger: silentLogger });
+    try {
+      await measure(queue, url);
+    } finally {
+      await queue.close();
+    }
+  });
+}
+
+async function versusBullMq(report: Report, queue: LeaseQueue, url: string): Promise<void> {
+  const bullmq = await openBullMq(url);
+  try {
+    const rates = await race({
+      one: ours(queue, { app: 'one', perCall: 1, tenants: FEW_TENANTS }),
+      apart: bullmq.apart,
+      sixteen: ours(queue, { app: 'sixteen', perCall: 16, tenants: FEW_TENANTS }),
+      together: bullmq.together,
+    });
+    report.note(
+      '32 in flight on both sides, lease and completion in calls of their own, 10 tenants; BullMQ has no tenants:',
+    );
+    report.note(
+      `ours ${shown(rates, 'one')}, 16 in a call ${shown(rates, 'sixteen')}; BullMQ ${shown(rates, 'apart')}`,
+    );
+    report.note(
+      `BullMQ's worker in one process, which completes and fetches in one call: ${shown(rates, 'together')}; ours, one at a time, is ${ratio(rates, 'one', 'together').toFixed(2)} of it`,
+    );
+    report.ratio('queue-cycles-vs-bullmq-one-at-a-time', ratio(rates, 'one', 'apart'), '>=', 1.5);
+    report.ratio('queue-cycles-vs-bullmq-16-per-call', ratio(rates, 'sixteen', 'apart'), '>=', 3);
+  } finally {
+    await bullmq.close();
+  }
+}
+
+async function byTenants(report: Report, queue: LeaseQueue): Promise<void> {
+  for (const [name, perCall] of [
+    ['one-at-a-time', 1],
+    ['16-per-call', 16],
+  ] as const) {
+    const many = ours(queue, { app: `many-${perCall}`, perCall, tenants: MANY_TENANTS });
+    const few = ours(queue, { app: `few-${perCall}`, perCall, tenants: FEW_TENANTS });
+    for (const side of [many, few]) await side.fill(QUEUED_BY_TENANTS);
+    const rates = await race({ many, few });
+    report.note(
+      `${name}: ${MANY_TENANTS} tenants ${shown(rates, 'many')}, ${FEW_TENANTS} tenants ${shown(rates, 'few')}`,
+    );
+    report.ratio(`queue-10000-tenants-vs-10-${name}`, ratio(rates, 'many', 'few'), '>=', 0.8);
+  }
+}
+
+async function byDepth(report: Report, queue: LeaseQueue): Promise<void> {
+  const deep = ours(queue, { app: 'deep', perCall: 1, tenants: FEW_TENANTS });
+  const shallow = ours(queue, { app: 'shallow', perCall: 1, tenants: FEW_TENANTS });
+  await deep.fill(MANY_QUEUED);
+  await shallow.fill(FEW_QUEUED);
+  const rates = await race({ deep, shallow });
+  report.note(`${MANY_QUEUED} queued ${shown(rates, 'deep')}, ${FEW_QUEUED} queued ${shown(rates, 'shallow')}`);
+  report.ratio('queue-1000000-queued-vs-1000', ratio(rates, 'deep', 'shallow'), '>=', 0.7);
+}
+
+/** With what the gateway stores beside a body: the client's key as a digest in its scope, and a trace. */
+async function memory(report: Report, queue: LeaseQueue, url: string): Promise<void> {
+  const redis = new Redis(url);
+  const used = async (): Promise<number> => Number(/^used_memory:(\d+)/m.exec(await redis.info('memory'))?.[1]);
+  const hex = (bytes: number): string => randomBytes(bytes).toString('hex');
+  const revision = hex(8);
+  const fill = async (count: number): Promise<void> => {
+    for (let made = 0; made < count; made += 500) {
+      const some = Array.from({ length: 500 }, () => ({
+        ...newRequest('memory', uuid7(systemClock, systemRandom), randomBytes(BODY_BYTES)),
+        cost: 0,
+        tenant: 'tenant-a',
+        revision,
+        dedupeKey: `tenant-a:${revision}:k:${hex(32)}`,
+        fingerprint: hex(32),
+        traceparent: `00-${hex(16)}-${hex(8)}-01`,
+      }));
+      await queue.enqueue(some);
+    }
+  };
+  try {
+    // Scripts, connections and the tables' first sizes are not the requests'.
+    await fill(500);
+    const before = await used();
+    await fill(MEASURED_REQUESTS);
+    const each = ((await settled(used)) - before) / MEASURED_REQUESTS - BODY_BYTES;
+    report.note(`Redis memory per queued request above its body of ${BODY_BYTES} bytes: ${each.toFixed(0)} bytes`);
+    report.ratio('queue-bytes-per-request', each, '<=', 700);
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** Buffers of the log and tables in the middle of growing go away by themselves. */
+async function settled(used: () => Promise<number>): Promise<number> {
+  let last = await used();
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const now = await used();
+    if (now >= last * 0.999) return Math.min(now, last);
+    last = now;
+  }
+}
+
+type Rates<T extends string> = Readonly<Record<T, readonly number[]>>;
+
+/** Cycles a second of each, in alternating rounds: what slows the machine for a while slows all. */
+async function race<T extends string>(contenders: Readonly<Record<T, Contender>>): Promise<Rates<T>> {
+  const names = Object.keys(contenders) as T[];
+  const rates = Object.fromEntries(names.map((name) => [name, [] as number[]])) as unknown as Record<T, number[]>;
+  for (let round = 0; round <= ROUNDS; round++) {
+    for (const name of names) {
+      await contenders[name].fill(CYCLES_PER_ROUND);
+      const began = performance.now();
+      await contenders[name].drain(CYCLES_PER_ROUND);
+      if (round > 0) rates[name].push(CYCLES_PER_ROUND / ((performance.now() - began) / 1000));
+    }
+  }
+  return rates;
+}
+
+/** Median of the ratios of rounds that ran next to each other. */
+function ratio<T extends string>(rates: Rates<T>, one: T, other: T): number {
+  return median(rates[one].map((rate, i) => rate / (rates[other][i] ?? Infinity)));
+}
+
+function shown<T extends string>(rates: Rates<T>, name: T): string {
+  return `${Math.round(median(rates[name]))}/s`;
+}
