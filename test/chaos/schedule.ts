@@ -2,11 +2,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Driver } from './backend.ts';
 import { check } from './checker.ts';
+import { createHistory } from './history.ts';
+import { probeOrder } from './order-probe.ts';
 import { planOf } from './plan.ts';
 import type { Plan } from './plan.ts';
 import { comeToRest, leftoversOf, truthOf } from './rest.ts';
 import { runStep } from './run-step.ts';
 import type { Progress } from './run-step.ts';
+import { tapQueue } from './tap.ts';
 import { World } from './world.ts';
 import type { Ground } from './world.ts';
 import type { Seen } from './history.ts';
@@ -19,6 +22,7 @@ export interface ScheduleResult {
 
 /** Real time: some hundred times what a schedule takes. */
 const STUCK_MS = 30_000;
+const HOUR_MS = 3_600_000;
 
 /** One schedule in this process: the plan of the seed, then peace, then every rule. */
 export async function runSchedule(driver: Driver, seed: number, ground: Ground): Promise<ScheduleResult> {
@@ -62,6 +66,15 @@ async function play(world: World, plan: Plan, stage: { name: string }): Promise<
   stage.name = 'stopping';
   for (const unit of world.liveUnits()) unit.kill();
   for (const gateway of world.live()) await gateway.stop();
+  stage.name = 'probing the order';
+  if (!purging) found.push(...(await probe(world, plan.seed)));
   stage.name = 'sweeping';
   return [...found, ...(await leftoversOf(world))];
+}
+
+async function probe(world: World, seed: number): Promise<string[]> {
+  // Every lease and every re-offer is over by then.
+  const clock = { now: world.time.now() + HOUR_MS };
+  const { queue } = tapQueue({ queue: world.backend.view(), history: createHistory(), now: () => clock.now });
+  return await probeOrder(queue, world.revision, clock, seed);
 }

@@ -1,14 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Driver } from '../backend.ts';
+import type { Mutation } from './mutation.ts';
+import { EMBEDDED_MUTATIONS } from './embedded.ts';
+import { REDIS_MUTATIONS } from './redis.ts';
 
-/** A bug that the harness must find: one piece of text of the product replaced by another. */
-export interface Mutation {
-  readonly name: string;
-  readonly driver: Driver;
-  /** Path in the repository. */
-  readonly file: string;
-  readonly from: string;
-  readonly to: string;
-}
-
-export const MUTATIONS: readonly Mutation[] = [];
+export const MUTATIONS: readonly Mutation[] = [...EMBEDDED_MUTATIONS, ...REDIS_MUTATIONS];

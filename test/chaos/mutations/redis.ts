@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Mutation } from './mutation.ts';
+
+const driver = 'redis';
+const LUA = 'gateway/queue/redis/lua';
+
+/** Bugs of the Lua. */
+export const REDIS_MUTATIONS: readonly Mutation[] = [
+  {
+    name: 'redis-nonce-unchecked',
+    driver,
+    file: `${LUA}/core.ts`,
+    from: "r[NONCE] ~= '' and r[NONCE] == nonce and",
+    to: "r[NONCE] ~= '' and",
+  },
+  {
+    name: 'redis-requeued-twice',
+    driver,
+    file: `${LUA}/requests.ts`,
+    from: 'r[STATE], r[SINCE] = QUEUED, now\n  queue(id, r)\n',
+    to: 'r[STATE], r[SINCE] = QUEUED, now\n  queue(id, r)\n  r[SEQ] = r[SEQ] + 1\n  queue(id, r)\n  r[SEQ] = r[SEQ] - 1\n',
+  },
+  {
+    name: 'redis-charge-not-corrected',
+    driver,
+    file: `${LUA}/fair.ts`,
+    from: 'if delta == 0 then return end',
+    to: 'if delta == delta then return end',
+  },
+  {
+    name: 'redis-unit-keeps-its-count',
+    driver,
+    file: `${LUA}/requests.ts`,
+    from: "call('HINCRBY', base .. 'ul', r[UNIT], -1)",
+    to: '',
+  },
+  {
+    name: 'redis-tenant-keeps-its-count',
+    driver,
+    file: `${LUA}/fair.ts`,
+    from: 't[T_HELD], touched[t] = t[T_HELD] - 1, true',
+    to: 'touched[t] = true',
+  },
+  {
+    name: 'redis-enqueue-forgotten',
+    driver,
+    file: `${LUA}/enqueue.ts`,
+    from: "push_to(places, 'q:' .. place .. ':' .. r[TENANT], r[SCORE], member(id, r))",
+    to: "if seq % 5 > 0 then push_to(places, 'q:' .. place .. ':' .. r[TENANT], r[SCORE], member(id, r)) end",
+  },
+  {
+    name: 'redis-result-after-cancel',
+    driver,
+    file: `${LUA}/scripts.ts`,
+    from: "if r[STATE] == LEASED and r[CANCEL] == 1 then\n    end_attempt(id, r, 'released', CANCELLED_TEXT)",
+    to: "if false then\n    end_attempt(id, r, 'released', CANCELLED_TEXT)",
+  },
+  {
+    name: 'redis-equal-request-not-joined',
+    driver,
+    file: `${LUA}/enqueue.ts`,
+    from: 'if not r or r[STATE] > SUCCEEDED or r[CANCEL] == 1 then return end',
+    to: 'if not r or r[STATE] > QUEUED or r[CANCEL] == 1 then return end',
+  },
+  {
+    name: 'redis-overdue-lease-kept',
+    driver,
+    file: `${LUA}/requests.ts`,
+    from: "call('ZREM', k_lease, id)\n",
+    to: "if r[LOSSES] > 0 then call('ZREM', k_lease, id) end\n",
+  },
+];
