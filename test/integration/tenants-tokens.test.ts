@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { hash } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
@@ -14,6 +14,7 @@ import { freePort } from '#test/servers/free-port.ts';
 import { post, problem, status, submit } from './gateway.client.ts';
 import { startStack, testApp } from './gateway.harness.ts';
 import type { Stack } from './gateway.harness.ts';
+import { gatewayProcess } from './gateway.process.ts';
 import { aFixture, aNamespace } from './kube-fixture.ts';
 import type { Fixture } from './kube-fixture.ts';
 
@@ -126,5 +127,25 @@ test('an API server that is down is a 503 for tokens that are not known, and not
   } finally {
     await alone.close();
     await away.client.close();
+  }
+});
+
+test('the gateway’s own process takes tokens where it is told to, and then nobody without one, keys or not', async () => {
+  const gateway = await gatewayProcess({ KUBECONFIG: kubeconfig, PENSTOCK_TOKEN_REVIEW: 'true' });
+  try {
+    await gateway.start();
+    const name = `app-${randomBytes(4).toString('hex')}`;
+    // Apps from files are in namespace default.
+    await kube.client.create(SERVICE_ACCOUNTS, { metadata: { namespace: 'default', name } });
+    const send = (headers: Record<string, string>) => post(`${gateway.url}/v1/echo/infer`, 'x', headers);
+    expect((await send(bearer(await tokenOf('default', name)))).status).toBe(202);
+    expect(await problem(await send(bearer(await tokenOf(team, 'app'))))).toEqual([404, 'app-unknown']);
+    expect(await problem(await send({}))).toEqual([401, 'unauthenticated']);
+    expect(await problem(await send({ 'x-api-key': 'anything' }))).toEqual([401, 'unauthenticated']);
+    const metrics = await (await fetch(`${gateway.ops}/metrics`)).text();
+    expect(metrics).toMatch(/penstock_gateway_token_reviews_total\{outcome="accepted"[^}]*\} 2\n/);
+    expect(metrics).toMatch(/penstock_gateway_token_reviews_total\{outcome="failed"[^}]*\} 0\n/);
+  } finally {
+    await gateway.remove();
   }
 });
