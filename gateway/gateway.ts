@@ -10,12 +10,16 @@ import { createByteBudget } from './broker/byte-budget.ts';
 import { createLeaseWaiters } from './broker/lease-waiters.ts';
 import { createEnqueueBatcher } from './client/enqueue-batcher.ts';
 import { deadLetterGauge } from './client/dead-letters/gauge.ts';
+import type { ClientContext } from './client/context.ts';
 import { createClientHandler } from './client/handler.ts';
 import { openOverload } from './client/overload/open.ts';
 import { createBodyChecks } from './client/schema/body-checks.ts';
 import { createWaits } from './client/waits.ts';
 import { createWakeStreams } from './control/wake-streams.ts';
+import { createRequestIds } from './http/exchange.ts';
+import type { RequestIds } from './http/exchange.ts';
 import { createHttpServer } from './http/server.ts';
+import type { RawAnswers } from './http/server.ts';
 import type { ServeContext } from './http/serve.ts';
 import { createInternalHandler } from './internal-handler.ts';
 import { CLOSE_IDLE_MS, LARGE_BODIES_BYTES, STOP_LIMIT_MS } from './limits.ts';
@@ -40,8 +44,8 @@ export type { Gateway, GatewayDeps, GatewayOptions } from './options.ts';
 export async function createGateway(deps: GatewayDeps, options: GatewayOptions): Promise<Gateway> {
   const parts = await assemble(deps, options);
   const { waits, waiters, streams, readiness, recovery, metrics } = parts;
-  const clientServer = createHttpServer(parts.clientHandler, options.timeouts);
-  const internalServer = createHttpServer(parts.internalHandler, options.timeouts);
+  const clientServer = createHttpServer(parts.clientHandler, parts.rawAnswers('client'), options.timeouts);
+  const internalServer = createHttpServer(parts.internalHandler, parts.rawAnswers('internal'), options.timeouts);
   const sweeper = createSweeper(deps);
   const orphans = createOrphanSweep({ ...deps, recovery });
   const sweeps: Sweep[] = [];
@@ -107,38 +111,11 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
   const sessions = await openSessions(deps);
   const revocations = createRevocations(queue, clock);
   const common = { ...deps, audit: deps.audit ?? noAudit, metrics };
-  const tenantMetrics = createTenantMetrics(registry, deps.tenants);
-  deps.tenants.onChange?.(tenantMetrics.renew);
-  const refused = (tenant: string): void => tenantMetrics.submitted(tenant, 'rate-limited');
-  const limiter = createRateLimiter({ clock, refused });
-  deadLetterGauge(registry, deps);
-  const checks = createBodyChecks({ clock, logger, metrics });
-  const overload = openOverload(deps, options.overload);
-  const serving = (port: 'client' | 'internal'): ServeContext => ({
-    port,
-    clock,
-    metrics,
-    logger,
-    accessLog: deps.accessLog ?? logger,
-  });
-  const idPrefix = Buffer.from(random.bytes(6)).toString('hex');
-  const clientHandler = createClientHandler({
-    context: {
-      ...common,
-      waits,
-      checks,
-      limiter,
-      tenantMetrics,
-      tickets: createTickets(deps.keys.ticketKey),
-      cursors: createCursors(deps.keys.ticketKey),
-      overload,
-      enqueue: createEnqueueBatcher(queue, overload),
-    },
-    serving: serving('client'),
-    idPrefix,
-    version: options.version,
-    objects: deps.objects,
-  });
+  const accessLog = deps.accessLog ?? logger;
+  const serving = (port: 'client' | 'internal'): ServeContext => ({ port, clock, metrics, logger, accessLog });
+  const requestIds = createRequestIds(Buffer.from(random.bytes(6)).toString('hex'));
+  const rawAnswers = (port: 'client' | 'internal'): RawAnswers => ({ port, requestIds, accessLog });
+  const client = openClient({ ...common, waits }, options, serving('client'), requestIds);
   const internalHandler = createInternalHandler({
     broker: {
       ...common,
@@ -151,10 +128,54 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
     },
     control: { ...common, sessions, revocations, streams },
     serving: serving('internal'),
-    idPrefix: `${idPrefix}i`,
+    requestIds,
     objects: deps.objects,
   });
-  return { waits, waiters, streams, checks, overload, metrics, readiness, recovery, clientHandler, internalHandler };
+  return {
+    rawAnswers,
+    waits,
+    waiters,
+    streams,
+    metrics,
+    readiness,
+    recovery,
+    ...client,
+    internalHandler,
+  };
+}
+
+/** The client API with what only it needs. */
+function openClient(
+  common: GatewayDeps & Pick<ClientContext, 'audit' | 'metrics' | 'waits'>,
+  options: GatewayOptions,
+  serving: ServeContext,
+  requestIds: RequestIds,
+) {
+  const { queue, clock, logger, registry, tenants, keys, metrics } = common;
+  const tenantMetrics = createTenantMetrics(registry, tenants);
+  tenants.onChange?.(tenantMetrics.renew);
+  const refused = (tenant: string): void => tenantMetrics.submitted(tenant, 'rate-limited');
+  const limiter = createRateLimiter({ clock, refused });
+  deadLetterGauge(registry, common);
+  const checks = createBodyChecks({ clock, logger, metrics });
+  const overload = openOverload(common, options.overload);
+  const clientHandler = createClientHandler({
+    context: {
+      ...common,
+      checks,
+      limiter,
+      tenantMetrics,
+      overload,
+      tickets: createTickets(keys.ticketKey),
+      cursors: createCursors(keys.ticketKey),
+      enqueue: createEnqueueBatcher(queue, overload),
+    },
+    serving,
+    requestIds,
+    version: options.version,
+    objects: common.objects,
+  });
+  return { clientHandler, checks, overload };
 }
 
 /** Units that were held back hear of it when they need wait no longer, as if work had come. */

@@ -9,7 +9,7 @@ import { retire } from './control/retire.ts';
 import { revoke } from './control/revoke.ts';
 import { answerJson } from './http/answer.ts';
 import { exchangeFactory, pathOf } from './http/exchange.ts';
-import type { Exchange } from './http/exchange.ts';
+import type { Exchange, RequestIds } from './http/exchange.ts';
 import { OBJECTS_PATH, serveObject } from './http/objects.ts';
 import { createRoutes } from './http/routes.ts';
 import type { Route, RouteHandler } from './http/routes.ts';
@@ -21,7 +21,7 @@ export interface InternalHandlerOptions {
   readonly broker: BrokerContext;
   readonly control: ControlContext;
   readonly serving: ServeContext;
-  readonly idPrefix: string;
+  readonly requestIds: RequestIds;
   /** Serves /objects/…: the signed URLs of the local store. */
   readonly objects: Handler | undefined;
 }
@@ -33,10 +33,10 @@ export function createInternalHandler({
   broker,
   control,
   serving,
-  idPrefix,
+  requestIds,
   objects,
 }: InternalHandlerOptions): Handler {
-  const exchange = exchangeFactory(serving.clock, idPrefix);
+  const exchange = exchangeFactory(serving.clock, requestIds);
   const brokerRoutes = [...BROKER_CALLS].map(([name, call]): Route => ({
     path: `${BASE}${name}`,
     methods: { POST: (x) => call(broker, x) },
@@ -45,7 +45,7 @@ export function createInternalHandler({
 
   return (req, res) => {
     const path = pathOf(req);
-    if (objects !== undefined && path.startsWith(OBJECTS_PATH)) return serveObject(objects, req, res);
+    if (objects !== undefined && path.startsWith(OBJECTS_PATH)) return serveObject(objects, req, res, requestIds(req));
     const call = path.startsWith(BASE) && req.method === 'POST' ? BROKER_CALLS.get(path.slice(BASE.length)) : undefined;
     if (call === undefined) return rest(req, res);
     const x = exchange(req, res, path);

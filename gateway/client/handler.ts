@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Exchange } from '../http/exchange.ts';
+import type { Exchange, RequestIds } from '../http/exchange.ts';
 import { INFER_ROUTE, STATUS_ROUTE, exchangeFactory, pathOf } from '../http/exchange.ts';
 import { answerJson } from '../http/answer.ts';
 import { OBJECTS_PATH, serveObject } from '../http/objects.ts';
@@ -22,8 +22,7 @@ import { status } from './status.ts';
 export interface ClientHandlerOptions {
   readonly context: ClientContext;
   readonly serving: ServeContext;
-  /** Head of the request ids made here. */
-  readonly idPrefix: string;
+  readonly requestIds: RequestIds;
   readonly version: string;
   /** Serves /objects/…: the signed URLs of the local store. */
   readonly objects: Handler | undefined;
@@ -33,8 +32,8 @@ export interface ClientHandlerOptions {
 const HOT = /^\/v1\/([a-z0-9.-]{1,128})\/(?:infer|status\/([A-Za-z0-9_-]{1,64}))$/;
 
 /** The client port: the hot routes first, everything else through express. */
-export function createClientHandler({ context, serving, idPrefix, version, objects }: ClientHandlerOptions): Handler {
-  const exchange = exchangeFactory(serving.clock, idPrefix);
+export function createClientHandler({ context, serving, requestIds, version, objects }: ClientHandlerOptions): Handler {
+  const exchange = exchangeFactory(serving.clock, requestIds);
   const rest = createRoutes(
     [
       { path: '/version', methods: { GET: (x) => answerJson(x, 200, { name: 'penstock', version }) } },
@@ -76,7 +75,7 @@ export function createClientHandler({ context, serving, idPrefix, version, objec
 
   return (req, res) => {
     const path = pathOf(req);
-    if (objects !== undefined && path.startsWith(OBJECTS_PATH)) return serveObject(objects, req, res);
+    if (objects !== undefined && path.startsWith(OBJECTS_PATH)) return serveObject(objects, req, res, requestIds(req));
     const [, app, ticket] = HOT.exec(path) ?? [];
     let x: Exchange;
     if (app !== undefined && ticket === undefined && req.method === 'POST') {

@@ -29,18 +29,25 @@ export interface Exchange {
 /** Accepted as they are; anything else (spaces, quotes, control characters, too long) is replaced by one of ours. */
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 
-/** Makes exchanges; ids of ours are unique within the fleet: a random prefix per process and a count. */
+/** The id of a request: what its X-Request-Id says, or one of ours; of one that could not be parsed always one of ours. */
+export type RequestIds = (req?: IncomingMessage) => string;
+
+/** Ids of ours are unique within the fleet: a random prefix per process and a count. */
+export function createRequestIds(prefix: string): RequestIds {
+  let count = 0;
+  return (req) => {
+    const given = req?.headers['x-request-id'];
+    if (typeof given === 'string' && REQUEST_ID.test(given)) return given;
+    count += 1;
+    return `${prefix}-${count.toString(36)}`;
+  };
+}
+
 export function exchangeFactory(
   clock: Clock,
-  prefix: string,
+  requestIds: RequestIds,
 ): (req: IncomingMessage, res: ServerResponse, route: string) => Exchange {
-  let count = 0;
-  return (req, res, route) => {
-    const given = req.headers['x-request-id'];
-    count += 1;
-    const requestId = typeof given === 'string' && REQUEST_ID.test(given) ? given : `${prefix}-${count.toString(36)}`;
-    return { req, res, requestId, startedAt: clock.monotonic(), route };
-  };
+  return (req, res, route) => ({ req, res, requestId: requestIds(req), startedAt: clock.monotonic(), route });
 }
 
 /** The path of the request target, without its query; absolute-form targets (RFC 9112 §3.2.2) lose their origin. */

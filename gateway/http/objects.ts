@@ -6,7 +6,8 @@ import type { Handler } from './server.ts';
 export const OBJECTS_PATH = '/objects/';
 
 /** Hands a request to the store's own handler, which knows nothing of `Expect`. */
-export function serveObject(objects: Handler, req: IncomingMessage, res: ServerResponse): void {
+export function serveObject(objects: Handler, req: IncomingMessage, res: ServerResponse, requestId: string): void {
+  res.setHeader('x-request-id', requestId);
   if (req.headers.expect?.toLowerCase() === '100-continue') res.writeContinue();
   objects(req, res);
 }

@@ -31,7 +31,8 @@ async function run(x: Exchange, { logger }: ServeContext, handle: () => Promise<
   } catch (err) {
     if (err instanceof ClientGone || isCutDownload(err)) return;
     if (!(err instanceof ProblemError)) logger.error({ err, request: x.requestId, route: x.route }, 'request failed');
-    else if (err.status >= 503 || err.code === 'internal')
+    // Shedding is for having less to do: it is counted, and stands in the access log.
+    else if ((err.status >= 503 && err.code !== 'overloaded') || err.code === 'internal')
       logger.warn({ err, request: x.requestId, route: x.route }, 'request refused');
     answerError(x, err);
   }

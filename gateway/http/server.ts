@@ -2,6 +2,7 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { Logger } from '#base/logger.ts';
 import { PROBLEM_TYPE } from '#base/problem.ts';
 import type { ProblemError } from '#base/problem.ts';
 import { gatewayError } from '../errors.ts';
@@ -14,8 +15,16 @@ import {
   REQUEST_TIMEOUT_MS,
   TIMEOUT_CHECK_MS,
 } from '../limits.ts';
+import type { RequestIds } from './exchange.ts';
 
 export type Handler = (req: IncomingMessage, res: ServerResponse) => void;
+
+/** What answers need that no handler gives, because no request was understood. */
+export interface RawAnswers {
+  readonly port: 'client' | 'internal';
+  readonly requestIds: RequestIds;
+  readonly accessLog: Logger;
+}
 
 /** Shorter times, for tests of slow clients. */
 export interface HttpTimeouts {
@@ -28,7 +37,7 @@ export interface HttpTimeouts {
  * node:http with every answer of its own replaced by a problem document: parse errors, oversized headers, timeouts,
  * CONNECT. `Expect: 100-continue` reaches the handler like any request; the body's reader sends the 100.
  */
-export function createHttpServer(handler: Handler, timeouts: HttpTimeouts = {}): Server {
+export function createHttpServer(handler: Handler, raw: RawAnswers, timeouts: HttpTimeouts = {}): Server {
   const server = createServer({
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: timeouts.headersMs ?? HEADERS_TIMEOUT_MS,
@@ -44,7 +53,7 @@ export function createHttpServer(handler: Handler, timeouts: HttpTimeouts = {}):
   server.on('request', handler);
   server.on('checkContinue', handler);
   server.on('checkExpectation', handler);
-  server.on('clientError', answerClientError);
+  server.on('clientError', (err: ParseError, socket) => answerClientError(err, socket, raw));
   server.on('connect', (_req: IncomingMessage, socket: Duplex) => {
     writeRawProblem(
       socket,
@@ -53,6 +62,7 @@ export function createHttpServer(handler: Handler, timeouts: HttpTimeouts = {}):
         fix: 'use GET, POST or DELETE',
         headers: { allow: 'GET, HEAD, POST, DELETE, OPTIONS' },
       }),
+      raw,
     );
   });
   return server;
@@ -75,15 +85,17 @@ export function checkRequestLine(req: IncomingMessage): void {
   }
 }
 
-function answerClientError(err: NodeJS.ErrnoException & { reason?: string }, socket: Duplex): void {
+type ParseError = NodeJS.ErrnoException & { readonly reason?: string };
+
+function answerClientError(err: ParseError, socket: Duplex, raw: RawAnswers): void {
   if (err.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
     return;
   }
-  writeRawProblem(socket, toProblem(err));
+  writeRawProblem(socket, toProblem(err), raw);
 }
 
-function toProblem(err: NodeJS.ErrnoException & { reason?: string }): ProblemError {
+function toProblem(err: ParseError): ProblemError {
   switch (err.code) {
     case 'HPE_HEADER_OVERFLOW':
       return gatewayError(
@@ -112,13 +124,16 @@ function toProblem(err: NodeJS.ErrnoException & { reason?: string }): ProblemErr
   }
 }
 
-function writeRawProblem(socket: Duplex, problem: ProblemError): void {
-  const body = Buffer.from(JSON.stringify(problem.toProblem()));
+function writeRawProblem(socket: Duplex, problem: ProblemError, { port, requestIds, accessLog }: RawAnswers): void {
+  const requestId = requestIds();
+  accessLog.info({ port, status: problem.status, code: problem.code, request: requestId }, 'refused before routing');
+  const body = Buffer.from(JSON.stringify({ ...problem.toProblem(), instance: `urn:penstock:request:${requestId}` }));
   const head = [
     `HTTP/1.1 ${problem.status} ${problem.title}`,
     `content-type: ${PROBLEM_TYPE}`,
     `content-length: ${body.length}`,
     'connection: close',
+    `x-request-id: ${requestId}`,
     ...Object.entries(problem.headers).map(([name, value]) => `${name}: ${value}`),
   ];
   socket.end(Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`), body]));

@@ -74,9 +74,9 @@ describe('a queue that cannot be reached', () => {
     let down = true;
     const s = await start({
       queue: queueWith((queue) => ({
-        get: async (app, id) => {
+        outcome: async (app, id) => {
           if (down) throw new Error('connect ECONNREFUSED');
-          return await queue.get(app, id);
+          return await queue.outcome(app, id);
         },
       })),
     });
@@ -230,6 +230,25 @@ describe('manners', () => {
     expect(await id('abc-123')).toBe('abc-123');
     expect(await id('a b"<script>')).toMatch(/^[0-9a-f]{12}-[0-9a-z]+$/);
     expect(await id('x'.repeat(200))).toMatch(/^[0-9a-f]{12}-[0-9a-z]+$/);
+  });
+
+  test('errors have it too, in header and body: of a route, of an object, of what is no HTTP at all', async () => {
+    const s = await start();
+    const headers = { 'x-request-id': 'mine' };
+    const refused = await fetch(`${s.url}/v1/nope/infer`, { method: 'POST', body: 'x', headers });
+    expect(refused.headers.get('x-request-id')).toBe('mine');
+    expect(await refused.json()).toMatchObject({ instance: 'urn:penstock:request:mine' });
+    for (const base of [s.url, s.internal]) {
+      expect((await fetch(`${base}/objects/none`, { headers })).headers.get('x-request-id')).toBe('mine');
+      const socket = connect(Number(new URL(base).port), '127.0.0.1');
+      let seen = '';
+      socket.on('data', (chunk: Buffer) => (seen += chunk.toString()));
+      socket.write('no HTTP\r\n\r\n');
+      await until(() => seen.includes('urn:penstock:request:'), { what: 'the error' });
+      const [, id = 'none'] = /\r\nx-request-id: ([0-9a-f]{12}-[0-9a-z]+)\r\n/.exec(seen) ?? [];
+      expect(seen).toContain(`urn:penstock:request:${id}`);
+      socket.destroy();
+    }
   });
 
   test('a refused upload of many megabytes still gets its answer', async () => {

@@ -22,8 +22,12 @@ export function openOverload(
   const delay = watchLoopDelay(limits.loopSampleMs);
   const measure = given.measure ?? {
     loopDelay: () => ({ lasting: delay.lasting(), latest: delay.latest() }),
-    queueLatency: latency.current,
+    queueLatency: () => latency.current(),
   };
-  const { admit } = createOverload({ ...deps, measure, limits });
-  return { admit, timed: latency.timed, stop: delay.stop };
+  const overload = createOverload({ ...deps, measure, limits });
+  return {
+    admit: () => overload.admit(),
+    timed: (call) => latency.timed(call),
+    stop: () => delay.stop(),
+  };
 }
