@@ -116,6 +116,24 @@ test('of apps that are not known, only what the queue has closed is cleared; for
   expect([...world.objects.keys()].toSorted()).toEqual(kept.toSorted());
 });
 
+test('a body that redrives have handed on stays as long as one of the requests needs it', async () => {
+  const world = new World(['a']);
+  const [letter, second, heir] = [idOf(OLD), idOf(OLD), idOf(OLD)];
+  const key = bodyKey('a', letter);
+  world.objects.set(key, OLD);
+  const gone = { contentType: 'a/b', bytes: 1 };
+  world.records.set(`a/${letter}`, { body: gone, finishedAt: 1, redrivenAs: second });
+  world.records.set(`a/${second}`, { body: gone, finishedAt: 2, redrivenAs: heir });
+  world.records.set(`a/${heir}`, { body: { ...gone, key } });
+  const sweep = createOrphanSweep(world.options);
+  expect(await sweep.step()).toBe(0);
+  world.records.delete(`a/${heir}`);
+  expect(await sweep.step()).toBe(1);
+  world.objects.set(key, OLD);
+  world.records.set(`a/${second}`, { body: gone, finishedAt: 2, redrivenAs: letter });
+  expect(await sweep.step()).toBe(0);
+});
+
 test('objects of an app whose queue has lost records stay until it is recovered; those of others go', async () => {
   const world = new World(['a', 'b']);
   world.lost.add('a');

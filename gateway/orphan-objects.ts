@@ -18,6 +18,8 @@ const ORPHAN_AGE_MS = 3_600_000;
 /** One page a minute: a listing and as many look-ups, whatever the store holds. */
 const PAGE = 500;
 const INTERVAL_MS = 60_000;
+/** A body goes from a dead letter to the request that a redrive made of it, and from that one on. Beyond so many it counts as needed. */
+const REDRIVES_FOLLOWED = 32;
 /** After a page with orphans: an outage leaves them side by side. */
 const BUSY_INTERVAL_MS = 1_000;
 
@@ -114,8 +116,7 @@ async function orphansOf(options: OrphanSweepOptions, objects: readonly ListedOb
     if (place === undefined || modifiedAt >= before || (uuid7Time(place.id) ?? 0) >= before) continue;
     const own = ours.get(place.app) ?? (await isOurs(options, place.app));
     ours.set(place.app, own);
-    if (own && !isNamed(await options.queue.get(place.app, place.id), key, place))
-      orphans.push({ app: place.app, key });
+    if (own && !(await isNeeded(options, key, place))) orphans.push({ app: place.app, key });
   }
   return await believed(options, orphans);
 }
@@ -146,6 +147,18 @@ async function orphanEntries(
 
 async function isOurs({ apps, queue }: OrphanSweepOptions, uid: string): Promise<boolean> {
   return apps.byUid(uid) !== undefined || (await queue.remains(uid)).closed;
+}
+
+/** By the request that it bears the name of, or by one that inherited its body. */
+async function isNeeded({ queue }: OrphanSweepOptions, key: string, place: ObjectPlace): Promise<boolean> {
+  let id = place.id;
+  for (let i = 0; i < REDRIVES_FOLLOWED; i++) {
+    const record = await queue.get(place.app, id);
+    if (isNamed(record, key, place)) return true;
+    if (place.epoch !== undefined || record?.redrivenAs === undefined) return false;
+    id = record.redrivenAs;
+  }
+  return true;
 }
 
 /** A result that is not committed belongs to the last attempt only, as long as that one may still commit it. */

@@ -66,6 +66,27 @@ export function housekeepingSuite(driver: QueueDriver): void {
     );
 
     it(
+      'a letter whose body a redrive has handed on stays until its heir’s record goes, and names it',
+      on(async (s) => {
+        const retry = { maxAttempts: 1, maxLosses: 0 };
+        const letter = await s.add({ body: stored('body'), retry, retentionMs: 0 });
+        expect(await s.fail(await s.take())).toBe('failed');
+        const heir = id();
+        const [outcome] = await s.queue.redrive(s.app, [{ id: letter, newId: heir, revision: 'r1' }], s.now);
+        expect(outcome).toMatchObject({ kind: 'redriven', record: { id: heir, body: stored('body') } });
+        expect(await s.sweep()).toEqual([]);
+        s.now += OBJECT_GRACE_MS;
+        expect(await s.sweep()).toEqual([]);
+        expect(await s.record(letter)).toMatchObject({ state: 'failed', redrivenAs: heir });
+        await s.queue.cancel(s.app, heir, s.now);
+        expect(await s.sweep()).toEqual(['body']);
+        s.now += OBJECT_GRACE_MS;
+        await s.sweep();
+        expect(await s.queue.get(s.app, letter)).toBeUndefined();
+      }),
+    );
+
+    it(
       'answers at most as many keys as asked for, and all of them in the end',
       on(async (s) => {
         for (let i = 0; i < 7; i++)

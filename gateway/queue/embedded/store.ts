@@ -141,6 +141,10 @@ export class QueueStore {
   }
 
   /** Ids of finished records whose retention is over, earliest first. */
+  retain(id: string, until: number): void {
+    this.#sql('UPDATE request SET retain_until = ? WHERE id = ?').run(until, id);
+  }
+
   pastRetention(now: number, limit: number): string[] {
     const rows = this.#sql(
       'SELECT id FROM request WHERE live = 0 AND retain_until <= ? ORDER BY retain_until LIMIT ?',

@@ -12,6 +12,10 @@ export function sweep(store: QueueStore, limit: number, now: number): SweepStep 
   const ids = store.pastRetention(now, EMBEDDED_SWEEP_RECORDS);
   for (const id of ids) {
     const request = store.request(id)?.request;
+    if (request !== undefined && hasHeir(store, request)) {
+      store.retain(id, now + OBJECT_GRACE_MS);
+      continue;
+    }
     if (request !== undefined) store.noteSwept(request.app, uuid7Time(id) ?? 0);
     remove(store, request, now);
   }
@@ -19,6 +23,11 @@ export function sweep(store: QueueStore, limit: number, now: number): SweepStep 
   for (const object of undecided) judge(store, object, now);
   const keys = offer(store, store.doomed(now, limit), now);
   return { keys, more: ids.length === EMBEDDED_SWEEP_RECORDS || undecided.length === limit || keys.length === limit };
+}
+
+/** A letter whose body went over to another request: that one's object bears the letter's name, and only the letter says who has it now. */
+function hasHeir(store: QueueStore, { bodyMoved, redrivenAs }: QueuedRequest): boolean {
+  return bodyMoved && redrivenAs !== undefined && store.request(redrivenAs) !== undefined;
 }
 
 function remove(store: QueueStore, request: QueuedRequest | undefined, now: number): void {

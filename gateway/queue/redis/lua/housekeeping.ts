@@ -137,11 +137,22 @@ end
 export const SWEEP = String.raw`${core}${removal}
 local ids = call('ZRANGEBYSCORE', base .. 'fin', '-inf', now, 'LIMIT', 0, tonumber(ARGV[5]))
 local swept = 0
+-- A letter whose body went over to another request: that one's object bears the letter's name, and only the letter says who has it now.
+local function has_heir(id)
+  local r = load(id)
+  if not r or r[REDRIVEN] == '' or r[BODY_KEY] ~= '' then return false end
+  local heir = string.gsub(r[REDRIVEN], '..', function(two) return string.char(tonumber(two, 16)) end)
+  return call('HEXISTS', k_rq, heir) == 1
+end
 for _, id in ipairs(ids) do
-  remove(id)
-  -- The time that a UUIDv7 begins with (RFC 9562 5.7).
-  local high, low = struct.unpack('>I4I2', id)
-  swept = max(swept, high * 65536 + low)
+  if has_heir(id) then
+    call('ZADD', base .. 'fin', now + ${OBJECT_GRACE_MS}, id)
+  else
+    remove(id)
+    -- The time that a UUIDv7 begins with (RFC 9562 5.7).
+    local high, low = struct.unpack('>I4I2', id)
+    swept = max(swept, high * 65536 + low)
+  end
 end
 if swept > tonumber(m.swept or 0) then call('HSET', k_m, 'swept', string.format('%.0f', swept)) end
 local answer = { #ids }
