@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { hash, timingSafeEqual } from 'node:crypto';
 import { prefixOf } from '#base/api-key.ts';
-import type { ApiKeyEntry, Role } from '#base/tenants.ts';
+import type { ApiKeyEntry } from '#base/tenants.ts';
 import type { Policy } from './policy.ts';
+import type { Tenant } from './tenants.ts';
 
 /** An API key as the gateway holds it. */
 export interface HeldKey {
-  readonly policy: Policy;
-  readonly role: Role;
-  /** `psk_abcd2345`, or the first digits of the digest: what a log may say. */
-  readonly label: string;
+  readonly tenant: Tenant;
   /** Unix ms; Infinity = never. */
   readonly expiresAt: number;
   readonly digest: Uint8Array;
@@ -34,9 +32,8 @@ export function createKeyRing(
   for (const { policy, keys } of entries) {
     for (const { sha256, prefix, role = 'client', expiresAt } of keys) {
       const held = {
-        policy,
-        role,
-        label: prefix ?? `sha256:${sha256.slice(0, 8)}`,
+        // Prefix, or the first digits of the digest: what a log may say.
+        tenant: { ...policy, role, subject: `key ${prefix ?? `sha256:${sha256.slice(0, 8)}`}` },
         expiresAt: expiresAt === undefined ? Infinity : Date.parse(expiresAt),
         digest: Buffer.from(sha256, 'hex'),
       };

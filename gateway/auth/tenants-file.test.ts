@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -20,6 +20,10 @@ function watchedFile(first: string, requireKeys = false) {
   const write = (text: string): void => writeFileSync(file, text);
   write(first);
   onTestFinished(() => rmSync(dir, { recursive: true }));
+  return { ...watched(file, requireKeys), write };
+}
+
+function watched(file: string, requireKeys = false) {
   const log: string[] = [];
   const logger = pino({}, { write: (line: string) => log.push(line) });
   const entries: AuditEntry[] = [];
@@ -29,7 +33,7 @@ function watchedFile(first: string, requireKeys = false) {
   onTestFinished(() => tenants.close());
   const metric = async (name: string): Promise<number | undefined> =>
     (await registry.getSingleMetric(name)?.get())?.values[0]?.value;
-  return { tenants, write, log, entries, metric };
+  return { tenants, log, entries, metric };
 }
 
 test.each([
@@ -101,6 +105,23 @@ test('a file that is empty from the start means one tenant for everyone, and get
   write(KEYS);
   await vi.waitFor(() => expect(tenants.byApiKey('secret')).toMatchObject({ name: 'one' }), PATIENCE);
   expect(tenants.anonymous()).toBeUndefined();
+});
+
+test('a mounted ConfigMap is read again when the kubelet swaps its folder', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'penstock-tenants-'));
+  onTestFinished(() => rmSync(dir, { recursive: true }));
+  // As AtomicWriter does it: `tenants.yaml` → `..data/tenants.yaml`, `..data` → a folder with a time in its name.
+  const publish = (version: string, text: string): void => {
+    mkdirSync(join(dir, version));
+    writeFileSync(join(dir, version, 'tenants.yaml'), text);
+    symlinkSync(version, join(dir, '..data_tmp'));
+    renameSync(join(dir, '..data_tmp'), join(dir, '..data'));
+  };
+  publish('..2026_01_01', KEYS);
+  symlinkSync(join('..data', 'tenants.yaml'), join(dir, 'tenants.yaml'));
+  const { tenants } = watched(join(dir, 'tenants.yaml'));
+  publish('..2026_01_02', KEYS.replace('name: one', 'name: two'));
+  await vi.waitFor(() => expect(tenants.byApiKey('secret')).toMatchObject({ name: 'two' }), PATIENCE);
 });
 
 test('a port that is open to others wants keys from the start, and does not lose them to a later edit', async () => {

@@ -84,8 +84,7 @@ export function createTenants(document: TenantsDocument, clock: Pick<Clock, 'now
     byApiKey: (key) => {
       const held = ring.find(key);
       if (held === undefined) return undefined;
-      if (held.expiresAt <= clock.now()) return 'expired';
-      return { ...held.policy, role: held.role, subject: `key ${held.label}` };
+      return held.expiresAt <= clock.now() ? 'expired' : held.tenant;
     },
     byServiceAccount: serviceAccounts(document, entries),
     anonymous: () => (ring.size === 0 ? anyone : undefined),
