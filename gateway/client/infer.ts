@@ -36,6 +36,7 @@ export async function infer(x: Exchange, context: ClientContext, appName: string
   context.overload.admit();
   const tenant = await authenticate(req, context.tenants);
   x.tenant = tenant.name;
+  x.subject = tenant.subject;
   const rate = context.limiter.take(tenant);
   if (rate !== undefined) x.rate = rate;
   const app = resolveApp(context.apps, tenant, appName);

@@ -35,6 +35,7 @@ export async function status(x: Exchange, context: ClientContext, appName: strin
 export async function claim(x: Exchange, context: ClientContext, appName: string, ticket: string): Promise<Claimed> {
   const tenant = await authenticate(x.req, context.tenants);
   x.tenant = tenant.name;
+  x.subject = tenant.subject;
   const app = resolveApp(context.apps, tenant, appName);
   x.app = app.uid;
   const id = context.tickets.verify({ appUid: app.uid, tenant: tenant.name }, ticket);

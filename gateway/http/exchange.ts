@@ -20,6 +20,8 @@ export interface Exchange {
   route: string;
   /** Known once the credential and the path were read. */
   tenant?: string;
+  /** Which of the tenant's credentials: `key psk_abcd2345`. Never the credential. */
+  subject?: string;
   app?: string;
   unit?: string;
   /** RateLimit fields of the answer, whatever it is. */

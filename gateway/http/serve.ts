@@ -2,6 +2,7 @@
 import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/logger.ts';
 import { ProblemError } from '#base/problem.ts';
+import type { AccessLogger } from '../access-log.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import { answerError } from './answer.ts';
 import { ClientGone } from './client-gone.ts';
@@ -15,7 +16,7 @@ export interface ServeContext {
   /** For what went wrong. */
   readonly logger: Logger;
   /** One line per answer. */
-  readonly accessLog: Logger;
+  readonly accessLog: AccessLogger;
 }
 
 /** Runs one request: counts and logs its end, turns whatever its handler throws into a problem document. */
@@ -55,6 +56,7 @@ function finished(x: Exchange, { port, clock, metrics, accessLog }: ServeContext
       ms: Math.round(ms * 10) / 10,
       request: x.requestId,
       tenant: x.tenant,
+      subject: x.subject,
       app: x.app,
       unit: x.unit,
       // The client left before the answer was out.

@@ -27,6 +27,7 @@ export async function deadLetterAccess(
 ): Promise<Access> {
   const tenant = await authenticate(x.req, context.tenants);
   x.tenant = tenant.name;
+  x.subject = tenant.subject;
   const app = resolveApp(context.apps, tenant, appName);
   x.app = app.uid;
   requireRole(tenant, role);
