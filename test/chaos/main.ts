@@ -11,7 +11,7 @@ import type { Driver } from './backend.ts';
 import { plant } from './mutations/plant.ts';
 import { parseOptions } from './options.ts';
 import type { ChaosOptions } from './options.ts';
-import { LAST_LINE, lastLine } from './report.ts';
+import { LAST_LINE, close } from './report.ts';
 import type { Tally } from './report.ts';
 
 const DEFAULT_SCHEDULES = 2_000;
@@ -23,8 +23,7 @@ const options = parseOptions(process.argv.slice(2), DEFAULT_SCHEDULES, PARALLEL)
 if (options.mutation !== undefined) plant(options.mutation);
 const [first, ...others] = options.drivers;
 const tally = others.length === 0 && first !== undefined ? await runHere(first, options) : await runApart(options);
-console.log(lastLine(tally));
-process.exit(tally.violations === 0 ? 0 : 1);
+process.exit(close('chaos', tally));
 
 async function runHere(driver: Driver, chosen: ChaosOptions): Promise<Tally> {
   const { runSchedules } = await import('./run.ts');

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { keepTally } from '#hack/summary.ts';
 import type { Seen } from './history.ts';
 
 export interface Tally {
@@ -10,8 +11,18 @@ export interface Tally {
 
 export const LAST_LINE = /^chaos: (\d+) schedules, (\d+) violations$/;
 
-export function lastLine({ schedules, violations }: Tally): string {
+function lastLine({ schedules, violations }: Tally): string {
   return `chaos: ${schedules} schedules, ${violations} violations`;
+}
+
+/** The last line, and the tally that `.ci/run` adds up: a schedule counts as a test. Answers the exit code. */
+export function close(suite: 'chaos' | 'chaos-processes', tally: Tally): 0 | 1 {
+  const { schedules, violations } = tally;
+  const problems = schedules === 0 ? ['no schedule came to its end'] : [];
+  const failed = Math.max(violations, problems.length);
+  keepTally(suite, { passed: Math.max(0, schedules - violations), failed, skipped: 0, problems });
+  console.log(lastLine(tally));
+  return failed === 0 ? 0 : 1;
 }
 
 export interface Failure {

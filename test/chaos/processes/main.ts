@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { startMinio } from '#test/servers/minio.ts';
 import { makeFleet } from '../fleet.ts';
 import { parseOptions } from '../options.ts';
-import { lastLine, printFailure } from '../report.ts';
+import { close, printFailure } from '../report.ts';
 import { runProcessSchedule } from './schedule.ts';
 import type { ProcessGround } from './world.ts';
 
@@ -41,5 +41,4 @@ try {
   await minio.stop();
   clearInterval(alive);
 }
-console.log(lastLine({ schedules, violations }));
-process.exit(violations === 0 ? 0 : 1);
+process.exit(close('chaos-processes', { schedules, violations }));
