@@ -7,6 +7,7 @@ import { systemClock } from '#base/clock.ts';
 import { createSigner, generateIssuerKey, publicJwks } from '#base/issuer.ts';
 import type { Signer } from '#base/issuer.ts';
 import { silentLogger } from '#base/logger.ts';
+import type { Logger } from '#base/logger.ts';
 import { createRegistry } from '#base/metrics.ts';
 import type { Registry } from '#base/metrics.ts';
 import { systemRandom } from '#base/random.ts';
@@ -127,6 +128,8 @@ export interface StackOptions {
   readonly store?: ObjectStore;
   readonly tenants?: TenantSource;
   readonly audit?: AuditLog;
+  /** Of the gateway, access lines included; default: silent. */
+  readonly logger?: Logger;
   readonly gateway?: Partial<GatewayOptions>;
   /** Share it between two gateways of one fleet. */
   readonly fleet?: Fleet;
@@ -189,7 +192,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       ...(options.audit === undefined ? {} : { audit: options.audit }),
       clock: systemClock,
       random: systemRandom,
-      logger: silentLogger,
+      logger: options.logger ?? silentLogger,
       registry,
       keys: await deriveKeys(fleet.master),
       operatorJwks: () => publicJwks([fleet.operatorKey]),

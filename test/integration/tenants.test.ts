@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '#base/clock.ts';
-import { silentLogger } from '#base/logger.ts';
+import { createLogger, silentLogger } from '#base/logger.ts';
 import { createRegistry } from '#base/metrics.ts';
 import { readTenants } from '#base/tenants.ts';
 import type { TenantsDocument } from '#base/tenants.ts';
@@ -41,6 +41,8 @@ interface Guarded {
   readonly spoil: (text: string) => Promise<void>;
   readonly metric: (name: string) => Promise<number | undefined>;
   readonly audit: () => Record<string, unknown>[];
+  /** All that the gateway has logged, access lines included. */
+  readonly log: () => string;
 }
 
 /** A gateway with a tenants file and an audit log, as an administrator has it. */
@@ -51,10 +53,12 @@ async function guarded(first: TenantsDocument): Promise<Guarded> {
   const registry = createRegistry('tenants', false);
   const audit = openAuditLog({ file: auditFile, clock: systemClock, logger: silentLogger });
   closers.push(() => audit.close());
+  const lines: string[] = [];
+  const logger = createLogger('gateway', 'debug', { write: (line) => void lines.push(line) });
   const tenants = watchTenantsFile({
     file,
     clock: systemClock,
-    logger: silentLogger,
+    logger,
     registry,
     audit,
     requireKeys: false,
@@ -63,11 +67,13 @@ async function guarded(first: TenantsDocument): Promise<Guarded> {
   const s = await startStack({
     tenants,
     audit,
+    logger,
     apps: [testApp({ namespace: 'team', maxAttempts: 1 }), testApp({ namespace: 'other', uid: 'uid-other' })],
   });
   closers.push(() => s.close());
   return {
     s,
+    log: () => lines.join(''),
     edit: async (document) => {
       const before = tenants.policies();
       writeFileSync(file, JSON.stringify(document));
@@ -254,7 +260,9 @@ describe('limits', () => {
 describe('the audit log', () => {
   test('has a line for each deed, by whom and from where, and neither credentials nor bodies', async () => {
     const [client, admin] = [testKey('client'), testKey('admin', { name: 'of the night shift' })];
-    const { s, edit, audit } = await guarded({ tenants: [{ name: 'team', apiKeys: [client.entry, admin.entry] }] });
+    const { s, edit, audit, log } = await guarded({
+      tenants: [{ name: 'team', apiKeys: [client.entry, admin.entry] }],
+    });
     const unit = await s.unit('unit-1');
 
     const cancelled = await submit(s, SECRET_BODY, client.headers);
@@ -281,6 +289,8 @@ describe('the audit log', () => {
     );
     await edit({ tenants: [{ name: 'team', weight: 4, apiKeys: [admin.entry] }] });
 
+    // The other log says whose call each one was, too.
+    expect(log()).toContain(`"tenant":"team","subject":"key ${client.prefix}"`);
     const lines = audit();
     const clientKey = { tenant: 'team', subject: `key ${client.prefix}`, role: 'client', source: '127.0.0.1' };
     const adminKey = { tenant: 'team', subject: `key ${admin.prefix}`, role: 'admin', source: '127.0.0.1' };
@@ -312,7 +322,7 @@ describe('the audit log', () => {
     ]);
     for (const line of lines)
       expect(line).toMatchObject({ audit: true, time: expect.stringMatching(/^\d{4}-.*Z$/) as string });
-    const text = JSON.stringify(lines);
+    const text = JSON.stringify(lines) + log();
     const secrets = [client, admin].flatMap(({ key, entry }) => [key, key.slice(13), entry.sha256]);
     for (const secret of [...secrets, SECRET_BODY, operator.authorization.slice(7), cancelled, failed]) {
       expect(text).not.toContain(secret);
