@@ -36,7 +36,7 @@ async function main(): Promise<number> {
 async function run(config: GatewayConfig, shutdown: Shutdown, logger: ReturnType<typeof createLogger>): Promise<void> {
   const registry = createRegistry('gateway');
   const parts = await openParts(config, { logger, registry, shutdown });
-  const accessLog = openAccessLog(config.accessLog);
+  const accessLog = openAccessLog(config.accessLog, systemClock);
   shutdown.onStop('access log', () => accessLog.close());
   const gateway = await createGateway(
     { ...parts, clock: systemClock, logger, accessLog: accessLog.logger, registry },

@@ -4,6 +4,7 @@ import type { Jwks, PrivateJwk } from '#base/issuer.ts';
 import type { Logger } from '#base/logger.ts';
 import type { Registry } from '#base/metrics.ts';
 import type { Random } from '#base/random.ts';
+import type { AccessLogger } from './access-log.ts';
 import type { AppSource } from './apps/app-source.ts';
 import type { AuditLog } from './audit.ts';
 import type { OverloadLimits } from './client/overload/limits.ts';
@@ -23,7 +24,7 @@ export interface GatewayDeps {
   readonly random: Random;
   readonly logger: Logger;
   /** One line per answer; default `logger`. */
-  readonly accessLog?: Logger;
+  readonly accessLog?: AccessLogger;
   /** Default: none is kept. */
   readonly audit?: AuditLog;
   readonly registry: Registry;

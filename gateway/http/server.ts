@@ -2,9 +2,9 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { Logger } from '#base/logger.ts';
 import { PROBLEM_TYPE } from '#base/problem.ts';
 import type { ProblemError } from '#base/problem.ts';
+import type { AccessLogger } from '../access-log.ts';
 import { gatewayError } from '../errors.ts';
 import {
   HEADERS_TIMEOUT_MS,
@@ -23,7 +23,7 @@ export type Handler = (req: IncomingMessage, res: ServerResponse) => void;
 export interface RawAnswers {
   readonly port: 'client' | 'internal';
   readonly requestIds: RequestIds;
-  readonly accessLog: Logger;
+  readonly accessLog: AccessLogger;
 }
 
 /** Shorter times, for tests of slow clients. */

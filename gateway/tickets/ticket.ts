@@ -27,7 +27,7 @@ export function createTickets(key: Uint8Array): Tickets {
   const hmac = createHmacSha256(key);
   const mac = ({ appUid, tenant }: TicketScope, uuid: Uint8Array): Buffer =>
     // NUL cannot occur in a uid or tenant name, so no two scopes run together.
-    hmac(Buffer.concat([Buffer.from(`${appUid}\0${tenant}\0`), uuid])).subarray(0, MAC_BYTES);
+    Buffer.from(hmac(Buffer.concat([Buffer.from(`${appUid}\0${tenant}\0`), uuid])).slice(0, 2 * MAC_BYTES), 'hex');
 
   return {
     mint: (scope, id) => {
