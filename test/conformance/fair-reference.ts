@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fair order from the textbook, for the tests: arrays and linear scans, nothing shared with the drivers, no bounds on the work of
-// one call (histories stay below them). One app; no payloads, no dedupe, no sweeps. Where the drivers are clever, this one looks again.
+// The fair order from the textbook: arrays and linear scans, nothing shared with the drivers, no bounds on the work of one call (histories
+// stay below them). One app; no payloads, no dedupe, no sweeps. Where the drivers are clever, this one looks again.
 import type { Lane, TenantShare } from '#gateway/queue/lease-queue.ts';
 import {
   Averages,
@@ -80,9 +80,9 @@ export class Reference {
       this.#take(ask, max, given);
     }
     const waits = this.#in('queued').some((job) => job.revision === ask.revision && ask.lanes.includes(job.lane));
-    const leaves = this.#held(ask.unit).length === 0 && !waits && ask.revision !== ask.current;
-    if (leaves) this.retire(ask.unit);
-    return { ids: given.map((job) => job.id), verdict: leaves ? 'leave' : 'stay' };
+    const stays = this.#held(ask.unit).length > 0 || waits || ask.revision === ask.current;
+    if (!stays) this.retire(ask.unit);
+    return { ids: given.map((job) => job.id), verdict: stays ? 'stay' : 'leave' };
   }
 
   extend(token: RefToken, leaseMs: number): boolean {
@@ -97,10 +97,9 @@ export class Reference {
 
   complete(token: RefToken, serviceMicros: number): string {
     const job = this.#holder(token);
-    if (job === undefined) return 'lost';
-    if (job.state === 'succeeded') return 'committed';
-    if (job.state === 'cancelled') return 'cancelled';
-    if (job.state !== 'queued' && job.state !== 'leased') return 'lost';
+    if (job?.state === 'succeeded') return 'committed';
+    if (job?.state === 'cancelled') return 'cancelled';
+    if (job?.state !== 'queued' && job?.state !== 'leased') return 'lost';
     if (job.state === 'leased' && job.cancelled) {
       this.#correct(job, this.#elapsed(job, this.now));
       return this.#become(job, 'cancelled');
@@ -227,12 +226,11 @@ export class Reference {
   }
 
   #renormalise(lane: Lane): void {
-    const eligible = [...this.#parties].filter(([, one]) => one.eligible.some((place) => place.startsWith(lane)));
-    const tags = eligible.map(([name]) => this.#tag(name, lane));
+    const parties = [...this.#parties].filter(([, one]) => one.eligible.some((at) => at.startsWith(lane)));
+    const tags = parties.map(([name]) => this.#tag(name, lane));
     const by = tags.length === 0 ? this.#virtual[lane] : Math.min(...tags);
-    const lower = (times: Record<Lane, number>): number => (times[lane] = Math.max(0, times[lane] - by));
-    lower(this.#virtual);
-    for (const one of this.#parties.values()) [one.finish, one.floor].forEach(lower);
+    for (const times of [this.#virtual, ...[...this.#parties.values()].flatMap((one) => [one.finish, one.floor])])
+      times[lane] = Math.max(0, times[lane] - by);
   }
 
   #in(...states: readonly string[]): Job[] {
