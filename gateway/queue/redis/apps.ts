@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Redis } from 'ioredis';
-import { unavailable } from './runner.ts';
+import { patiently, unavailable } from './runner.ts';
 
 /** A process says again that an app exists after this: heals a Redis that lost the set without restarting the connection. */
 const REMEMBER_MS = 10 * 60_000;
@@ -46,12 +46,12 @@ export class AppIndex {
   /** Everything of the app is gone. */
   async remove(app: string): Promise<void> {
     this.#known.delete(app);
-    await this.#redis.srem(this.#key, app);
+    await patiently(() => this.#redis.srem(this.#key, app));
   }
 
   async #add(app: string): Promise<void> {
     try {
-      await this.#redis.sadd(this.#key, app);
+      await patiently(() => this.#redis.sadd(this.#key, app));
     } catch (error) {
       throw unavailable(error);
     }

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import type { Logger } from '#base/logger.ts';
 import { QueueError } from '../errors.ts';
 import type { Durability } from '../lease-queue.ts';
-import { unavailable } from './runner.ts';
+import { isAway, unavailable } from './runner.ts';
 
 /** Raised with every change of the keys or of what is in them; another layout is refused, never guessed at. */
 export const REDIS_LAYOUT = 'penstock-queue/2';
@@ -17,16 +17,19 @@ const LAST_RETRY_MS = 1_000;
 
 /** @param retries how often a call survives a lost connection; null = for ever */
 export function connect(url: string, name: string, logger: Logger, retries: number | null = RETRIES_PER_CALL): Redis {
+  // All calls under way hear the same; the first of them is enough.
+  let leaving = false;
   const redis = new Redis(url, {
     connectionName: name,
     lazyConnect: true,
     maxRetriesPerRequest: retries,
     socketTimeout: SILENT_MS,
     retryStrategy: (times) => Math.min(FIRST_RETRY_MS * 2 ** times, LAST_RETRY_MS),
-    // After a failover the old primary answers READONLY: reconnect, which finds the new one, and send the call again.
-    reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
+    // After a failover the old primary answers so: reconnect, which finds the new one. The call is sent again by `patiently`, which ends.
+    reconnectOnError: (error) => isAway(error) && !leaving && (leaving = true),
     enableAutoPipelining: true,
   });
+  redis.on('ready', () => (leaving = false));
   redis.on('error', (error: Error) => logger.warn({ err: error }, 'the connection to Redis failed'));
   return redis;
 }

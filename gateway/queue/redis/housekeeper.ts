@@ -4,7 +4,7 @@ import type { AppRemains, ExpireStep, PurgeStep, SweepStep } from '../lease-queu
 import { EXPIRE_STEP, SWEEP_RECORDS } from '../limits.ts';
 import type { AppIndex } from './apps.ts';
 import { listOf, numberOf, textOf } from './replies.ts';
-import { unavailable } from './runner.ts';
+import { patiently, unavailable } from './runner.ts';
 import type { Run } from './scripts.ts';
 
 /** Records that one sweep script removes: Redis serves nobody else meanwhile. */
@@ -100,7 +100,7 @@ export class Housekeeper {
       for (const app of await this.#deps.apps.all()) byApp.set(app, [...(byApp.get(app) ?? []), ...others]);
     await Promise.all(
       [...byApp].map(([app, its]) =>
-        this.#deps.redis.zrem(`${this.#deps.prefix}:{${app}}:obj`, ...its.map((key) => `-${key}`)),
+        patiently(() => this.#deps.redis.zrem(`${this.#deps.prefix}:{${app}}:obj`, ...its.map((key) => `-${key}`))),
       ),
     );
     for (const key of keys) this.#offered.delete(key);

@@ -1,10 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createHash } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'ioredis';
 import type { Redis } from 'ioredis';
 import { QueueError } from '../errors.ts';
 
+/** A replica or a demoted primary; one that reads its data; one that has lost its primary. */
+const AWAY = /^(?:READONLY|LOADING|MASTERDOWN)\b/;
+/** Pauses between the repeats double; together some six seconds, as long as a call waits for a lost connection. */
+const FIRST_PAUSE_MS = 25;
+const LAST_PAUSE_MS = 3_200;
+
 export type Argument = string | number | Buffer;
+
+/** What running scripts needs of a connection. */
+export type ScriptServer = Pick<Redis, 'sendCommand' | 'stream'>;
 
 export interface Script {
   readonly text: string;
@@ -27,25 +37,47 @@ export function script(text: string, more: 'adds work' | 'goes on when full' = '
  * @throws QueueError `unavailable` when Redis does not answer or refuses
  */
 export async function runScript(
-  redis: Redis,
+  redis: ScriptServer,
   { text, sha }: Script,
   key: string,
   args: readonly Argument[],
 ): Promise<unknown> {
   try {
-    return await send(redis, 'evalsha', [sha, 1, key, ...args]);
-  } catch (error) {
-    if (!isNoScript(error)) throw unavailable(error);
-  }
-  try {
-    return await send(redis, 'eval', [text, 1, key, ...args]);
+    return await patiently(async () => {
+      try {
+        return await send(redis, 'evalsha', [sha, 1, key, ...args]);
+      } catch (error) {
+        if (!isNoScript(error)) throw error;
+        return await send(redis, 'eval', [text, 1, key, ...args]);
+      }
+    });
   } catch (error) {
     throw unavailable(error);
   }
 }
 
+/**
+ * Makes a call again while the server answers that another one is the primary, or that it is not ready yet: the connection is made anew
+ * meanwhile. All these are answered before the call has changed anything, so the repeat is safe.
+ */
+export async function patiently<T>(call: () => Promise<T>): Promise<T> {
+  for (let pause = FIRST_PAUSE_MS; ; pause *= 2) {
+    try {
+      return await call();
+    } catch (error) {
+      if (pause > LAST_PAUSE_MS || !isAway(error)) throw error;
+    }
+    await delay(pause);
+  }
+}
+
+/** Answers of a server that is not the primary, or not yet one that serves. */
+export function isAway(error: unknown): boolean {
+  return error instanceof Error && AWAY.test(error.message);
+}
+
 /** Strings of the answer stay buffers: bodies are bytes. */
-function send(redis: Redis, name: 'eval' | 'evalsha', args: readonly Argument[]): Promise<unknown> {
+function send(redis: ScriptServer, name: 'eval' | 'evalsha', args: readonly Argument[]): Promise<unknown> {
   const command = new Command(name, [...args], { replyEncoding: null });
   gather(redis);
   redis.sendCommand(command);
@@ -56,7 +88,7 @@ function send(redis: Redis, name: 'eval' | 'evalsha', args: readonly Argument[])
  * All calls of one turn leave in one write: fewer system calls here, and Redis runs and syncs them as one batch (one fsync of its log).
  * The next tick comes after the microtasks that send the other calls.
  */
-function gather({ stream }: Redis): void {
+function gather({ stream }: ScriptServer): void {
   if (stream === undefined || stream.writableCorked > 0) return;
   stream.cork();
   process.nextTick(() => stream.uncork());
