@@ -146,12 +146,14 @@ function* retiredStayAway({ seen }: Facts): Iterable<string> {
 function* keysJoin({ truth, seen }: Facts): Iterable<string> {
   const records = [...truth.requests.values()].map(({ record }) => record);
   for (const [key, all] of Map.groupBy(records, (record) => `${record.tenant} ${record.dedupeKey}`)) {
-    const inOrder = all.toSorted((a, b) => a.createdAt - b.createdAt);
+    // The schedule's time stands still at times: of two of the same moment the one that ended sooner came first.
+    const end = (record: RequestRecord): number => record.finishedAt ?? Infinity;
+    const inOrder = all.toSorted((a, b) => a.createdAt - b.createdAt || end(a) - end(b));
     for (const [i, record] of inOrder.entries()) {
       const next = inOrder[i + 1];
       // One that is being cancelled is joined by nobody: its end may come after the next one's beginning.
       if (next === undefined || record.state === 'cancelled') continue;
-      if (record.state === 'succeeded' || (record.finishedAt ?? Infinity) > next.createdAt)
+      if (record.state === 'succeeded' || end(record) > next.createdAt)
         yield `doubled: ${next.id} and ${record.id} (${record.state}) are both of ${key}`;
     }
   }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { LeaseToken } from '#gateway/queue/lease-queue.ts';
+import type { LeaseToken, RequestRecord } from '#gateway/queue/lease-queue.ts';
 import { recordsOf } from './counts.ts';
 import { APP_UID } from './fleet.ts';
 import { LEASE_MS } from './gateway-node.ts';
+import type { Seen } from './history.ts';
 import type { World } from './world.ts';
 
 const WAYS = ['nonce', 'epoch', 'unit'] as const;
@@ -16,6 +17,7 @@ export async function forge(world: World): Promise<void> {
   if (world.live().length === 0) return;
   const leases = world.history.all().flatMap((seen) => (seen.type === 'leased' ? [seen] : []));
   const live = new Map((await recordsOf(world)).map((record) => [record.id, record]));
+  if (world.random.fraction() < 0.5) await completeDeafly(world, leases, live);
   const target = leases.findLast(({ id, epoch }) => {
     const record = live.get(id);
     return record?.state === 'leased' && record.epoch === epoch;
@@ -30,6 +32,25 @@ export async function forge(world: World): Promise<void> {
   const outcome = await send(world, call, unit, { id, token }).catch(() => 'lost');
   const span = { start, end: world.history.now() };
   world.history.add({ type: 'settled', call: 'forged', id, ...token, unit, outcome, ...span });
+}
+
+/** A unit that has not heard of a cancel completes: its result is dropped. */
+async function completeDeafly(
+  world: World,
+  leases: readonly Extract<Seen, { readonly type: 'leased' }>[],
+  live: ReadonlyMap<string, RequestRecord>,
+): Promise<void> {
+  const last = leases.findLast(({ id, epoch }) => {
+    const record = live.get(id);
+    return record?.state === 'leased' && record.cancelRequested && record.epoch === epoch;
+  });
+  if (last === undefined) return;
+  const { id, epoch, nonce, unit } = last;
+  const start = world.history.now();
+  world.history.add({ type: 'ending', id, nonce, start, end: start });
+  const outcome = await send(world, 'complete', unit, { id, token: { epoch, nonce } }).catch(() => 'lost');
+  const span = { start, end: world.history.now() };
+  world.history.add({ type: 'settled', call: 'complete', id, epoch, nonce, unit, outcome, ...span });
 }
 
 async function send(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import { isObject } from '#base/json.ts';
 import { silentLogger } from '#base/logger.ts';
 import { createRegistry } from '#base/metrics.ts';
@@ -8,7 +9,8 @@ import type { AppSource } from '#gateway/apps/app-source.ts';
 import { createGateway } from '#gateway/gateway.ts';
 import { createLocalStoreHandler } from '#gateway/store/open.ts';
 import type { LocalStore } from '#gateway/store/open.ts';
-import type { Backend } from './backend.ts';
+import { QueueError } from '#gateway/queue/errors.ts';
+import type { Backend, QueueHandle } from './backend.ts';
 import type { ProcessClock, ScheduleClock } from './clock.ts';
 import { startFaultProxy } from './fault-proxy.ts';
 import type { Fleet } from './fleet.ts';
@@ -19,6 +21,10 @@ import type { CallFault, Tap } from './tap.ts';
 
 /** Virtual: what passes before a lease of a dead unit is given to another one. */
 export const LEASE_MS = 30_000;
+
+const OPEN_TRIES = 20;
+/** Real time. */
+const OPEN_PAUSE_MS = 50;
 
 export interface GatewayNodeOptions {
   readonly backend: Backend;
@@ -52,7 +58,7 @@ export interface GatewayNode {
 
 export async function startGatewayNode(options: GatewayNodeOptions): Promise<GatewayNode> {
   const { backend, time, clock, store, apps, fleet, history, random } = options;
-  const handle = await backend.open();
+  const handle = await opened(backend);
   let dead = false;
   let armed: { readonly method: string; readonly fault: CallFault } | undefined;
   let clientPort: number | undefined;
@@ -127,6 +133,18 @@ export async function startGatewayNode(options: GatewayNodeOptions): Promise<Gat
       network.kill();
     },
   };
+}
+
+/** On a busy machine a connection may fail although nothing broke it; production tries again, too (when-reachable.ts). */
+async function opened(backend: Backend): Promise<QueueHandle> {
+  for (let tried = 0; ; tried++) {
+    try {
+      return await backend.open();
+    } catch (err) {
+      if (!(err instanceof QueueError && err.code === 'unavailable') || tried >= OPEN_TRIES) throw err;
+      await delay(OPEN_PAUSE_MS);
+    }
+  }
 }
 
 /** The store as one gateway reaches it: what a dead one still had in mind never happens. */

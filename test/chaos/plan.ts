@@ -52,7 +52,7 @@ const WEIGHTS: readonly (readonly [Step['do'], number])[] = [
   ['submit', 12],
   ['repeat', 3],
   ['status', 3],
-  ['cancel', 3],
+  ['cancel', 4],
   ['advance', 5],
   ['rest', 4],
   ['expire', 2],
@@ -76,7 +76,7 @@ const STEPS_MORE = 26;
 const DEED_WEIGHTS: Readonly<Record<Deed, number>> = {
   echo: 8,
   large: 2,
-  slow: 1,
+  slow: 2.5,
   throw: 1,
   flaky: 2,
   input: 1,

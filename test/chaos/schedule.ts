@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as delay } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import type { Driver } from './backend.ts';
 import { check } from './checker.ts';
 import { createHistory } from './history.ts';
@@ -34,10 +35,13 @@ export async function runSchedule(driver: Driver, seed: number, ground: Ground):
     () => [`stuck: ${stage.name} has not come back in ${STUCK_MS / 1000} s`],
     () => [],
   );
-  const violations = await Promise.race([
-    play(world, plan, stage).then(async (found) => (await close(world, stage), found)),
-    stuck,
-  ]);
+  const played = play(world, plan, stage)
+    .then(async (found) => {
+      await close(world, stage);
+      return found;
+    })
+    .catch((err: unknown) => [`broke: ${stage.name}: ${inspect(err)}`]);
+  const violations = await Promise.race([played, stuck]);
   timer.abort();
   return { plan, violations, seen: world.history.all() };
 }
