@@ -6,7 +6,8 @@ import { LEASE_MS } from './gateway-node.ts';
 import type { Seen } from './history.ts';
 import type { World } from './world.ts';
 
-const WAYS = ['nonce', 'epoch', 'unit'] as const;
+/** The nonce most often: it is what nothing else stands in for. */
+const WAYS = ['nonce', 'nonce', 'epoch', 'unit'] as const;
 const CALLS = ['complete', 'fail', 'release', 'extend'] as const;
 
 /**

@@ -23,6 +23,8 @@ import type { CallFault, Tap } from './tap.ts';
 export const LEASE_MS = 30_000;
 
 const OPEN_TRIES = 20;
+/** For calls to come back, of 1 ms each. */
+const LOOKS = 2_000;
 /** Real time. */
 const OPEN_PAUSE_MS = 50;
 
@@ -131,6 +133,8 @@ export async function startGatewayNode(options: GatewayNodeOptions): Promise<Gat
       armed = undefined;
       await gateway.stop();
       network.kill();
+      // A lease call whose unit hung up is no connection any more, and still under way.
+      for (let look = 0; tap.underWay() > 0 && look < LOOKS; look++) await delay(1);
     },
   };
 }

@@ -66,7 +66,7 @@ const WEIGHTS: readonly (readonly [Step['do'], number])[] = [
   ['stop-unit', 1],
   ['retire-unit', 1],
   ['revision', 0.4],
-  ['forge', 2],
+  ['forge', 4],
   ['count', 2],
 ];
 const TOTAL = WEIGHTS.reduce((sum, [, weight]) => sum + weight, 0);
