@@ -43,7 +43,7 @@ local function write_new()
   add_all(arrivals)
   add_all(places)
   if #deadlines > 0 then call('ZADD', base .. 'dl', unpack(deadlines)) end
-  -- Not `fresh`: what was read of the others at the start is older than all that this run has written.
+  -- Not fresh: what was read of the others at the start is older than all that this run has written.
   to_rq, to_dd, arrivals, places, deadlines = {}, {}, {}, {}, {}
 end
 local function push(list, a, b)
