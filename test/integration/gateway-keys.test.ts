@@ -140,7 +140,9 @@ describe.each(OPENERS)('over the %s queue', (_driver, open) => {
     const tickets = await Promise.all(
       Array.from({ length: 64 }, async (_, i) => {
         const [coding, pack] = codings[i % 4] ?? codings[0];
-        return ticketOf(await send(pack(bodies[i % 8 < 4 ? 0 : 1] ?? ''), { 'content-encoding': coding }));
+        const answer = await send(pack(bodies[i % 8 < 4 ? 0 : 1] ?? ''), { 'content-encoding': coding });
+        if (answer.status !== 202) throw new Error(`${answer.status}: ${await answer.text()}`);
+        return ticketOf(answer);
       }),
     );
     expect(new Set(tickets).size).toBe(2);
