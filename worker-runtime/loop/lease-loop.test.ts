@@ -221,6 +221,17 @@ it('gives back, and does not run, what a waiting lease call brings when it was a
   expect(executor.begun).toEqual([]);
 });
 
+it('ends in time although the gateway that gave it something at the last moment is gone before it can give that back', async () => {
+  const { broker, executor, loop } = await startLoop();
+  broker.cuts = 'release';
+  const run = loop.run();
+  await until('a lease call', () => broker.callsOf('lease') === 1);
+  loop.stop('SIGTERM');
+  broker.add('x');
+  expect(await run).toMatchObject({ code: 0, reason: 'stopped' });
+  expect([broker.callsOf('release') > 0, states(broker), executor.begun]).toEqual([true, ['leased'], []]);
+});
+
 it('leases no more than maxJobs, and ends when they are done', async () => {
   const { broker, executor, loop } = await startLoop({ concurrency: 4, slots: 4, maxJobs: 3 });
   for (let i = 0; i < 5; i++) broker.add('x');

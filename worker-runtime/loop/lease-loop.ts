@@ -69,6 +69,8 @@ export class LeaseLoop {
   readonly #extender: Extender;
   readonly #leaseCall = new AbortController();
   readonly #lastCalls = new AbortController();
+  /** The hand-back of what was leased after the end had come. */
+  #declined: Promise<unknown> = Promise.resolve();
   #leased = 0;
   #end: UnitEnd | undefined;
 
@@ -182,7 +184,7 @@ export class LeaseLoop {
       held: this.#work.held.size,
     };
     const reply = await broker.lease(call, this.#leaseCall.signal);
-    if (this.#end !== undefined) return await this.#declined(reply.leases);
+    if (this.#end !== undefined) return this.#decline(reply.leases);
     for (const lease of reply.leases) this.#work.take(lease);
     if (reply.leases.length > 0) {
       this.#leased += reply.leases.length;
@@ -193,11 +195,12 @@ export class LeaseLoop {
   }
 
   /** What came after the unit was asked to stop goes back; only what it has under way anyway (leased anew) it goes on with. */
-  async #declined(leases: readonly WireLease[]): Promise<void> {
+  #decline(leases: readonly WireLease[]): void {
     const known = leases.filter(({ id }) => this.#work.held.has(id));
     for (const lease of known) this.#work.take(lease);
     const rest = leases.filter(({ id }) => !this.#work.held.has(id));
-    await this.#committer.release(rest.map(({ id, lease_token }) => ({ id, lease_token })));
+    // At once, and awaited only as long as the other last calls: the gateway may be away by now.
+    this.#declined = this.#committer.release(rest.map(({ id, lease_token }) => ({ id, lease_token })));
   }
 
   #leaseFailed(err: unknown, tooLong: boolean): void {
@@ -227,10 +230,10 @@ export class LeaseLoop {
     const until = clock.monotonic() + LAST_CALLS_MS;
     const rest = this.#work.abandon();
     if (end.reason !== 'refused') {
-      const released = rest.length === 0 ? undefined : this.#committer.release(rest);
+      const released = Promise.all([this.#declined, rest.length === 0 ? undefined : this.#committer.release(rest)]);
       while (this.#work.held.size > 0 && clock.monotonic() < until) await this.#changed.wait(until - clock.monotonic());
       const late = clock.sleep(Math.max(0, until - clock.monotonic()), this.#lastCalls.signal).catch(() => undefined);
-      if (released !== undefined) await Promise.race([released, late]);
+      await Promise.race([released, late]);
     }
     this.#lastCalls.abort(new Error('the unit ends'));
   }

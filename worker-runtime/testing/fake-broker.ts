@@ -49,6 +49,8 @@ export class FakeBroker {
   refusesTokens = false;
   /** The next so many transfers of either direction are refused like an expired URL. */
   refusesTransfers = 0;
+  /** Calls of this name are cut off unanswered. */
+  cuts: string | undefined;
   /** `complete` is looked at only once this has resolved. */
   completesAfter: Promise<void> = Promise.resolve();
   /** Session tokens made so far are no longer valid. */
@@ -130,6 +132,7 @@ export class FakeBroker {
     const call = path.slice('/internal/v1/'.length);
     const body = parse(await text(request).catch(() => ''));
     this.calls.push({ call, body });
+    if (call === this.cuts) return void response.destroy();
     const authorized = call === 'token' ? !this.refusesTokens : this.#knows(request.headers.authorization);
     const answer = authorized ? await this.#answer(call, body, request) : undefined;
     if (this.#server === undefined) return void response.destroy();
