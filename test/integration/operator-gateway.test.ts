@@ -104,7 +104,7 @@ it('has a Job by the wake-up of the first request into an empty app, not by a la
 it('replaces a unit that was killed in the middle of a request, which ends once, as succeeded', async () => {
   const app = await anApp('killed');
   await served(app);
-  const answer = infer(app, { say: 'again', sleep: 1_000 });
+  const answer = infer(app, { say: 'again', sleep: 4_000 }, 'wait=60');
   const [first] = await app.untilJobs(1);
   await app.untilStatus('one leased', ({ queue }) => queue?.leased === 1, 40_000);
   node.running.get(first!.metadata.name)?.kill('SIGKILL');
@@ -138,7 +138,7 @@ it('keeps the unit that replaced one which died without taking leave, for as lon
 it('serves what was queued for a revision whose only unit died, by a unit of the next revision', async () => {
   const app = await anApp('rekeyed', { concurrency: 1 });
   await served(app);
-  const held = infer(app, { say: 'held', sleep: 2_000 });
+  const held = infer(app, { say: 'held', sleep: 4_000 }, 'wait=60');
   const [first] = await app.untilJobs(1);
   await app.untilStatus('one leased', ({ queue }) => queue?.leased === 1, 40_000);
   const queued = await infer(app, { say: 'queued' }, 'wait=0');
@@ -146,7 +146,7 @@ it('serves what was queued for a revision whose only unit died, by a unit of the
   const { ticket } = (await queued.json()) as { ticket: string };
   await app.patch({ worker: { revision: 'next' } });
   node.running.get(first!.metadata.name)?.kill('SIGKILL');
-  const answers = await Promise.all([held, call(app, `status/${ticket}`)]);
+  const answers = await Promise.all([held, call(app, `status/${ticket}`, {}, 'wait=60')]);
   expect(answers.map(({ status }) => status)).toEqual([200, 200]);
   expect(await Promise.all(answers.map((answer) => answer.json()))).toEqual([{ said: 'held' }, { said: 'queued' }]);
 });
