@@ -3,7 +3,7 @@ import { createHmac, hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { systemClock } from '#base/clock.ts';
@@ -16,8 +16,9 @@ import {
   UNIT_AUDIENCE,
 } from '#base/wire/claims.ts';
 import type { WireLease } from '#base/wire/broker.ts';
+import { parseTenants } from '#gateway/auth/tenants.ts';
 import { post, status, submit } from './gateway.client.ts';
-import { makeFleet, startStack, tenantsWithKeys, testApp, unitToken } from './gateway.harness.ts';
+import { makeFleet, startStack, testApp, unitToken } from './gateway.harness.ts';
 import type { Fleet, Stack, TestUnit } from './gateway.harness.ts';
 
 interface Case {
@@ -27,6 +28,8 @@ interface Case {
   readonly body?: string;
   readonly base64?: string;
   readonly gzip?: string;
+  readonly deflate?: string;
+  readonly zstd?: string;
   readonly json?: unknown;
   readonly raw?: string;
   readonly slow?: boolean;
@@ -40,7 +43,21 @@ const CLIENT_CASES = corpus('client');
 const INTERNAL_CASES = corpus('internal');
 
 const KEY = 'the-key-of-the-corpus';
+const OPERATORS_KEY = 'the-key-of-an-operator';
+const ADMINS_KEY = 'the-key-of-an-admin';
 const STRANGERS_KEY = 'the-key-of-a-stranger';
+
+const apiKey = (key: string, role: 'client' | 'operator' | 'admin') => ({ sha256: hash('sha256', key), role });
+const TENANTS = parseTenants({
+  tenants: [
+    {
+      name: 'corpus',
+      priorityCeiling: 10,
+      apiKeys: [apiKey(KEY, 'client'), apiKey(OPERATORS_KEY, 'operator'), apiKey(ADMINS_KEY, 'admin')],
+    },
+    { name: 'stranger', apiKeys: [apiKey(STRANGERS_KEY, 'admin')] },
+  ],
+});
 
 let stack: Stack;
 let worker: TestUnit;
@@ -54,13 +71,15 @@ beforeAll(async () => {
   const app = { namespace: 'corpus', maxBytes: 100_000 };
   stack = await startStack({
     fleet,
-    tenants: tenantsWithKeys({ corpus: KEY, stranger: STRANGERS_KEY }),
+    tenants: TENANTS,
     apps: [
       testApp(app),
       testApp({ ...app, name: 'other', uid: 'uid-other' }),
       testApp({ ...app, name: 'draining', uid: 'uid-draining', desiredState: 'Draining' }),
       testApp({ ...app, name: 'deleting', uid: 'uid-deleting', deleting: true }),
       testApp({ ...app, namespace: 'stranger', uid: 'uid-strange' }),
+      testApp({ ...app, name: 'checked', uid: 'uid-checked', schema: { type: 'object', required: ['text'] } }),
+      testApp({ ...app, name: 'misconfigured', uid: 'uid-wrong', schema: { tpye: 'object' } }),
     ],
     gateway: { timeouts: { headersMs: 1_000, requestMs: 2_000, checkMs: 200 } },
   });
@@ -94,6 +113,8 @@ async function valuesOf(fleet: Fleet): Promise<Record<string, string>> {
     key: KEY,
     keyDigest: hash('sha256', KEY),
     strangersKey: STRANGERS_KEY,
+    operatorsKey: OPERATORS_KEY,
+    adminsKey: ADMINS_KEY,
     usedKey: 'used',
     ticket,
     forgedTicket: bend(ticket),
@@ -148,6 +169,8 @@ function bytesOf(c: Case, port: 'client' | 'internal'): Buffer {
 function bodyOf(c: Case): Buffer {
   if (c.base64 !== undefined) return Buffer.from(c.base64, 'base64');
   if (c.gzip !== undefined) return gzipSync(fill(c.gzip));
+  if (c.deflate !== undefined) return deflateSync(fill(c.deflate));
+  if (c.zstd !== undefined) return zstdCompressSync(fill(c.zstd));
   if (c.json !== undefined) return Buffer.from(fill(JSON.stringify(c.json)));
   return Buffer.from(fill(c.body ?? ''));
 }
