@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto';
 import { requestSchemaFault } from '#crds/request-schema.ts';
+import { plainCheck } from './plain-schema.ts';
+import type { PlainCheck } from './plain-schema.ts';
 
 type RequestSchema = Readonly<Record<string, unknown>>;
 
@@ -11,6 +13,8 @@ export interface SchemaRef {
   readonly source: string;
   /** Why it cannot be used, as far as that shows without compiling it. */
   readonly fault?: string;
+  /** For one whose bodies may be checked without a thread. */
+  readonly plain?: PlainCheck;
 }
 
 /** Reads a schema once per object of the app source: this is asked on every request. */
@@ -21,7 +25,13 @@ export function createSchemaRefs(): (schema: RequestSchema) => SchemaRef {
     if (known !== undefined) return known;
     const fault = requestSchemaFault(schema);
     const source = fault === undefined ? JSON.stringify(schema) : '';
-    const ref: SchemaRef = { id: hash('sha256', source), source, ...(fault === undefined ? {} : { fault }) };
+    const plain = fault === undefined ? plainCheck(schema) : undefined;
+    const ref: SchemaRef = {
+      id: hash('sha256', source),
+      source,
+      ...(fault === undefined ? {} : { fault }),
+      ...(plain === undefined ? {} : { plain }),
+    };
     refs.set(schema, ref);
     return ref;
   };
