@@ -10,7 +10,7 @@ import { freePort } from '#test/servers/free-port.ts';
 import { startProgram } from './child.ts';
 import type { BenchChild } from './child.ts';
 
-/** `open`: for this machine only, without keys; `guarded`: API keys, and later all that is checked of a request. */
+/** `open`: for this machine only, without keys; `guarded`: API keys, a rate for the tenant, and a schema that each body is checked against. */
 export type GatewayKind = 'open' | 'guarded';
 
 /** The product's gateway process over Redis, serving one app to one tenant, its access log on. */
@@ -26,13 +26,20 @@ export interface GatewayServer extends BenchChild {
 
 const APP = 'noop';
 const TOKEN_SECONDS = 3600;
-const MANIFEST = `apiVersion: penstock.dev/v1alpha1
-kind: InferenceApp
-metadata: { name: ${APP}, namespace: default }
-spec:
-  worker: { archetype: Handler, handler: noop.ts }
-  scaling: { maxUnits: 1, concurrency: 8, idleLinger: { policy: Fixed, seconds: 600 } }
-`;
+const SPEC = {
+  worker: { archetype: 'Handler', handler: 'noop.ts' },
+  scaling: { maxUnits: 1, concurrency: 8, idleLinger: { policy: 'Fixed', seconds: 600 } },
+};
+const REQUEST = {
+  schema: {
+    type: 'object',
+    required: ['prompt'],
+    additionalProperties: false,
+    properties: { prompt: { type: 'string', minLength: 1 }, max_tokens: { type: 'integer', minimum: 1 } },
+  },
+};
+/** More than is ever reached: to count costs the same. */
+const RATE = { perSecond: 100_000, burst: 100_000 };
 
 export async function startGateway(
   redisUrl: string,
@@ -45,9 +52,15 @@ export async function startGateway(
   const [clientPort, internalPort, opsPort] = [await freePort(), await freePort(), await freePort()];
   const keyHash = hash('sha256', apiKey);
   const files = {
-    'apps/noop.yaml': MANIFEST,
+    // JSON is YAML.
+    'apps/noop.yaml': JSON.stringify({
+      apiVersion: 'penstock.dev/v1alpha1',
+      kind: 'InferenceApp',
+      metadata: { name: APP, namespace: 'default' },
+      spec: kind === 'guarded' ? { ...SPEC, request: REQUEST } : SPEC,
+    }),
     'tenants.yaml': JSON.stringify({
-      tenants: [{ name: 'bench', namespace: 'default', apiKeys: [{ sha256: keyHash }] }],
+      tenants: [{ name: 'bench', namespace: 'default', requestRate: RATE, apiKeys: [{ sha256: keyHash }] }],
     }),
     'jwks.json': JSON.stringify(publicJwks([operatorKey])),
   };

@@ -21,6 +21,7 @@ export function noteAcceptRates(report: Report, rates: ReadonlyMap<string, Accep
   report.note(
     'appendfsync always. bare = node:http and the same script, one run for all that arrives in a turn, as ours.',
   );
+  report.note('open = without keys, on loopback; guarded = API key, rate limit and a JSON Schema of the app.');
   for (const [name, { perSecond, p50, p99, cpuMicros, cpuRatio }] of rates) {
     const cpu = `${cpuMicros.toFixed(0)} µs CPU a request (bare ÷ this: ${cpuRatio.toFixed(2)})`;
     report.note(`${name}: ${perSecond.toFixed(0)}/s, p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms, ${cpu}`);
