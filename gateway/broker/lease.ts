@@ -105,6 +105,11 @@ async function look(
   if (context.recovery.held(unit.appUid)) return NOTHING_YET;
   const answer = await context.queue.lease(leaseRequest(context, unit, call));
   if (answer.verdict === 'refused') throw unitRetired();
+  // The answer itself may have shown that the queue went back; what it gives may have been done before.
+  if (answer.leases.length > 0 && context.recovery.held(unit.appUid)) {
+    await giveBack(context, unit, answer.leases);
+    return NOTHING_YET;
+  }
   if (woken === undefined) return answer;
   if (answer.leases.length > 0) context.metrics.wokenFor('unit', woken);
   else if ((call.held ?? 0) > 0) seat.handOn();

@@ -66,8 +66,8 @@ async function enlist(queue: LeaseQueue, store: ObjectStore, fleet: Fleet, membe
   const kill = async (): Promise<void> => {
     if (!members.delete(member)) return;
     cut.abort(new Error('the process was killed'));
-    await queue.close();
     await stack.close();
+    await queue.close();
   };
   const member: Member = { ...stack, kill };
   members.add(member);
