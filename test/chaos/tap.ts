@@ -86,7 +86,8 @@ export function tapQueue(options: TapOptions): Tap {
     const answer = await running;
     if (fault === 'kill-after') options.kill?.();
     if (dead()) return await never();
-    note(history, method, args, answer, { start, end: history.now() });
+    const span = { start, end: history.now(), ...(options.now === undefined ? {} : { time: options.now() }) };
+    note(history, method, args, answer, span);
     if (fault === 'fail-after') throw broken(method);
     return answer;
   };
@@ -152,10 +153,22 @@ function noteCall(history: History, method: string, args: readonly unknown[], st
     history.add({ type: 'ending', id, nonce: token.nonce, start, end: start });
 }
 
-function note(history: History, method: string, args: readonly unknown[], answer: unknown, span: Span): void {
+/** `time`: the schedule's, when the answer came. */
+interface Timed extends Span {
+  readonly time?: number;
+}
+
+function note(
+  history: History,
+  method: string,
+  args: readonly unknown[],
+  answer: unknown,
+  { time, ...span }: Timed,
+): void {
   if (method === 'lease') {
     const { unit } = args[0] as { readonly unit: string };
-    for (const lease of (answer as LeaseAnswer).leases) noteLease(history, unit, lease, span);
+    for (const lease of (answer as LeaseAnswer).leases)
+      noteLease(history, unit, lease, { ...span, ...(time === undefined ? {} : { time }) });
   } else if (method === 'extend') noteExtended(history, args, answer as readonly ExtendOutcome[], span);
   else if (method === 'complete' || method === 'fail' || method === 'release') {
     const unit = args[1] as string;
@@ -169,8 +182,14 @@ function note(history: History, method: string, args: readonly unknown[], answer
     history.add({ type: 'retire', unit: args[1] as string, outcome: answer as string, ...span });
 }
 
-function noteLease(history: History, unit: string, { id, token, record, expiresAt }: Lease, span: Span): void {
-  const at = record.attempts.at(-1)?.leasedAt ?? 0;
+function noteLease(
+  history: History,
+  unit: string,
+  { id, token, record, expiresAt }: Lease,
+  { time, ...span }: Timed,
+): void {
+  // A call that was long under way carries a time that is long past: others have moved the queue on meanwhile.
+  const at = time ?? record.attempts.at(-1)?.leasedAt ?? 0;
   history.add({ type: 'leased', id, ...token, unit, at, expiresAt, ...span });
 }
 
