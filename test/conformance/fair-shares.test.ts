@@ -72,7 +72,7 @@ describe.each(opens)('%s: shares of GPU time', { concurrent: true, timeout: 600_
       const all = [{ ...flood!, flood: FLOOD }, { ...mixed!, serviceMs: anything }, ...others];
       await simulate(2, async (simulation) => {
         for (const one of all) await simulation.join(one);
-        await simulation.run(24_000);
+        await simulation.run(21_000);
         const worst = worstShare(simulation.given, all, 20_000);
         console.log(`${name}, ${what}: ${worst.toFixed(2)} points off, lag ${simulation.worstLag.toFixed(0)} ms`);
         expect(worst).toBeLessThanOrEqual(TOLERANCE);

@@ -6,7 +6,9 @@ import { silentLogger } from '#base/logger.ts';
 import { openRedisQueue } from '#gateway/queue/open.ts';
 import { budgetSuite } from './lease-queue-budgets.suite.ts';
 import { housekeepingSuite } from './lease-queue-housekeeping.suite.ts';
+import { letterSuite } from './lease-queue-letters.suite.ts';
 import { recoverySuite } from './lease-queue-recovery.suite.ts';
+import { shareSuite } from './lease-queue-shares.suite.ts';
 import { tokenSuite } from './lease-queue-tokens.suite.ts';
 import { unitSuite } from './lease-queue-units.suite.ts';
 import type { QueueDriver } from './lease-queue.harness.ts';
@@ -23,4 +25,14 @@ const driver: QueueDriver = {
     }),
 };
 
-for (const suite of [requestSuite, tokenSuite, budgetSuite, unitSuite, housekeepingSuite, recoverySuite]) suite(driver);
+for (const suite of [
+  requestSuite,
+  tokenSuite,
+  budgetSuite,
+  unitSuite,
+  housekeepingSuite,
+  recoverySuite,
+  shareSuite,
+  letterSuite,
+])
+  suite(driver);
