@@ -141,12 +141,12 @@ local ready, done, changed = false, {}, false
 
 -- A record as an array by STATE_FIELDS; of one that was never leased from its fixed part.
 local function from_fixed(s)
-  local _, r = cmsgpack.unpack_one(s, 0)
-  local n = #r
-  r[n + 1], r[n + 2], r[n + 3], r[n + 4], r[n + 5], r[n + 6] = QUEUED, 0, '', '', 0, WHOLE_GPU
-  for i = n + 7, n + 15 do r[i] = 0 end
-  r[RESULT_KEY], r[REDRIVEN], r[STORED] = '', '', 0
-  return r
+  local _, f = cmsgpack.unpack_one(s, 0)
+  -- All at once: a table that grows field by field is copied with every doubling.
+  return {
+    f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], f[9], f[10], f[11], f[12], f[13], f[14],
+    QUEUED, 0, '', '', 0, WHOLE_GPU, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', '', 0
+  }
 end
 local function from_state(s)
   local _, r = cmsgpack.unpack_one(s, 0)
@@ -182,8 +182,5 @@ local function unit_of(name)
 end
 local function save_unit(name, u)
   call('HSET', base .. 'u', name, pack(u))
-end
-local function holds(name)
-  return tonumber(call('HGET', base .. 'ul', name) or 0)
 end
 `;

@@ -11,6 +11,19 @@ local queued, sharing = app[A_QUEUED], app[A_SHARING]
 local tenants, touched, orders, lows = {}, {}, {}, {}
 local forget_view = function() end
 
+-- Leases that units hold.
+local held, held_changed = {}, {}
+local function fetch_held(names)
+  for i, n in ipairs(call('HMGET', base .. 'ul', unpack(names))) do held[names[i]] = tonumber(n or 0) end
+end
+local function held_by(name)
+  if not held[name] then held[name] = tonumber(call('HGET', base .. 'ul', name) or 0) end
+  return held[name]
+end
+local function hold(name, by)
+  held[name], held_changed[name] = held_by(name) + by, true
+end
+
 local function before(a, b)
   for i = 1, min(#a, #b) do
     local x, y = string.byte(a, i), string.byte(b, i)
@@ -140,7 +153,8 @@ local function enter(t, place)
 end
 -- Answers whether that was the last there.
 local function leave(t, place)
-  local i, n = place_in(t, place), #t
+  local i, n = T_PLACES, #t
+  if t[i] ~= place then i = place_in(t, place) end
   touched[t] = true
   t[i + 1] = t[i + 1] - 1
   if t[i + 1] > 0 then return false end
@@ -168,12 +182,13 @@ local function estimates_of(rev)
 end
 local function learn(r, micros)
   local e = estimates_of(r[REV])
-  for i = #e + 1, r[CLASS] + 2 do e[i] = -1 end
-  for _, i in ipairs({ 1, r[CLASS] + 2 }) do e[i] = e[i] < 0 and micros or e[i] + floor((micros - e[i]) / 8) end
+  local class = r[CLASS] + 2
+  for i = #e + 1, class do e[i] = -1 end
+  e[1] = e[1] < 0 and micros or e[1] + floor((micros - e[1]) / 8)
+  e[class] = e[class] < 0 and micros or e[class] + floor((micros - e[class]) / 8)
   taught[r[REV]], changed = true, true
 end
-local function price(rev, class, cost, fraction)
-  if cost > 0 then return cost end
+local function price(rev, class, fraction)
   local e = estimates_of(rev)
   local known_, any = e[class + 2] or -1, e[1] or -1
   local micros = known_ >= 0 and known_ or any >= 0 and any or ${ASSUMED_COST_MICROS}
@@ -194,6 +209,7 @@ local function give_room(r)
   local t = tenant(r[TENANT])
   local was = parked(t)
   t[T_HELD], touched[t] = t[T_HELD] - 1, true
+  hold(r[UNIT], -1)
   app[A_LEASED], changed = app[A_LEASED] - 1, true
   if was and not parked(t) then unpark(t) end
 end
@@ -216,7 +232,13 @@ local function write_tenants()
   if #list > 0 then call('HSET', base .. 't', unpack(list)) end
   if #gone > 0 then call('HDEL', base .. 't', unpack(gone)) end
 end
+local function write_held()
+  local list = {}
+  for name in pairs(held_changed) do list[#list + 1], list[#list + 2] = name, held[name] end
+  if #list > 0 then call('HSET', base .. 'ul', unpack(list)) end
+end
 local function commit()
+  write_held()
   for place in pairs(orders) do write_order(place) end
   if not changed and not next(touched) then return end
   if app[A_LEASED] == 0 and not next(queued) then

@@ -58,13 +58,14 @@ local function forget_units(step)
     if u and u[U_RETIRED] == 0 and u[U_SEEN] + ${UNIT_SILENT_MS} > now then
       -- Seen since: the hot calls leave its place here alone.
       call('ZADD', base .. 'uf', u[U_SEEN] + ${UNIT_SILENT_MS}, name)
-    elseif holds(name) > 0 then
+    elseif held_by(name) > 0 then
       -- Its leases run out by themselves; only then it may go.
       call('ZADD', base .. 'uf', now + ${UNIT_RECHECK_MS}, name)
     else
       if u then call('SREM', base .. 'ur:' .. u[U_REV], name) end
       call('HDEL', base .. 'u', name)
       call('HDEL', base .. 'ul', name)
+      held[name], held_changed[name] = nil, nil
       call('ZREM', base .. 'uf', name)
     end
   end

@@ -21,14 +21,13 @@ export const LEASE_ARGS = 12;
 /** What the requests of a run share: units read once, and all leases of the run written and their bodies read together. */
 const shared = String.raw`
 local units_read, units_asked = {}, {}
+local function fetch_units(names)
+  for i, s in ipairs(call('HMGET', base .. 'u', unpack(names))) do units_read[names[i]] = s and unpack_(s) end
+  fetch_held(names)
+end
 local function unit_once(name)
   if units_read[name] == nil then units_read[name] = unit_of(name) or false end
   return units_read[name]
-end
--- Leases given in this run that ul does not count yet.
-local added = {}
-local function held_by(name)
-  return holds(name) + (added[name] or 0)
 end
 local taken, arrived, stored = {}, {}, {}
 local function write_leases()
@@ -36,19 +35,20 @@ local function write_leases()
   arrived = {}
   if #taken == 0 then return end
   local ids, to_state, to_lease = {}, {}, {}
-  for i, one in ipairs(taken) do ids[i] = one.id end
+  for i, one in ipairs(taken) do ids[i] = one[2] end
   local fixed = call('HMGET', k_rq, unpack(ids))
   -- A first attempt has none before it.
   local states = #stored > 0 and call('HMGET', k_st, unpack(ids))
   local ended = #stored > 0 and call('HMGET', base .. 'at', unpack(ids))
   for i, one in ipairs(taken) do
-    local q, r = one.q, states and states[i] and from_state(states[i]) or from_fixed(fixed[i])
-    r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, r[EPOCH] + 1, one.nonce, q.unit, now
-    r[FRACTION], r[CHARGED], r[PERIOD], r[STORED] = q.fraction, one.charged, one.period, 1
-    local s, answer, at = pack(r), q.answer, one.at
-    answer[at], answer[at + 1], answer[at + 2], answer[at + 3] = one.id, s, fixed[i], ended and ended[i] or ''
-    to_state[i * 2 - 1], to_state[i * 2] = one.id, s
-    to_lease[i * 2 - 1], to_lease[i * 2] = q.ends, one.id
+    local q, id, nonce, charged, period, at = one[1], one[2], one[3], one[4], one[5], one[6]
+    local r = states and states[i] and from_state(states[i]) or from_fixed(fixed[i])
+    r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, r[EPOCH] + 1, nonce, q.unit, now
+    r[FRACTION], r[CHARGED], r[PERIOD], r[STORED] = q.fraction, charged, period, 1
+    local s, answer = pack(r), q.answer
+    answer[at], answer[at + 1], answer[at + 2], answer[at + 3] = id, s, fixed[i], ended and ended[i] or ''
+    to_state[i * 2 - 1], to_state[i * 2] = id, s
+    to_lease[i * 2 - 1], to_lease[i * 2] = q.ends, id
   end
   call('HSET', k_st, unpack(to_state))
   call('ZADD', k_lease, unpack(to_lease))
@@ -56,7 +56,6 @@ local function write_leases()
 end
 local function write_units()
   local list = {}
-  for name, n in pairs(added) do call('HINCRBY', base .. 'ul', name, n) end
   for name in pairs(units_asked) do
     list[#list + 1] = name
     list[#list + 1] = pack(units_read[name])
@@ -67,15 +66,13 @@ end
 local function give(q, id, has_state, charged, period)
   local n = q.given + 1
   q.given, q.ids[n] = n, id
-  taken[#taken + 1] = {
-    q = q, id = id, nonce = string.sub(q.nonces, n * 16 - 15, n * 16), charged = charged, period = period, at = n * 4
-  }
+  taken[#taken + 1] = { q, id, string.sub(q.nonces, n * 16 - 15, n * 16), charged, period, n * 4 }
   if has_state then stored[#stored + 1] = id end
   if #taken == ${MAX_BATCH} then write_leases() end
 end
 local function gone_from(place, id)
-  arrived[place] = arrived[place] or {}
-  table.insert(arrived[place], id)
+  local list = arrived[place]
+  if list then list[#list + 1] = id else arrived[place] = { id } end
 end
 `;
 
@@ -100,8 +97,8 @@ end
 local function take_some(q)
   local lane, v, idle_lane = next_lane(q)
   if not lane then return false end
-  local place, t, most = lane .. ':' .. q.rev, tenant(v[1]), 1
-  if v.whole and #v == 1 and (idle_lane or not (q.asks[0] and q.asks[1]) or (lane == 0 and not sharing[q.rev])) then
+  local place, t, most = q.places[lane], v[v.first], 1
+  if v.whole and v.first == v.last and (idle_lane or not sharing[q.rev] or not (q.places[0] and q.places[1])) then
     most = min(q.wanted - q.given, q.budget)
     if t[T_CAP] >= 0 then most = min(most, t[T_CAP] - t[T_HELD]) end
   end
@@ -194,9 +191,7 @@ end
 -- The table of verdict.ts, for a unit that holds nothing. Answers whether it leaves, and when to ask again.
 local function verdict(q, u)
   if closed or q.desired == 'Paused' then return true end
-  for lane = 0, 1 do
-    if q.asks[lane] and queued[lane .. ':' .. q.rev] then return false end
-  end
+  if queued[q.places[0] or ''] or queued[q.places[1] or ''] then return false end
   if q.desired == 'Draining' or q.rev ~= q.current then return true end
   if call('SCARD', base .. 'ur:' .. q.current) <= q.floor then return false end
   if now >= u[U_IDLE] + q.linger then return true end
@@ -223,7 +218,7 @@ local function lease(q)
     take(q, u)
   end
   if q.given > 0 then
-    added[q.unit] = (added[q.unit] or 0) + q.given
+    hold(q.unit, q.given)
     u[U_IDLE], u[U_NONCE], u[U_GIVEN] = 0, string.sub(q.nonces, 1, 16), table.concat(q.ids)
     return
   end
@@ -247,8 +242,9 @@ end
  */
 export const LEASE = String.raw`${core}${fair}${costs}${pending}${finishing}${ending(DEAD_LETTER_RETENTION_MS)}${rekeying}${units}${commit}
 ${picking}${suspects}${shared}${taking}${asking}
-local answers, all = {}, 0
-for a = 4, #ARGV, ${LEASE_ARGS} do all = all + ARGV[a + 3] end
+local answers, names, all = {}, {}, 0
+for a = 4, #ARGV, ${LEASE_ARGS} do names[#names + 1], all = ARGV[a], all + ARGV[a + 3] end
+fetch_units(names)
 for a = 4, #ARGV, ${LEASE_ARGS} do
   local most, desired, lanes = tonumber(ARGV[a + 3]), ARGV[a + 7], ARGV[a + 8]
   local ends = now + ARGV[a + 4]
@@ -257,7 +253,8 @@ for a = 4, #ARGV, ${LEASE_ARGS} do
   lease({
     unit = ARGV[a], rev = ARGV[a + 1], current = ARGV[a + 2], max = most, ends = ends, floor = tonumber(ARGV[a + 5]),
     linger = tonumber(ARGV[a + 6]), desired = desired, nonces = ARGV[a + 9], fraction = tonumber(ARGV[a + 10]),
-    grace = tonumber(ARGV[a + 11]), asks = { [0] = string.find(lanes, '0', 1, true), string.find(lanes, '1', 1, true) },
+    grace = tonumber(ARGV[a + 11]), prices = {},
+    places = { [0] = string.find(lanes, '0', 1, true) and '0:' .. ARGV[a + 1], string.find(lanes, '1', 1, true) and '1:' .. ARGV[a + 1] },
     wanted = (closed or desired == 'Paused') and 0 or most, budget = ${LEASE_EXPIRY_BUDGET}, ask = all,
     answer = answer, ids = {}, given = 0
   })

@@ -8,44 +8,56 @@ import { SUSPECT_SCAN } from '../../limits.ts';
 export const picking = String.raw`
 local views = {}
 forget_view = function(place) views[place] = nil end
+-- Its tenants are v[v.first] to v[v.last].
 local function view_of(place, want)
   local v = views[place]
-  if v and (v.whole or #v > 0) then return v end
+  if v and (v.whole or v.first <= v.last) then return v end
   write_order(place)
-  local flat = call('ZRANGE', base .. 'act:' .. place, 0, want)
-  fetch_tenants(flat)
-  flat.whole = #flat <= want
-  views[place] = flat
-  return flat
+  v = call('ZRANGE', base .. 'act:' .. place, 0, want)
+  fetch_tenants(v)
+  local n = #v
+  for i = 1, n do v[i] = tenants[v[i]] end
+  v.first, v.last, v.whole = 1, n, n <= want
+  views[place] = v
+  return v
 end
-local function place_in_view(v, t, lane)
-  local at, name, low, high = tag(t, lane), t[T_NAME], 1, #v + 1
+local function goes_before(a, b, lane)
+  local x, y = tag(a, lane), tag(b, lane)
+  return x < y or (x == y and before(a[T_NAME], b[T_NAME]))
+end
+-- The first one's tag has grown.
+local function move_back(v, t, lane)
+  local first, last = v.first, v.last
+  local low, high = first + 1, last + 1
+  -- Most often everybody else is next.
+  if first < last and not goes_before(t, v[last], lane) then low = high end
   while low < high do
     local mid = floor((low + high) / 2)
-    local other = tag(tenants[v[mid]], lane)
-    if other < at or (other == at and before(v[mid], name)) then low = mid + 1 else high = mid end
+    if goes_before(v[mid], t, lane) then low = mid + 1 else high = mid end
   end
-  if v.whole or low <= #v then table.insert(v, low, name) end
+  if low <= last then
+    for i = first, low - 2 do v[i] = v[i + 1] end
+    v[low - 1] = t
+    return
+  end
+  v.first = first + 1
+  if v.whole then v.last, v[last + 1] = last + 1, t end
 end
-local function head(lane, q)
-  local place = lane .. ':' .. q.rev
-  if not queued[place] then return end
+local function first_in(q, lane)
+  local place = q.places[lane]
+  if not place or not queued[place] then return end
   local v = view_of(place, q.ask)
-  return v[1] and v
+  return v.first <= v.last and v
 end
--- Answers lane and view to take from, and the lane that has nothing to give though it was asked for.
+-- Answers lane and view to take from, and the lane that has nothing to give though it was asked for, while lanes share.
 local function next_lane(q)
-  local views_ = {}
-  for lane = 0, 1 do
-    if q.asks[lane] then views_[lane] = head(lane, q) end
-  end
-  if not views_[0] and not views_[1] then return end
-  if not (q.asks[0] and q.asks[1]) then return views_[0] and 0 or 1, views_[0] or views_[1] end
-  if not views_[0] then return 1, views_[1], 0 end
-  if not views_[1] then return 0, views_[0], 1 end
-  local shared = sharing[q.rev]
-  local lane = shared and shared[3] < shared[2] and 1 or 0
-  return lane, views_[lane]
+  local online, shared = first_in(q, 0), sharing[q.rev]
+  if online and not shared then return 0, online end
+  local batch = first_in(q, 1)
+  if not batch then return online and 0, online, q.places[1] and 1 end
+  if not online then return 1, batch, q.places[0] and 0 end
+  local lane = shared[3] < shared[2] and 1 or 0
+  return lane, lane == 0 and online or batch
 end
 -- Online work goes first until the oldest batch request has waited for the grace; then both share until no batch work is left.
 local function judge_sharing(q)
@@ -57,7 +69,11 @@ local function judge_sharing(q)
 end
 -- Answers the charge and the number of the lanes' sharing. A suspect is leased out of order, so it does not move the lane's time.
 local function charge(q, t, lane, class, cost, idle_lane, in_order)
-  local c, at = price(q.rev, class, cost, q.fraction), tag(t, lane)
+  local at, c = tag(t, lane), cost > 0 and cost or q.prices[class]
+  if not c then
+    c = price(q.rev, class, q.fraction)
+    q.prices[class] = c
+  end
   if in_order then app[A_TIME + lane] = max(app[A_TIME + lane], at) end
   t[T_TAG + lane] = min(TAG_LIMIT, at + max(1, floor(c / t[T_WEIGHT])))
   t[T_HELD], touched[t] = t[T_HELD] + 1, true
@@ -77,11 +93,10 @@ local function replace(t, lane, place, v, left)
     if parked(t) then park(t) else show(t, lane) end
     return
   end
-  table.remove(v, 1)
   orders[place] = orders[place] or {}
   orders[place][t[T_NAME]] = stays and tag(t, lane)
   lows[place] = nil
-  if stays then place_in_view(v, t, lane) end
+  if stays then move_back(v, t, lane) else v.first = v.first + 1 end
 end
 `;
 
@@ -91,8 +106,8 @@ export const suspects = String.raw`
 local function find_suspect(q, expire)
   if app[A_SUSPECTS] == 0 then return end
   for lane = 0, 1 do
-    local place = lane .. ':' .. q.rev
-    for _, m in ipairs(q.asks[lane] and queued[place] and call('ZRANGE', base .. 'sus:' .. place, 0, ${SUSPECT_SCAN - 1}) or {}) do
+    local place = q.places[lane]
+    for _, m in ipairs(place and queued[place] and call('ZRANGE', base .. 'sus:' .. place, 0, ${SUSPECT_SCAN - 1}) or {}) do
       local id = id_of(m)
       local r = load(id)
       if r[DEADLINE] > 0 and r[DEADLINE] <= now then

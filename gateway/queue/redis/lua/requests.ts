@@ -61,7 +61,6 @@ export const ending = (deadRetentionMs: number): string => String.raw`
 local CANCELLED_TEXT = '${CANCELLED_MESSAGE}'
 local function drop_lease(id, r)
   call('ZREM', k_lease, id)
-  call('HINCRBY', base .. 'ul', r[UNIT], -1)
   give_room(r)
 end
 local function elapsed(r, ended)

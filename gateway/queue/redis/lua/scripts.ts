@@ -22,18 +22,20 @@ export const COMPLETION_ARGS = 7;
  */
 export const COMPLETE = String.raw`${changing}
 local PER = ${COMPLETION_ARGS}
-local ids, names = {}, {}
+local ids, names, holders = {}, {}, {}
 for a = 5, #ARGV, PER do ids[#ids + 1] = ARGV[a] end
 local packed, records = call('HMGET', k_st, unpack(ids)), {}
 for i, id in ipairs(ids) do
   -- One record for an id that is there twice: its second completion sees what the first one did.
   if packed[i] and not records[id] then
     records[id] = from_state(packed[i])
-    if records[id][STATE] <= LEASED then names[#names + 1] = records[id][TENANT] end
+    local r = records[id]
+    if r[STATE] <= LEASED then names[#names + 1], holders[#holders + 1] = r[TENANT], r[UNIT] end
   end
 end
 fetch_tenants(names)
-local dropped, given_back = {}, {}
+if #holders > 0 then fetch_held(holders) end
+local dropped = {}
 local to_state, to_fin = {}, {}
 local function complete(id, a)
   local r = records[id]
@@ -53,7 +55,6 @@ local function complete(id, a)
   learn(r, micros)
   if r[STATE] == LEASED then
     dropped[#dropped + 1] = id
-    given_back[r[UNIT]] = (given_back[r[UNIT]] or 0) + 1
     give_room(r)
   end
   r[SERVICE], r[RESULT_KEY] = micros, ARGV[a + 4]
@@ -66,10 +67,7 @@ local function complete(id, a)
 end
 local answers = {}
 for i, id in ipairs(ids) do answers[i] = complete(id, 5 + (i - 1) * PER) end
-if #dropped > 0 then
-  call('ZREM', k_lease, unpack(dropped))
-  for unit, n in pairs(given_back) do call('HINCRBY', base .. 'ul', unit, -n) end
-end
+if #dropped > 0 then call('ZREM', k_lease, unpack(dropped)) end
 if #to_state > 0 then
   call('HSET', k_st, unpack(to_state))
   call('ZADD', base .. 'fin', unpack(to_fin))
@@ -164,7 +162,7 @@ export const RETIRE = String.raw`${changing}${units}
 local unit = ARGV[4]
 end_overdue(${OVERDUE_STEP})
 local answer = 'retired'
-if holds(unit) > 0 then
+if held_by(unit) > 0 then
   answer = 'busy'
 elseif closed ~= '2' then
   local u = unit_of(unit) or { '', 0, 0, now, '', '', 0 }
@@ -220,7 +218,7 @@ local all = {}
 local function tell_of(names)
   for _, name in ipairs(names) do
     local u = unit_of(name)
-    if u then all[#all + 1] = { name, u[U_REV], holds(name), u[U_SEEN], u[U_RETIRED] } end
+    if u then all[#all + 1] = { name, u[U_REV], tonumber(call('HGET', base .. 'ul', name) or 0), u[U_SEEN], u[U_RETIRED] } end
   end
 end
 tell_of(call('ZRANGEBYSCORE', base .. 'uf', '-inf', now + ${UNIT_SILENT_MS}))
