@@ -31,6 +31,13 @@ test.each<[what: string, worker: Record<string, unknown>, spec: Record<string, u
     {},
     ['spec.worker.env[1].valueFrom'],
   ],
+  ['a schema of its own is fine', handler, { request: { schema: { $ref: '#/$defs/a', $defs: { a: {} } } } }, []],
+  [
+    'a schema of others is named',
+    handler,
+    { request: { schema: { $ref: 'https://example.com/a' } } },
+    ['spec.request.schema'],
+  ],
   ['so do many at once', { ...handler, envFrom: [{ secretRef: { name: 'keys' } }] }, {}, ['spec.worker.envFrom']],
 ])('%s', (_what, worker, spec, paths) => {
   expect(localErrors(anApp(worker, spec), FILE).map(({ path }) => path)).toEqual(paths);

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { FieldError } from '#crds/field-error.ts';
 import type { InferenceApp } from '#crds/inference-app.gen.ts';
+import { requestSchemaFault } from '#crds/request-schema.ts';
 
 /** Name of the one placement that exists without a cluster: this machine. */
 export const LOCAL_PLACEMENT = 'local';
@@ -12,7 +13,14 @@ const PYTHON_HANDLER = /^[A-Za-z_][\w.]*:[A-Za-z_]\w*$/;
 
 /** What a valid manifest may ask for that one machine without a cluster cannot give. Handlers are relative to the manifest's `file`. */
 export function localErrors(app: InferenceApp, file: string): FieldError[] {
-  return [...runnable(app, dirname(file)), ...environment(app)];
+  return [...runnable(app, dirname(file)), ...environment(app), ...bodySchema(app)];
+}
+
+/** In a cluster the operator says so in a condition: the API server looks into no schema. */
+function bodySchema({ spec }: InferenceApp): FieldError[] {
+  const { schema } = spec.request;
+  const message = schema === undefined ? undefined : requestSchemaFault(schema);
+  return message === undefined ? [] : [{ path: 'spec.request.schema', message }];
 }
 
 function runnable({ spec }: InferenceApp, folder: string): FieldError[] {
