@@ -27,35 +27,43 @@ export interface Member extends Stack {
   readonly kill: () => Promise<void>;
 }
 
-/** What outlives gateways: a Redis of its own, with its log, and a prefix of the bucket. */
-export interface Deployment {
-  readonly redis: RedisServer;
+/** What outlives gateways: a prefix of the bucket, and what each opens its queue on. */
+export interface House {
   readonly store: ObjectStore;
-  readonly fleet: Fleet;
   readonly gateway: () => Promise<Member>;
   readonly close: () => Promise<void>;
 }
 
+export interface Deployment extends House {
+  /** Of its own, with its log. */
+  readonly redis: RedisServer;
+}
+
 export async function deployment(): Promise<Deployment> {
   const redis = await startRedis({ appendonly: true, fsync: 'always' });
+  const house = await houseOn(() => openRedisQueue({ url: redis.url, clock: systemClock, logger: silentLogger }));
+  return {
+    ...house,
+    redis,
+    close: async () => {
+      await house.close();
+      await redis.stop();
+    },
+  };
+}
+
+export async function houseOn(openQueue: () => Promise<LeaseQueue>): Promise<House> {
   const { s3 } = inject('servers');
   const prefix = `recovery-${randomBytes(6).toString('hex')}/`;
   const store = await openS3Store({ ...s3, publicEndpoint: s3.endpoint, prefix, clock: systemClock });
   const fleet = await makeFleet();
   const members = new Set<Member>();
   return {
-    redis,
     store,
-    fleet,
-    gateway: async () => {
-      const queue = await openRedisQueue({ url: redis.url, clock: systemClock, logger: silentLogger });
-      const member = await enlist(queue, store, fleet, members);
-      return member;
-    },
+    gateway: async () => await enlist(await openQueue(), store, fleet, members),
     close: async () => {
       for (const member of members) await member.kill();
       await store.close();
-      await redis.stop();
     },
   };
 }
@@ -88,7 +96,7 @@ function cuttable(store: ObjectStore, signal: AbortSignal): ObjectStore {
   });
 }
 
-/** Bytes of the log, all files of it. Written before the answer goes out, since it is synced always. */
+/** Where the log ends now: what was answered before is in it, since it is synced always. */
 export function logSize(redis: RedisServer): number {
   return statSync(lastLog(redis)).size;
 }

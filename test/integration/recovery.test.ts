@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Redis that lost the end of its log, came back from a backup or lost everything: found out, salvaged from, and served on.
+// A queue that lost the end of its log, came back from a backup or lost everything: found out, salvaged from, and served on.
 import { randomBytes } from 'node:crypto';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, test } from 'vitest';
+import { systemClock } from '#base/clock.ts';
+import { silentLogger } from '#base/logger.ts';
 import type { UploadUrlReply } from '#base/wire/broker.ts';
+import { openEmbeddedQueue } from '#gateway/queue/open.ts';
 import { generationKey } from '#gateway/store/keys.ts';
 import { until } from '#test/until.ts';
 import { problem, status, submit } from './gateway.client.ts';
@@ -16,6 +22,7 @@ import {
   count,
   deployment,
   finishOne,
+  houseOn,
   logSize,
   mirroredRun,
   regressions,
@@ -25,7 +32,7 @@ import {
 } from './recovery.harness.ts';
 import type { Deployment } from './recovery.harness.ts';
 
-const open: Deployment[] = [];
+const open: { readonly close: () => Promise<void> }[] = [];
 
 afterEach(async () => {
   for (const one of open.splice(0)) await one.close();
@@ -215,6 +222,48 @@ test('a purge takes an app’s entry out of the mirror', async () => {
     { what: 'the end of the purge', ...PATIENCE },
   );
   expect(await store.head(generationKey('uid-echo'))).toBeUndefined();
+});
+
+test('standalone: an older copy of queue.db put in its place is found out at the start', async () => {
+  const [data, copy] = ['penstock-data-', 'penstock-copy-'].map((name) => mkdtempSync(join(tmpdir(), name))) as [
+    string,
+    string,
+  ];
+  const house = await houseOn(async () =>
+    openEmbeddedQueue({ file: join(data, 'queue.db'), clock: systemClock, logger: silentLogger }),
+  );
+  open.push({
+    close: async () => {
+      await house.close();
+      for (const folder of [data, copy]) rmSync(folder, { recursive: true });
+    },
+  });
+  const first = await house.gateway();
+  const early = await submit(first, 'early');
+  await first.kill();
+  cpSync(data, copy, { recursive: true });
+
+  const second = await house.gateway();
+  const worker = await second.unit('before');
+  const result = randomBytes(30_000);
+  expect(await worker.upload(await worker.one(), result, 'application/x-result')).toBe('committed');
+  const lost = await submit(second, 'lost');
+  await untilMirrored(second);
+  await second.kill();
+  rmSync(data, { recursive: true });
+  cpSync(copy, data, { recursive: true });
+
+  const third = await house.gateway();
+  await untilRecovered('went-back', third);
+  expect(third.gateway.readyNote()).toContain('the queue of 1 apps went back at ');
+  await expectResult(third, early, result);
+  await expectLost(third, lost, 'lost');
+  await serveAll(third, ['lost']);
+  await untilMirrored(third);
+  await third.kill();
+  const fourth = await house.gateway();
+  await expectResult(fourth, early, result);
+  expect(await regressions(fourth, 'went-back')).toBe(0);
 });
 
 describe('a restart of Redis that lost nothing', () => {
