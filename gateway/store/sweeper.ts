@@ -14,8 +14,10 @@ import type { ObjectStore } from './object-store.ts';
 const STEP_KEYS = 500;
 /** Steps of one run: then it sleeps again, so that a mountain of garbage never keeps the gateway from its requests. */
 const RUN_STEPS = 40;
-/** Pause between runs. One call of an idle queue a second is nothing; each call removes at most some thousand records. */
-const INTERVAL_MS = 1000;
+/** Pause after a run that found something. */
+const BUSY_INTERVAL_MS = 1_000;
+/** Pause after one that found nothing: the shortest retention is a minute, and each replica asks. */
+const IDLE_INTERVAL_MS = 5_000;
 /** The first pauses after an error; both queue and store may be away for a while. */
 const RETRY = { firstMs: 1000, maxMs: 60_000, factor: 2 };
 
@@ -70,16 +72,18 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   const keepRunning = async (): Promise<void> => {
     let failures = 0;
+    let interval = BUSY_INTERVAL_MS;
     while (!stopping.signal.aborted) {
       try {
         const removed = await run();
         if (removed > 0) logger.debug({ removed }, 'objects without an owner removed');
         failures = 0;
+        interval = removed > 0 ? BUSY_INTERVAL_MS : IDLE_INTERVAL_MS;
       } catch (err) {
         failures++;
         logger.warn({ err, failures }, 'sweep failed; what it had taken comes again');
       }
-      const pause = failures === 0 ? INTERVAL_MS : backoffDelay(RETRY, failures - 1, random);
+      const pause = failures === 0 ? interval : backoffDelay(RETRY, failures - 1, random);
       // Rejects only when stopped: then the loop ends.
       await clock.sleep(pause, stopping.signal).catch(() => undefined);
     }

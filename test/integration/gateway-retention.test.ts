@@ -169,13 +169,16 @@ test.each([
 
     dying.diesInSweep = true;
     dying.ms = ALL_DUE_MS;
-    await until(() => dying.dead, { what: 'the death between delete and forget' });
+    await until(() => dying.dead, { what: 'the death between delete and forget', timeoutMs: 30_000 });
     expect(await keysIn(store)).toEqual([]);
     expect([...dying.forgotten]).toEqual([]);
 
     const second = await open(living, store, fleet);
     living.ms = ALL_DUE_MS + OFFERED_AGAIN_MS;
-    await until(() => living.forgotten.size === 3, { what: 'the keys to be offered again and forgotten' });
+    await until(() => living.forgotten.size === 3, {
+      what: 'the keys to be offered again and forgotten',
+      timeoutMs: 30_000,
+    });
     expect([...living.forgotten].toSorted()).toEqual(objects.toSorted());
     expect(await leftInQueue()).toEqual([]);
     expect(await queue.sweep(100, Date.now() + 1e10)).toEqual({ keys: [], more: false });
