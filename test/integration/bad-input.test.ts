@@ -81,7 +81,8 @@ beforeAll(async () => {
       testApp({ ...app, name: 'checked', uid: 'uid-checked', schema: { type: 'object', required: ['text'] } }),
       testApp({ ...app, name: 'misconfigured', uid: 'uid-wrong', schema: { tpye: 'object' } }),
     ],
-    gateway: { timeouts: { headersMs: 1_000, requestMs: 2_000, checkMs: 200 } },
+    // The lease that is held from the first case must outlast the last one on any machine.
+    gateway: { leaseSeconds: 600, timeouts: { headersMs: 1_000, requestMs: 2_000, checkMs: 200 } },
   });
   await submit(stack, 'held by a busy unit', { 'x-api-key': KEY });
   worker = await stack.unit('echo-busy');
