@@ -6,6 +6,7 @@ import { silentLogger } from '#base/logger.ts';
 import { openRedisQueue } from '#gateway/queue/open.ts';
 import { budgetSuite } from './lease-queue-budgets.suite.ts';
 import { housekeepingSuite } from './lease-queue-housekeeping.suite.ts';
+import { laneSuite } from './lease-queue-lanes.suite.ts';
 import { letterSuite } from './lease-queue-letters.suite.ts';
 import { recoverySuite } from './lease-queue-recovery.suite.ts';
 import { shareSuite } from './lease-queue-shares.suite.ts';
@@ -33,6 +34,7 @@ for (const suite of [
   housekeepingSuite,
   recoverySuite,
   shareSuite,
+  laneSuite,
   letterSuite,
 ])
   suite(driver);

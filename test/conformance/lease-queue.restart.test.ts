@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
-import type { LeaseQueue, RequestState } from '#gateway/queue/lease-queue.ts';
+import type { LeaseQueue, RequestState, TenantShare } from '#gateway/queue/lease-queue.ts';
 import { openEmbeddedQueue, openRedisQueue } from '#gateway/queue/open.ts';
 import { startRedis } from '#test/servers/redis.ts';
 import { until } from '#test/until.ts';
@@ -97,6 +97,97 @@ describe('embedded: restart', () => {
     same.now += LEASE_MS;
     expect((await same.expire()).expired).toBe(2);
     await same.queue.close();
+  });
+
+  it('shares, tags, charges and what was learned outlive the process: the order goes on as if nothing had been', async () => {
+    const play = async (restarts: boolean): Promise<string[]> => {
+      const path = join(folder, `${restarts}.db`);
+      const openIt = (): LeaseQueue => openEmbeddedQueue({ file: path, clock: systemClock, logger: silentLogger });
+      let s = new Scenario(openIt());
+      const again = async (): Promise<void> => {
+        if (!restarts) return;
+        await s.queue.close();
+        const { app, now } = s;
+        s = Object.assign(new Scenario(openIt()), { app, now });
+      };
+      const names = new Map<string, string>();
+      const order: string[] = [];
+      const add = async (tenant: string, i: number, share?: TenantShare): Promise<void> => {
+        const lane = i % 3 === 2 ? 'batch' : 'online';
+        const which = await s.add({ tenant, lane, cost: i % 2 === 0 ? 0 : 700_000, ...(share && { share }) });
+        names.set(which, `${tenant}${i}`);
+      };
+      const shares: [string, TenantShare][] = [
+        ['a', { weight: 1 }],
+        ['b', { weight: 3, maxInFlight: 2 }],
+        ['c', { weight: 2, maxQueued: 9 }],
+      ];
+      for (let i = 0; i < 9; i++)
+        for (const [tenant, share] of shares) await add(tenant, i, i === 0 ? share : undefined);
+      for (let i = 0; order.length < 24; i++) {
+        await again();
+        s.now += 1_000;
+        const { leases } = await s.ask(`u${i}`, { max: 1 + (i % 2), starvationGraceMs: 4_000 });
+        order.push(...leases.map((one) => names.get(one.id)!));
+        await again();
+        const done = leases.map(({ id, token }) => ({
+          id,
+          token,
+          result: text(''),
+          serviceMicros: 300_000 + i * 90_000,
+        }));
+        if (i % 5 === 0) for (const one of leases) await s.fail(one, 'handler', `u${i}`);
+        else await s.queue.complete(s.app, `u${i}`, done, s.now);
+      }
+      await s.queue.close();
+      return order;
+    };
+    const straight = await play(false);
+    expect(await play(true)).toEqual(straight);
+    expect(new Set(straight.map((one) => one[0])).size).toBe(3);
+  });
+
+  it('of what has ended nothing is left but its record, and after its retention not that', async () => {
+    const s = new Scenario(open());
+    for (const tenant of ['a', 'b', 'c'])
+      for (let i = 0; i < 4; i++)
+        await s.add({ tenant, cost: 0, retentionMs: 1_000, share: { weight: 1, maxInFlight: 2 } });
+    await s.complete(await s.take());
+    await s.fail(await s.take(), 'input');
+    await s.ask('dead', { max: 3 });
+    s.now += LEASE_MS;
+    await s.expire();
+    for (const { id } of (await s.queue.live(s.app, 100)).records) await s.queue.cancel(s.app, id, s.now);
+    s.now += 1_000;
+    await s.sweep();
+    await s.queue.close();
+    const db = new DatabaseSync(file);
+    const count = (table: string): unknown => db.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.['n'];
+    const tables = ['request', 'payload', 'dedupe', 'tenant', 'letter', 'object'];
+    expect(Object.fromEntries(tables.map((table) => [table, count(table)]))).toEqual(
+      Object.fromEntries(tables.map((table) => [table, 0])),
+    );
+    const fair = { virtual: { online: 0, batch: 0 }, drain: '', periods: 0, sharing: {} };
+    expect(JSON.parse(String(db.prepare('SELECT fair FROM app').get()?.['fair']))).toEqual(fair);
+    db.close();
+  });
+
+  it('another process is another run; an old copy of the file shows in the generation', async () => {
+    const before = new Scenario(open());
+    await before.add();
+    const run = await before.queue.run();
+    await before.queue.close();
+    copyFileSync(file, `${file}.old`);
+    const later = Object.assign(new Scenario(open()), { app: before.app });
+    expect(await later.queue.run()).not.toBe(run);
+    await later.add();
+    const last = await later.queue.generation(later.app);
+    await later.queue.close();
+    copyFileSync(`${file}.old`, file);
+    const restored = open();
+    expect(await restored.generation(before.app)).toBeLessThan(last);
+    expect(await restored.generation(before.app, last)).toBe(last);
+    await restored.close();
   });
 
   it('a retired unit stays retired, a purged app stays closed', async () => {
