@@ -66,8 +66,8 @@ export class HttpConnection {
     });
   }
 
+  /** Whoever waits for an answer hears that there will be none. */
   close(): void {
-    this.#waiting = undefined;
     this.#socket.destroy();
   }
 
