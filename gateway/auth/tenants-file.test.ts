@@ -12,7 +12,9 @@ import { watchTenantsFile } from './tenants-file.ts';
 
 const SHA256 = hash('sha256', 'secret');
 const KEYS = `tenants: [{name: one, apiKeys: [{sha256: ${SHA256}}]}]\n`;
+/** What is waited for comes within a second, on a machine that has nothing else to do. */
 const PATIENCE = { timeout: 20_000 };
+const LIMIT = { timeout: 60_000 };
 
 function watchedFile(first: string, requireKeys = false) {
   const dir = mkdtempSync(join(tmpdir(), 'penstock-tenants-'));
@@ -42,7 +44,7 @@ test.each([
   ['cut off after its first word', 'tenants:\n'],
   ['no YAML', 'tenants: ['],
   ['of another kind', 'apps: []\n'],
-])('a file with keys that is read while it is %s lets nobody else in, and is told of', async (_name, half) => {
+])('a file with keys that is read while it is %s lets nobody else in, and is told of', LIMIT, async (_name, half) => {
   const { tenants, write, log, entries, metric } = watchedFile(KEYS);
   expect(tenants.byApiKey('secret')).toMatchObject({ name: 'one' });
   expect([await metric('penstock_tenants_reload_failures_total'), tenants.trouble()]).toEqual([0, undefined]);
@@ -60,46 +62,67 @@ test.each([
   expect(await metric('penstock_tenants_last_reload_success')).toBe(1);
 });
 
-test('a change is in force for the next call, is told to listeners, and stands in the audit log without digests', async () => {
-  const { tenants, write, entries } = watchedFile(KEYS);
-  let changes = 0;
-  const off = tenants.onChange(() => void changes++);
-  const prefix = 'psk_abcd2345';
-  write(
-    `tenants: [{name: one, weight: 5, apiKeys: [{sha256: ${hash('sha256', 'b')}, prefix: ${prefix}, role: admin}]}]\n` +
-      'default: {maxQueued: 3}\n',
-  );
-  await vi.waitFor(() => expect(changes).toBe(1), PATIENCE);
-  off();
-  expect(tenants.byApiKey('secret')).toBeUndefined();
-  expect(tenants.policies().of('one').weight).toBe(5);
-  expect(tenants.policies().of('stranger').shareFor({ namespace: 'a', name: 'b' })).toEqual({
-    weight: 1,
-    maxQueued: 3,
-  });
-  expect([...tenants.policies().names()]).toEqual(['one']);
-  expect(entries.map(({ action, result, before, after }) => ({ action, result, before, after }))).toEqual([
-    { action: 'tenants.load', result: 'loaded', before: undefined, after: { tenants: 1, apiKeys: 1 } },
-    {
-      action: 'tenants.reload',
-      result: 'reloaded',
-      before: { tenants: { one: { name: 'one', apiKeys: [`sha256:${SHA256.slice(0, 8)} client`] } }, default: null },
-      after: {
-        tenants: { one: { name: 'one', weight: 5, apiKeys: [`${prefix} admin`] } },
-        default: { maxQueued: 3 },
+test(
+  'a change is in force for the next call, is told to listeners, and stands in the audit log without digests',
+  LIMIT,
+  async () => {
+    const { tenants, write, entries } = watchedFile(KEYS);
+    let changes = 0;
+    const off = tenants.onChange(() => void changes++);
+    const prefix = 'psk_abcd2345';
+    write(
+      `tenants: [{name: one, weight: 5, apiKeys: [{sha256: ${hash('sha256', 'b')}, prefix: ${prefix}, role: admin}]}]\n` +
+        'default: {maxQueued: 3}\n',
+    );
+    await vi.waitFor(() => expect(changes).toBe(1), PATIENCE);
+    off();
+    expect(tenants.byApiKey('secret')).toBeUndefined();
+    expect(tenants.policies().of('one').weight).toBe(5);
+    expect(tenants.policies().of('stranger').shareFor({ namespace: 'a', name: 'b' })).toEqual({
+      weight: 1,
+      maxQueued: 3,
+    });
+    expect([...tenants.policies().names()]).toEqual(['one']);
+    expect(entries.map(({ action, result, before, after }) => ({ action, result, before, after }))).toEqual([
+      { action: 'tenants.load', result: 'loaded', before: undefined, after: { tenants: 1, apiKeys: 1 } },
+      {
+        action: 'tenants.reload',
+        result: 'reloaded',
+        before: { tenants: { one: { name: 'one', apiKeys: [`sha256:${SHA256.slice(0, 8)} client`] } }, default: null },
+        after: {
+          tenants: { one: { name: 'one', weight: 5, apiKeys: [`${prefix} admin`] } },
+          default: { maxQueued: 3 },
+        },
       },
-    },
-  ]);
+    ]);
+  },
+);
+
+test('a large document is read beside the event loop, and refused by its field like any other', LIMIT, async () => {
+  const { tenants, write } = watchedFile(KEYS);
+  const many = Array.from({ length: 500 }, (_, i) => ({
+    name: `t${i}`,
+    apiKeys: [{ sha256: hash('sha256', `k${i}`) }],
+  }));
+  write(JSON.stringify({ tenants: many }));
+  await vi.waitFor(() => expect(tenants.byApiKey('k499')).toMatchObject({ name: 't499' }), PATIENCE);
+  write(JSON.stringify({ tenants: [...many, { name: 'late', weight: 0 }] }));
+  const refused = 'tenants[500].weight: must be >= 1; write an integer from 1 to 1000';
+  await vi.waitFor(() => expect(tenants.trouble()).toContain(refused), PATIENCE);
+  // Two edits in a row: the last one counts.
+  write(JSON.stringify({ tenants: many.slice(1) }));
+  write(JSON.stringify({ tenants: many.slice(2) }));
+  await vi.waitFor(() => expect([tenants.trouble(), tenants.keyCount()]).toEqual([undefined, 498]), PATIENCE);
 });
 
-test('a list without keys, said in so many words, opens the gateway again', async () => {
+test('a list without keys, said in so many words, opens the gateway again', LIMIT, async () => {
   const { tenants, write } = watchedFile(KEYS);
   write('tenants: []\n');
   await vi.waitFor(() => expect(tenants.keyCount()).toBe(0), PATIENCE);
   expect(tenants.anonymous()).toMatchObject({ name: 'default', namespace: 'default' });
 });
 
-test('a file that is empty from the start means one tenant for everyone, and gets its keys later', async () => {
+test('a file that is empty from the start means one tenant for everyone, and gets its keys later', LIMIT, async () => {
   const { tenants, write } = watchedFile('');
   expect(tenants.anonymous()?.name).toBe('default');
   write(KEYS);
@@ -107,7 +130,7 @@ test('a file that is empty from the start means one tenant for everyone, and get
   expect(tenants.anonymous()).toBeUndefined();
 });
 
-test('a mounted ConfigMap is read again when the kubelet swaps its folder', async () => {
+test('a mounted ConfigMap is read again when the kubelet swaps its folder', LIMIT, async () => {
   const dir = mkdtempSync(join(tmpdir(), 'penstock-tenants-'));
   onTestFinished(() => rmSync(dir, { recursive: true }));
   // As AtomicWriter does it: `tenants.yaml` → `..data/tenants.yaml`, `..data` → a folder with a time in its name.
@@ -124,10 +147,14 @@ test('a mounted ConfigMap is read again when the kubelet swaps its folder', asyn
   await vi.waitFor(() => expect(tenants.byApiKey('secret')).toMatchObject({ name: 'two' }), PATIENCE);
 });
 
-test('a port that is open to others wants keys from the start, and does not lose them to a later edit', async () => {
-  expect(() => watchedFile('', true)).toThrow('no API key');
-  const { tenants, write } = watchedFile(KEYS, true);
-  write('tenants: []\n');
-  await vi.waitFor(() => expect(tenants.trouble()).toContain('no API key'), PATIENCE);
-  expect(tenants.anonymous()).toBeUndefined();
-});
+test(
+  'a port that is open to others wants keys from the start, and does not lose them to a later edit',
+  LIMIT,
+  async () => {
+    expect(() => watchedFile('', true)).toThrow('no API key');
+    const { tenants, write } = watchedFile(KEYS, true);
+    write('tenants: []\n');
+    await vi.waitFor(() => expect(tenants.trouble()).toContain('no API key'), PATIENCE);
+    expect(tenants.anonymous()).toBeUndefined();
+  },
+);

@@ -8,6 +8,7 @@ import { TenantsError, readTenants } from '#base/tenants.ts';
 import type { TenantsDocument } from '#base/tenants.ts';
 import { watchPath } from '../apps/watch-path.ts';
 import type { AuditLog } from '../audit.ts';
+import { readTenantsAside } from './tenants-thread.ts';
 import { createTenants } from './tenants.ts';
 import type { TenantSource } from './tenants.ts';
 import { changesOf } from './tenants-diff.ts';
@@ -47,32 +48,36 @@ export function watchTenantsFile(options: TenantsFileOptions): WatchedTenants {
   const who = { subject: `file ${file}` };
   const listeners = new Set<() => void>();
   let trouble: string | undefined;
-  let current = load(options, undefined);
+  let closed = false;
+  let current = loaded(readTenants(readText(file)), options, undefined);
   metrics.loaded(current);
   audit.record({ ...who, action: 'tenants.load', object: { file }, result: 'loaded', ...summary(current) });
 
-  const reload = (): void => {
+  const refuse = (err: unknown): void => {
+    trouble = `tenants file refused, the last good one stays in force: ${reasonOf(err)}`;
+    metrics.refused();
+    logger.error({ file, err }, 'tenants file refused; the last good one stays in force');
+    audit.record({ ...who, action: 'tenants.reload', object: { file }, result: 'refused' });
+  };
+  const take = (next: Loaded): void => {
     const before = current;
-    try {
-      current = load(options, before);
-    } catch (err) {
-      trouble = `tenants file refused, the last good one stays in force: ${reasonOf(err)}`;
-      metrics.refused();
-      logger.error({ file, err }, 'tenants file refused; the last good one stays in force');
-      audit.record({ ...who, action: 'tenants.reload', object: { file }, result: 'refused' });
-      return;
-    }
+    current = next;
     trouble = undefined;
-    metrics.loaded(current);
-    logger.info(
-      { file, tenants: current.document.tenants.length, apiKeys: current.source.keyCount() },
-      'tenants read again',
-    );
-    const changes = changesOf(before.document, current.document);
+    metrics.loaded(next);
+    logger.info({ file, tenants: next.document.tenants.length, apiKeys: next.source.keyCount() }, 'tenants read again');
+    const changes = changesOf(before.document, next.document);
     audit.record({ ...who, action: 'tenants.reload', object: { file }, result: 'reloaded', ...changes });
     for (const listener of listeners) listener();
   };
-  const stop = watchPath(file, reload);
+  const reload = async (): Promise<void> => {
+    try {
+      const next = loaded(await readTenantsAside(readText(file)), options, current);
+      if (!closed) take(next);
+    } catch (err) {
+      if (!closed) refuse(err);
+    }
+  };
+  const stop = watchPath(file, oneAtATime(reload));
   return {
     byApiKey: (key) => current.source.byApiKey(key),
     byServiceAccount: (account) => current.source.byServiceAccount(account),
@@ -85,14 +90,40 @@ export function watchTenantsFile(options: TenantsFileOptions): WatchedTenants {
       return () => listeners.delete(listener);
     },
     trouble: () => trouble,
-    close: stop,
+    close: () => {
+      closed = true;
+      stop();
+    },
   };
 }
 
-function load({ file, clock, requireKeys }: TenantsFileOptions, before: Loaded | undefined): Loaded {
+/** Runs `work` after each call of the answered function, never twice at once: a call meanwhile makes it run once more. */
+function oneAtATime(work: () => Promise<void>): () => void {
+  let running = false;
+  let again = false;
+  const run = (): void => {
+    again = running;
+    if (running) return;
+    running = true;
+    void work().finally(() => {
+      running = false;
+      if (again) run();
+    });
+  };
+  return run;
+}
+
+function readText(file: string): string {
   const { size } = statSync(file);
   if (size > MAX_FILE_BYTES) throw new TenantsError('document', `has ${size} bytes`, `keep it below ${MAX_FILE_BYTES}`);
-  const document = readTenants(readFileSync(file, 'utf8'));
+  return readFileSync(file, 'utf8');
+}
+
+function loaded(
+  document: TenantsDocument | undefined,
+  { clock, requireKeys }: TenantsFileOptions,
+  before: Loaded | undefined,
+): Loaded {
   // An editor empties a file before it writes it. To take all keys away on purpose there is `tenants: []`.
   if (document === undefined && before !== undefined && before.source.keyCount() > 0) {
     throw new TenantsError('document', 'the file is empty', 'write tenants: [] to take all keys away');

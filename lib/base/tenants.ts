@@ -73,12 +73,14 @@ export interface TenantsDocument {
 export class TenantsError extends Error {
   /** `tenants[0].apiKeys[1].sha256` */
   readonly field: string;
+  readonly problem: string;
   readonly fix: string;
 
   constructor(field: string, problem: string, fix: string, options?: ErrorOptions) {
     super(`tenants: ${field}: ${problem}; ${fix}`, options);
     this.name = 'TenantsError';
     this.field = field;
+    this.problem = problem;
     this.fix = fix;
   }
 }
