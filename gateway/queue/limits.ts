@@ -34,7 +34,7 @@ export const MAX_ATTEMPTS_KEPT = 32;
 /** Length of a cause's message. */
 export const MAX_MESSAGE_CHARS = 2_048;
 
-/** A unit unseen for so long that holds nothing is gone: far above the 5 s at which a waiting one is seen, and above any lease. */
+/** A unit unseen for so long that holds nothing is gone: far above the 30 s within which a waiting one asks again, and above any lease. */
 export const UNIT_SILENT_MS = 15 * 60_000;
 
 /** A unit that holds leases yet was not seen is looked at again after this; its leases run out first. */
