@@ -245,6 +245,7 @@ describe('a filter that is not valid is refused by name', () => {
     ['?limit=101', 'query.limit'],
     ['?limit=x', 'query.limit'],
     ['?cause=released', 'query.cause'],
+    ['?cause=input', 'query.cause'],
     ['?tenant=UPPER', 'query.tenant'],
     ['?since=yesterday', 'query.since'],
     ['?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z', 'query.until'],

@@ -16,8 +16,8 @@ export const PAGE_MAX = 100;
 export const CALL_MAX = 1_000;
 /** A filter as JSON: a few short members. */
 const FILTER_BODY_BYTES = 8 * 1024;
-/** What can have ended a request for good; a released attempt costs nothing. */
-const CAUSES = ['lost', 'handler', 'timeout', 'input'] as const;
+/** What spends a budget: a released attempt costs nothing, and an input that is bad fails at once and is no dead letter. */
+const CAUSES = ['lost', 'handler', 'timeout'] as const;
 const TENANT = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/;
 const NAMES = ['tenant', 'cause', 'since', 'until', 'limit', 'cursor'] as const;
 type Name = (typeof NAMES)[number];
