@@ -22,6 +22,8 @@ const HOLD_MS = 45_000;
 const STORE_CALLS_AT_ONCE = 16;
 /** The ports open after this at the latest: a comparison takes milliseconds, the walk of one that lost something may take longer. */
 const START_WAIT_MS = 2_000;
+/** A comparison that is under way ends within one call of queue or store; one that never answers keeps no gateway from ending. */
+const STOP_WAIT_MS = 5_000;
 const RETRY = { firstMs: 250, maxMs: 5_000, factor: 2 };
 
 export interface RecoveryOptions {
@@ -93,13 +95,11 @@ class QueueRecovery implements Recovery {
   }
 
   async start(): Promise<void> {
-    const { queue, apps, clock } = this.#options;
+    const { queue, apps } = this.#options;
     this.#forget = [queue.onRegression((found) => this.#onRegression(found)), apps.onChange(() => this.#meetApps())];
     this.#meetApps();
     this.#reflection = this.#reflect();
-    const over = new AbortController();
-    await Promise.race([Promise.all(this.#comparing), clock.sleep(START_WAIT_MS, over.signal).catch(() => undefined)]);
-    over.abort();
+    await this.#compared(START_WAIT_MS);
   }
 
   held(uid: string): boolean {
@@ -139,8 +139,15 @@ class QueueRecovery implements Recovery {
   async stop(): Promise<void> {
     for (const forget of this.#forget) forget();
     this.#stopping.abort(new Error('the gateway stops'));
-    await Promise.all(this.#comparing);
+    await this.#compared(STOP_WAIT_MS);
     await this.#reflection?.stop();
+  }
+
+  async #compared(atMostMs: number): Promise<void> {
+    const over = new AbortController();
+    const late = this.#options.clock.sleep(atMostMs, over.signal).catch(() => undefined);
+    await Promise.race([Promise.all(this.#comparing), late]);
+    over.abort();
   }
 
   #isHeld(app: WatchedApp): boolean {
