@@ -82,4 +82,4 @@ it('the textbook reference and both drivers lease in the same order and give the
   await Promise.all(Array.from({ length: SIDE_BY_SIDE }, player));
   // Histories that lease nothing would prove nothing.
   expect(leases).toBeGreaterThan(seeds.length * (REPLAY === undefined ? 5 : 0));
-}, 600_000);
+}, 1_200_000);

@@ -202,7 +202,7 @@ export class FairHistory {
     this.#dice = dice;
     this.#profile = {
       tenants: ['a', 'b', 'c', 'd', 'e', 'f'].slice(0, 1 + dice.below(6)),
-      steps: 20 + dice.below(60),
+      steps: 15 + dice.below(45),
       caps: dice.chance(0.5),
       batch: dice.chance(0.5),
       revisions: dice.chance(0.3),

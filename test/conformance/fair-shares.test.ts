@@ -35,7 +35,7 @@ function lagBound(all: readonly SimTenant[], longestMs: number): number {
   return ((SLOTS + 1) * longestMs) / Math.min(...all.map((one) => one.weight));
 }
 
-describe.each(opens)('%s: shares of GPU time', { concurrent: true, timeout: 600_000 }, (name, open) => {
+describe.each(opens)('%s: shares of GPU time', { concurrent: true, timeout: 1_200_000 }, (name, open) => {
   async function simulate(seed: number, test: (simulation: Simulation) => Promise<void>): Promise<void> {
     const queue = await open();
     try {
