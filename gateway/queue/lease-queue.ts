@@ -310,7 +310,7 @@ export interface LeaseQueue {
   /**
    * Atomic per request; the order of outcomes is that of the requests. Returns after the write is as durable as `durability()` says.
    * The repeat of a call (same id) answers `queued` with the record as it is. The body object of a request that joined or conflicts
-   * has no owner: the next sweep answers its key; that of a `closed` one is the caller's to delete.
+   * has no owner: the next sweep answers its key; that of a `closed` or `full` one is the caller's to delete.
    */
   enqueue(requests: readonly NewRequest[], now?: number): Promise<readonly EnqueueOutcome[]>;
   lease(request: LeaseRequest, now?: number): Promise<LeaseAnswer>;

@@ -7,6 +7,7 @@ import { systemRandom } from '#base/random.ts';
 import { uuid7 } from '#base/uuid7.ts';
 import type { LeaseQueue } from '#gateway/queue/lease-queue.ts';
 import { openRedisQueue } from '#gateway/queue/open.ts';
+import { cpuSeconds } from './cpu-time.ts';
 import { openBullMq, ours } from './queue-contenders.ts';
 import type { Contender } from './queue-contenders.ts';
 import type { Report } from './report.ts';
@@ -17,6 +18,9 @@ import { withRedis } from './with-redis.ts';
 const CYCLES_PER_ROUND = 4_000;
 /** Odd, so that the median is one of them; the round before them warms the compilers up. */
 const ROUNDS = 9;
+/** On a slow or busy machine fewer will do. */
+const MIN_ROUNDS = 3;
+const RACE_LIMIT_MS = 25_000;
 const MANY_TENANTS = 10_000;
 const FEW_TENANTS = 10;
 /** Queued in both apps of the comparison by tenants. */
@@ -28,32 +32,36 @@ const BODY_BYTES = 1_024;
 
 /** What the fair lease queue promises of speed and size; the peer runs beside it, on the same Redis with the same log. */
 export async function benchQueue(report: Report): Promise<void> {
-  await withQueue((queue, url) => versusBullMq(report, queue, url));
+  await withQueue((queue, url, pid) => versusBullMq(report, queue, url, pid));
   await withQueue((queue) => byTenants(report, queue));
   await withQueue((queue) => byDepth(report, queue));
   await withQueue((queue, url) => memory(report, queue, url));
 }
 
-async function withQueue(measure: (queue: LeaseQueue, url: string) => Promise<void>): Promise<void> {
-  await withRedis(async (url) => {
+async function withQueue(measure: (queue: LeaseQueue, url: string, pid: number) => Promise<void>): Promise<void> {
+  await withRedis(async (url, _folder, pid) => {
     const queue = await openRedisQueue({ url, clock: systemClock, logger: silentLogger });
     try {
-      await measure(queue, url);
+      await measure(queue, url, pid);
     } finally {
       await queue.close();
     }
   });
 }
 
-async function versusBullMq(report: Report, queue: LeaseQueue, url: string): Promise<void> {
+async function versusBullMq(report: Report, queue: LeaseQueue, url: string, pid: number): Promise<void> {
   const bullmq = await openBullMq(url);
+  const cpu = new CpuTimes(pid);
   try {
-    const rates = await race({
-      one: ours(queue, { app: 'one', perCall: 1, tenants: FEW_TENANTS }),
-      apart: bullmq.apart,
-      sixteen: ours(queue, { app: 'sixteen', perCall: 16, tenants: FEW_TENANTS }),
-      together: bullmq.together,
-    });
+    const rates = await race(
+      {
+        one: ours(queue, { app: 'one', perCall: 1, tenants: FEW_TENANTS }),
+        apart: bullmq.apart,
+        sixteen: ours(queue, { app: 'sixteen', perCall: 16, tenants: FEW_TENANTS }),
+        together: bullmq.together,
+      },
+      cpu,
+    );
     report.note(
       '32 in flight on both sides, lease and completion in calls of their own, 10 tenants; BullMQ has no tenants:',
     );
@@ -62,6 +70,9 @@ async function versusBullMq(report: Report, queue: LeaseQueue, url: string): Pro
     );
     report.note(
       `BullMQ's worker in one process, which completes and fetches in one call: ${shown(rates, 'together')}; ours, one at a time, is ${ratio(rates, 'one', 'together').toFixed(2)} of it`,
+    );
+    report.note(
+      `CPU time of a cycle in Redis + in this process: ours ${cpu.shown('one')}, 16 in a call ${cpu.shown('sixteen')}; BullMQ ${cpu.shown('apart')}, in one call ${cpu.shown('together')}`,
     );
     report.ratio('queue-cycles-vs-bullmq-one-at-a-time', ratio(rates, 'one', 'apart'), '>=', 1.5);
     report.ratio('queue-cycles-vs-bullmq-16-per-call', ratio(rates, 'sixteen', 'apart'), '>=', 3);
@@ -140,17 +151,49 @@ async function settled(used: () => Promise<number>): Promise<number> {
   }
 }
 
+/** What a cycle costs Redis and this process, whatever else keeps the machine busy. */
+class CpuTimes {
+  readonly #pid: number;
+  readonly #used = new Map<string, { redis: number; here: number; rounds: number }>();
+  #began = { redis: 0, here: 0 };
+
+  constructor(pid: number) {
+    this.#pid = pid;
+  }
+
+  begin(): void {
+    this.#began = { redis: cpuSeconds(this.#pid), here: cpuSeconds(process.pid) };
+  }
+
+  end(name: string): void {
+    const used = this.#used.get(name) ?? { redis: 0, here: 0, rounds: 0 };
+    used.redis += cpuSeconds(this.#pid) - this.#began.redis;
+    used.here += cpuSeconds(process.pid) - this.#began.here;
+    used.rounds++;
+    this.#used.set(name, used);
+  }
+
+  shown(name: string): string {
+    const { redis, here, rounds } = this.#used.get(name) ?? { redis: 0, here: 0, rounds: 1 };
+    const micros = (seconds: number): number => Math.round((seconds * 1e6) / (rounds * CYCLES_PER_ROUND));
+    return `${micros(redis)} + ${micros(here)} µs`;
+  }
+}
+
 type Rates<T extends string> = Readonly<Record<T, readonly number[]>>;
 
 /** Cycles a second of each, in alternating rounds: what slows the machine for a while slows all. */
-async function race<T extends string>(contenders: Readonly<Record<T, Contender>>): Promise<Rates<T>> {
+async function race<T extends string>(contenders: Readonly<Record<T, Contender>>, cpu?: CpuTimes): Promise<Rates<T>> {
   const names = Object.keys(contenders) as T[];
   const rates = Object.fromEntries(names.map((name) => [name, [] as number[]])) as unknown as Record<T, number[]>;
-  for (let round = 0; round <= ROUNDS; round++) {
+  const end = performance.now() + RACE_LIMIT_MS;
+  for (let round = 0; round <= ROUNDS && (round <= MIN_ROUNDS || performance.now() < end); round++) {
     for (const name of names) {
       await contenders[name].fill(CYCLES_PER_ROUND);
       const began = performance.now();
+      cpu?.begin();
       await contenders[name].drain(CYCLES_PER_ROUND);
+      if (round > 0) cpu?.end(name);
       if (round > 0) rates[name].push(CYCLES_PER_ROUND / ((performance.now() - began) / 1000));
     }
   }
