@@ -142,21 +142,20 @@ function* retiredStayAway({ seen }: Facts): Iterable<string> {
       if (lease.unit === unit && lease.start > end) yield `retired: ${unit} was retired, and then given ${lease.id}`;
 }
 
-/** One request for one key, unless the one before it ended without a result. */
+/** One request for one key at a time: the other one had ended without a result before this one was taken. */
 function* keysJoin({ truth, seen }: Facts): Iterable<string> {
+  // By the time of the answer: a call that was long under way made a record of an earlier time than the one at which it was made.
+  const taken = new Map(seen('taken').map(({ id, time }) => [id, time]));
+  const makesWay = (one: RequestRecord, other: RequestRecord): boolean =>
+    // One that is being cancelled is joined by nobody: its end may come after the next one's beginning.
+    one.state === 'cancelled' ||
+    (one.state !== 'succeeded' && (one.finishedAt ?? Infinity) <= (taken.get(other.id) ?? Infinity));
   const records = [...truth.requests.values()].map(({ record }) => record);
-  for (const [key, all] of Map.groupBy(records, (record) => `${record.tenant} ${record.dedupeKey}`)) {
-    // The schedule's time stands still at times: of two of the same moment the one that ended sooner came first.
-    const end = (record: RequestRecord): number => record.finishedAt ?? Infinity;
-    const inOrder = all.toSorted((a, b) => a.createdAt - b.createdAt || end(a) - end(b));
-    for (const [i, record] of inOrder.entries()) {
-      const next = inOrder[i + 1];
-      // One that is being cancelled is joined by nobody: its end may come after the next one's beginning.
-      if (next === undefined || record.state === 'cancelled') continue;
-      if (record.state === 'succeeded' || end(record) > next.createdAt)
-        yield `doubled: ${next.id} and ${record.id} (${record.state}) are both of ${key}`;
-    }
-  }
+  for (const [key, all] of Map.groupBy(records, (record) => `${record.tenant} ${record.dedupeKey}`))
+    for (const [i, one] of all.entries())
+      for (const other of all.slice(i + 1))
+        if (!makesWay(one, other) && !makesWay(other, one))
+          yield `doubled: ${one.id} (${one.state}) and ${other.id} (${other.state}) are both of ${key}`;
   for (const [id, told] of Map.groupBy(seen('accepted'), (one) => one.id))
     if (new Set(told.map(({ n }) => n)).size > 1) yield `mixed up: ticket ${id} was given for different bodies`;
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { LeaseToken, RequestRecord } from '#gateway/queue/lease-queue.ts';
+import type { LeaseToken } from '#gateway/queue/lease-queue.ts';
 import { recordsOf } from './counts.ts';
 import { APP_UID } from './fleet.ts';
 import { LEASE_MS } from './gateway-node.ts';
-import type { Seen } from './history.ts';
 import type { World } from './world.ts';
 
 /** The nonce most often: it is what nothing else stands in for. */
@@ -16,9 +15,8 @@ const CALLS = ['complete', 'fail', 'release', 'extend'] as const;
  */
 export async function forge(world: World): Promise<void> {
   if (world.live().length === 0) return;
-  const leases = world.history.all().flatMap((seen) => (seen.type === 'leased' ? [seen] : []));
+  const leases = leasesIn(world);
   const live = new Map((await recordsOf(world)).map((record) => [record.id, record]));
-  if (world.random.fraction() < 0.5) await completeDeafly(world, leases, live);
   const target = leases.findLast(({ id, epoch }) => {
     const record = live.get(id);
     return record?.state === 'leased' && record.epoch === epoch;
@@ -35,12 +33,15 @@ export async function forge(world: World): Promise<void> {
   world.history.add({ type: 'settled', call: 'forged', id, ...token, unit, outcome, ...span });
 }
 
+function leasesIn({ history }: World) {
+  return history.all().flatMap((seen) => (seen.type === 'leased' ? [seen] : []));
+}
+
 /** A unit that has not heard of a cancel completes: its result is dropped. */
-async function completeDeafly(
-  world: World,
-  leases: readonly Extract<Seen, { readonly type: 'leased' }>[],
-  live: ReadonlyMap<string, RequestRecord>,
-): Promise<void> {
+export async function completeDeafly(world: World): Promise<void> {
+  if (world.live().length === 0) return;
+  const leases = leasesIn(world);
+  const live = new Map((await recordsOf(world)).map((record) => [record.id, record]));
   const last = leases.findLast(({ id, epoch }) => {
     const record = live.get(id);
     return record?.state === 'leased' && record.cancelRequested && record.epoch === epoch;

@@ -21,6 +21,8 @@ export type Seen = Span &
       }
     /** A gateway asked the queue to take it; whether it did, the queue knows. */
     | { readonly type: 'offered'; readonly id: string }
+    /** The queue has it; `time`: the queue's, when it said so. */
+    | { readonly type: 'taken'; readonly id: string; readonly time: number }
     /** `mark` tells one end from another: time, cause, and the digest of the result. */
     | { readonly type: 'state'; readonly id: string; readonly state: RequestState; readonly mark: string }
     /** A client with a ticket was told that the request is unknown. */

@@ -26,8 +26,15 @@ async function ask(world: World, method: 'POST' | 'DELETE', path: string, body?:
   }
 }
 
-export async function retireUnit(world: World, unit: string): Promise<void> {
-  await ask(world, 'POST', `units/${unit}/retire`, { app: APP_UID });
+/** False while it holds a lease, or when nobody answered. */
+export async function retireUnit(world: World, unit: string): Promise<boolean> {
+  return (await ask(world, 'POST', `units/${unit}/retire`, { app: APP_UID })) === 200;
+}
+
+/** As the operator does once the process of a unit has ended: work of its revision moves on when nobody is left there. */
+export async function retireDead(world: World): Promise<void> {
+  for (const unit of world.units)
+    if (unit.isOver() && !unit.isRetired()) unit.setRetired(await retireUnit(world, unit.name));
 }
 
 /** True once nothing is left of the app. */

@@ -34,6 +34,7 @@ export type Step =
   | { readonly do: 'retire-unit'; readonly of: number }
   | { readonly do: 'revision' }
   | { readonly do: 'forge' }
+  | { readonly do: 'deaf' }
   | { readonly do: 'count' };
 
 export interface Plan {
@@ -42,6 +43,9 @@ export interface Plan {
   /** How it ends: by a sweep past every retention, or by the deletion of the app in the middle of it. */
   readonly ending: 'retention' | 'purge';
 }
+
+/** Of what clients know: what they learned last. */
+export const LATEST = -1;
 
 /** Methods of the queue that a gateway calls while it works. */
 const METHODS = ['enqueue', 'lease', 'extend', 'complete', 'fail', 'release', 'cancel', 'expire', 'noteObject', 'get'];
@@ -90,12 +94,28 @@ export function planOf(seed: number): Plan {
   const luck = lucky(random);
   let n = 0;
   const count = STEPS_MIN + luck.below(STEPS_MORE);
-  const steps = Array.from({ length: count }, () => stepOf(pick(luck.fraction()), luck, () => ++n));
+  const number = (): number => ++n;
+  const steps = Array.from({ length: count }, () => stepOf(pick(luck.fraction()), luck, number));
+  if (luck.chance(0.4)) steps.splice(luck.below(count), 0, ...deafUnit(number()));
   const first: Step[] = [
     { do: 'start-gateways' },
     { do: 'start-unit', concurrency: 1 + luck.below(4), batchSize: 1 + luck.below(3) },
   ];
   return { seed, steps: [...first, ...steps], ending: luck.chance(0.2) ? 'purge' : 'retention' };
+}
+
+/** A request is cancelled while it runs, and its unit does not hear of it in time. */
+function deafUnit(n: number): Step[] {
+  const wait: Step[] = Array.from({ length: 3 }, () => ({ do: 'rest', ms: 3 }));
+  return [
+    { do: 'start-gateways' },
+    { do: 'start-unit', concurrency: 8, batchSize: 1 },
+    { do: 'submit', tenant: 'ann', n, deed: 'slow', headers: { 'penstock-priority': '10' } },
+    ...wait,
+    { do: 'cancel', of: LATEST },
+    ...wait,
+    { do: 'deaf' },
+  ];
 }
 
 type Luck = ReturnType<typeof lucky>;

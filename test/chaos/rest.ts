@@ -13,7 +13,7 @@ import type { Ended, Truth } from './checker.ts';
 import { compareCounts, offeredIds, recordsOf } from './counts.ts';
 import { APP_UID } from './fleet.ts';
 import { createHistory } from './history.ts';
-import { purgeApp } from './operator.ts';
+import { purgeApp, retireDead } from './operator.ts';
 import { expire } from './run-step.ts';
 import { tapQueue } from './tap.ts';
 import { answerOf } from './work.ts';
@@ -39,6 +39,7 @@ export async function comeToRest(world: World, purging: boolean): Promise<boolea
     for (const gateway of world.live()) gateway.arm('', 'fail-before');
     if (!world.liveUnits().some(({ revision }) => revision === world.revision)) await world.addUnit(4, 2);
     await expire(world);
+    await retireDead(world);
     const gone = purging && (await purgeApp(world));
     wakeAll(world);
     await delay(1);

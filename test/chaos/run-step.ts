@@ -3,8 +3,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { countNow } from './counts.ts';
 import { APP_UID } from './fleet.ts';
 import type { TenantName } from './fleet.ts';
-import { forge } from './forge.ts';
+import { completeDeafly, forge } from './forge.ts';
 import { retireUnit } from './operator.ts';
+import { LATEST } from './plan.ts';
 import type { Step } from './plan.ts';
 import type { World } from './world.ts';
 
@@ -60,6 +61,7 @@ const DOERS: { readonly [K in Kind]: Doer<K> } = {
   },
   revision: (world) => world.nextRevision(),
   forge,
+  deaf: completeDeafly,
   count: async (world, _step, { violations }) => {
     violations.push(...(await countNow(world)));
   },
@@ -96,5 +98,5 @@ export async function expire(world: World): Promise<void> {
 }
 
 function at<T>(list: readonly T[], place: number): T | undefined {
-  return list[place % Math.max(1, list.length)];
+  return place === LATEST ? list.at(-1) : list[place % Math.max(1, list.length)];
 }

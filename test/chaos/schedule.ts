@@ -21,8 +21,8 @@ export interface ScheduleResult {
   readonly seen: readonly Seen[];
 }
 
-/** Real time: some hundred times what a schedule takes. */
-const STUCK_MS = 30_000;
+/** Real time: a thousand times what a schedule takes, as machines may be busy. */
+const STUCK_MS = 120_000;
 const HOUR_MS = 3_600_000;
 
 /** One schedule in this process: the plan of the seed, then peace, then every rule. */

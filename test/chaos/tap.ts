@@ -2,6 +2,7 @@
 import { QueueError } from '#gateway/queue/errors.ts';
 import type {
   CancelOutcome,
+  EnqueueOutcome,
   Completion,
   ExtendOutcome,
   Held,
@@ -165,7 +166,11 @@ function note(
   answer: unknown,
   { time, ...span }: Timed,
 ): void {
-  if (method === 'lease') {
+  if (method === 'enqueue') {
+    for (const outcome of answer as readonly EnqueueOutcome[])
+      if (outcome.kind === 'queued')
+        history.add({ type: 'taken', id: outcome.record.id, time: time ?? outcome.record.createdAt, ...span });
+  } else if (method === 'lease') {
     const { unit } = args[0] as { readonly unit: string };
     for (const lease of (answer as LeaseAnswer).leases)
       noteLease(history, unit, lease, { ...span, ...(time === undefined ? {} : { time }) });

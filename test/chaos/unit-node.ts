@@ -39,6 +39,9 @@ export interface UnitNode {
   readonly revision: string;
   isOver(): boolean;
   isDead(): boolean;
+  /** By the operator, after its end. */
+  isRetired(): boolean;
+  setRetired(retired: boolean): void;
   setRate(rate: number): void;
   /** Its connections break, or those to one gateway; new ones may lead to another gateway. */
   reset(port?: number): void;
@@ -58,6 +61,7 @@ export async function startUnitNode(options: UnitNodeOptions): Promise<UnitNode>
   const stopping = new AbortController();
   let dead = false;
   let over = false;
+  let retired = false;
   const kill = (): void => {
     if (dead) return;
     dead = true;
@@ -98,6 +102,10 @@ export async function startUnitNode(options: UnitNodeOptions): Promise<UnitNode>
     revision,
     isOver: () => over,
     isDead: () => dead,
+    isRetired: () => retired,
+    setRetired: (is) => {
+      retired = is;
+    },
     setRate: network.setRate,
     reset: network.reset,
     kill,
