@@ -30,7 +30,9 @@ const KINDS =
   ) as readonly ProcessStep['do'][];
 const STEPS = 16;
 const STEP_MS = 350;
-const DEED_CHANCES = 'echo echo echo echo large slow flaky throw input poison'.split(' ') as readonly Deed[];
+const DEED_CHANCES = 'echo echo echo echo echo echo large large slow slow flaky flaky throw throw input poison'.split(
+  ' ',
+) as readonly Deed[];
 const GATEWAY_SKEW_MS = 60_000;
 const UNIT_SKEW_MS = 12 * 3_600_000;
 const PROCESSES_MAX = 40;

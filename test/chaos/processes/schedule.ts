@@ -24,9 +24,11 @@ interface Progress {
   readonly healing: Promise<unknown>[];
 }
 
-/** Far beyond leases, retries and restarts; slow machines included. */
-const REST_MS = 90_000;
+/** Far beyond leases, retries and restarts, also where a process takes ten seconds to start. */
+const REST_MS = 400_000;
 const LOOK_MS = 100;
+/** Poison takes one after another along. */
+const UNITS = 2;
 
 export async function runProcessSchedule(seed: number, ground: ProcessGround): Promise<ProcessResult> {
   const plan = processPlanOf(seed);
@@ -43,7 +45,7 @@ export async function runProcessSchedule(seed: number, ground: ProcessGround): P
 async function play(world: ProcessWorld, plan: ProcessPlan): Promise<string[]> {
   const progress: Progress = { orders: [], tickets: [], healing: [] };
   await world.fillGateways();
-  await Promise.all([world.startUnit(), world.startUnit()]);
+  for (let unit = 0; unit < UNITS; unit++) await world.startUnit();
   for (const step of plan.steps) {
     await delay(step.afterMs);
     await act(world, step, progress);
@@ -125,7 +127,7 @@ async function comeToRest(world: ProcessWorld): Promise<boolean> {
   const end = performance.now() + REST_MS;
   while (performance.now() < end) {
     await world.fillGateways();
-    if (world.liveUnits().length === 0) await world.startUnit();
+    while (world.liveUnits().length < UNITS) await world.startUnit();
     const demand = await world.backend.view().demand(APP_UID);
     if (demand.queued === 0 && demand.leased === 0 && world.client.underWay() === 0) return true;
     await delay(LOOK_MS);

@@ -81,6 +81,7 @@ export class ProcessWorld implements Scene {
   readonly #inspector: Redis;
   #rate = 0;
   #started = 0;
+  #unitsStarted = 0;
   #filling: Promise<void> = Promise.resolve();
 
   private constructor(plan: ProcessPlan, ground: ProcessGround, parts: Parts) {
@@ -159,7 +160,7 @@ export class ProcessWorld implements Scene {
   }
 
   async startUnit(): Promise<void> {
-    const number = this.units.length;
+    const number = this.#unitsStarted++;
     const name = `u${number}`;
     const { operatorKey } = this.#ground.fleet;
     const network = await startFaultProxy(() => this.#someGateway()?.internalPort, this.#random);
