@@ -64,7 +64,7 @@ export function createBodyChecks({ clock, logger, metrics, limits }: BodyChecksO
 
   // Only of schemas that a thread has compiled: whether one can be used is never judged here, nor what is wrong with a body.
   const fitsPlainly = ({ id, plain }: SchemaRef, body: string): boolean =>
-    plain !== undefined && body.length <= PLAIN_MAX_CHARS && memory.isTrusted(id) && plain(JSON.parse(body));
+    plain !== undefined && body.length <= PLAIN_MAX_CHARS && memory.isUsable(id) && plain(JSON.parse(body));
 
   const judge = judgement(logger, metrics);
 

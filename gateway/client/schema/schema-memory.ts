@@ -10,6 +10,8 @@ export interface SchemaMemory extends SlotEvents {
   faultOf(ref: SchemaRef): string | undefined;
   /** It compiled quickly, and no check of it has hung lately. */
   isTrusted(id: string): boolean;
+  /** It compiled, however long that took on a busy machine. */
+  isUsable(id: string): boolean;
 }
 
 interface Unusable {
@@ -21,9 +23,11 @@ interface Unusable {
 export function createSchemaMemory(clock: Pick<Clock, 'monotonic'>): SchemaMemory {
   const unusable = new Map<string, Unusable>();
   const trusted = new Map<string, true>();
+  const usable = new Map<string, true>();
   const suspects = new Map<string, number>();
   return {
     loaded: (id, ms) => {
+      remember(usable, id, true);
       const suspect = (suspects.get(id) ?? 0) > clock.monotonic();
       if (ms <= SWIFT_LOAD_MS && !suspect) remember(trusted, id, true);
     },
@@ -31,6 +35,7 @@ export function createSchemaMemory(clock: Pick<Clock, 'monotonic'>): SchemaMemor
       const until = late ? clock.monotonic() + RETRY_LOAD_MS : Number.POSITIVE_INFINITY;
       remember(unusable, id, { reason, until });
       trusted.delete(id);
+      usable.delete(id);
     },
     overrun: (id) => {
       trusted.delete(id);
@@ -42,6 +47,7 @@ export function createSchemaMemory(clock: Pick<Clock, 'monotonic'>): SchemaMemor
       return known !== undefined && known.until > clock.monotonic() ? known.reason : undefined;
     },
     isTrusted: (id) => trusted.has(id),
+    isUsable: (id) => usable.has(id),
   };
 }
 
