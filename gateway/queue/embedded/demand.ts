@@ -4,9 +4,8 @@ import { RETIRED_MEMORY_MS, RETIRED_SHOWN_MS } from '../limits.ts';
 import type { AppState } from './app-state.ts';
 import type { Unit } from './units.ts';
 
-export const NO_DEMAND: AppDemand = { queued: 0, queuedByRevision: {}, leased: 0, units: [] };
-
-export function demandOf(app: AppState, now: number): AppDemand {
+export function demandOf(app: AppState | undefined, now: number): AppDemand {
+  if (app === undefined) return { queued: 0, queuedByRevision: {}, leased: 0, units: [] };
   const { pending } = app.fair;
   const queuedByRevision = pending.queuedByRevision();
   const oldestQueuedAt = pending.oldestAt();

@@ -51,7 +51,7 @@ import { QueueState } from './app-state.ts';
 import type { AppState } from './app-state.ts';
 import { openDatabase } from './database.ts';
 import { deadLetters, discard, redrive } from './dead-letters.ts';
-import { NO_DEMAND, demandOf } from './demand.ts';
+import { demandOf } from './demand.ts';
 import { enqueue } from './enqueueing.ts';
 import { expireApp } from './expiring.ts';
 import { cancel, complete, extend, fail, release } from './finishing.ts';
@@ -207,10 +207,7 @@ class EmbeddedQueue implements LeaseQueue {
 
   async demand(app: string): Promise<AppDemand> {
     checkApp(app);
-    return this.#run(() => {
-      const found = this.#state.apps.get(app);
-      return found === undefined ? NO_DEMAND : demandOf(found, this.#options.clock.now());
-    });
+    return this.#run(() => demandOf(this.#state.apps.get(app), this.#options.clock.now()));
   }
 
   async setShares(app: string, shares: ReadonlyMap<string, TenantShare>, now?: number): Promise<void> {
@@ -263,13 +260,11 @@ class EmbeddedQueue implements LeaseQueue {
     checkApp(app);
     const generation = await this.#run(() => {
       const { stored } = this.#step(app).app;
-      if (stored.generation < atLeast) {
-        // The end of this call counts one more.
-        stored.generation = atLeast - 1;
-        this.#store.touch(app);
-        return atLeast;
-      }
-      return stored.generation;
+      if (stored.generation >= atLeast) return stored.generation;
+      // The end of this call counts one more.
+      stored.generation = atLeast - 1;
+      this.#store.touch(app);
+      return atLeast;
     });
     this.#note(app, generation);
     return generation;
