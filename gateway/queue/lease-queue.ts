@@ -67,8 +67,6 @@ export interface TenantShare {
   readonly maxQueued?: number;
 }
 
-export const DEFAULT_SHARE: TenantShare = { weight: 1 };
-
 export interface NewRequest {
   /** UUIDv7. */
   readonly id: string;
@@ -83,7 +81,7 @@ export interface NewRequest {
   readonly deadline?: number;
   /** GPU time that the client expects, in integer µGPU-seconds; 0 = not said: the queue charges what it has learned. */
   readonly cost: number;
-  /** Default: `DEFAULT_SHARE`, or what the queue was told of this tenant last. */
+  /** Default: what the queue was told of this tenant last, else weight 1 without bounds. */
   readonly share?: TenantShare;
   readonly body: Payload;
   /** Scoped key under which an equal request joins this one: see `dedupeKey`. */

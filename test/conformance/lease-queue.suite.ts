@@ -242,7 +242,7 @@ export function requestSuite(driver: QueueDriver): void {
     it(
       'joins inside one call too',
       on(async (s) => {
-        const requests = [...'kkklkl'].map((dedupeKey) => s.request({ dedupeKey }));
+        const requests = 'kkklkl'.split('').map((dedupeKey) => s.request({ dedupeKey }));
         const outcomes = await s.queue.enqueue(requests, s.now);
         expect(outcomes.map((one) => one.kind)).toEqual(['queued', 'joined', 'joined', 'queued', 'joined', 'joined']);
         expect((await s.queue.demand(s.app)).queued).toBe(2);

@@ -252,11 +252,10 @@ describe('trouble', () => {
 
   it('holds an app without an image', async () => {
     const app = await AppFixture.make(cluster, 'imageless', { worker: { image: null as unknown as string } });
-    await app.untilStatus(
-      'held',
-      ({ phase, conditions }) =>
-        phase === 'Held' && conditions?.find(({ type }) => type === 'Ready')?.reason === 'ImageRequired',
-    );
+    const isRequired = ({ type, reason }: { type: string; reason: string }): boolean =>
+      type === 'Ready' && reason === 'ImageRequired';
+    const status = await app.untilStatus('held for it', ({ conditions }) => conditions?.some(isRequired) ?? false);
+    expect(status.phase).toBe('Held');
   });
 
   it('does not let an app whose Jobs are refused stop another one', async () => {
