@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { DRIVERS } from '#test/chaos/backend.ts';
 import { hunt, sound } from '#test/chaos/mutations/hunt.ts';
@@ -26,6 +27,11 @@ describe('make chaos', () => {
       schedules: expect.any(Number),
       said: expect.any(String),
     });
+  });
+
+  it.each(MUTATIONS)('the text that $name replaces stands once in its file', async ({ file, from }) => {
+    const text = await readFile(new URL(`../../${file}`, import.meta.url), 'utf8');
+    expect(text.split(from)).toHaveLength(2);
   });
 
   it('has at least five planted bugs for each driver', () => {

@@ -30,8 +30,8 @@ export const REDIS_MUTATIONS: readonly Mutation[] = [
   {
     name: 'redis-unit-keeps-its-count',
     driver,
-    file: `${LUA}/requests.ts`,
-    from: "call('HINCRBY', base .. 'ul', r[UNIT], -1)",
+    file: `${LUA}/fair.ts`,
+    from: 'hold(r[UNIT], -1)',
     to: '',
   },
   {
