@@ -52,8 +52,8 @@ export const EMBEDDED_MUTATIONS: readonly Mutation[] = [
     name: 'embedded-answered-before-commit',
     driver,
     file: `${QUEUE}/turn.ts`,
-    from: 'this.#answers.push({ settle: () => resolve(result), reject });',
-    to: 'resolve(result);',
+    from: 'setImmediate(() => this.#commit());',
+    to: 'setImmediate(() => this.#answers.splice(0).forEach((one) => one.settle()));\n    setTimeout(() => this.#commit(), 20);',
   },
   {
     name: 'embedded-result-after-cancel',
