@@ -54,7 +54,9 @@ export async function infer(x: Exchange, context: ClientContext, appName: string
     check === undefined
       ? await receiveBody(req, res, plan, context.store, key)
       : await receiveChecked(req, res, plan, check, context.store, key);
-  const request = await keyed(context, body, () => newRequest(x, { id, app, tenant, body, intent, headerKey }));
+  const request = await keyed(context, body, () =>
+    newRequest(x, context, { id, app, tenant, body, intent, headerKey }),
+  );
   // Before it is queued: its end may come before the word that it is.
   const watch = preference.waitSeconds > 0 ? context.waits.watch(app.uid, id) : undefined;
   try {
@@ -79,7 +81,11 @@ interface Parts {
   readonly headerKey: string | undefined;
 }
 
-function newRequest({ req }: Exchange, { id, app, tenant, body, intent, headerKey }: Parts): NewRequest {
+function newRequest(
+  { req }: Exchange,
+  { tenants }: Pick<ClientContext, 'tenants'>,
+  { id, app, tenant, body, intent, headerKey }: Parts,
+): NewRequest {
   const { request } = app.spec;
   const explicit = explicitKey(headerKey, body.rid);
   const traceparent = req.headers['traceparent'];
@@ -90,7 +96,8 @@ function newRequest({ req }: Exchange, { id, app, tenant, body, intent, headerKe
     lane: 'online',
     revision: app.revision,
     ...intent,
-    share: tenant.shareFor(app),
+    // As the document says now: a body may take minutes, and a share of before would stay in the queue until the next submit.
+    share: tenants.policies().of(tenant.name).shareFor(app),
     body: body.payload,
     dedupeKey: dedupeKey({ tenant: tenant.name, revision: app.revision }, explicit, body.digest),
     ...(explicit === undefined ? {} : { fingerprint: body.digest }),
