@@ -113,7 +113,7 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
   const common = { ...deps, audit: deps.audit ?? noAudit, metrics };
   const accessLog = deps.accessLog ?? logger;
   const serving = (port: 'client' | 'internal'): ServeContext => ({ port, clock, metrics, logger, accessLog });
-  const requestIds = createRequestIds(Buffer.from(random.bytes(6)).toString('hex'));
+  const requestIds = createRequestIds(random);
   const rawAnswers = (port: 'client' | 'internal'): RawAnswers => ({ port, requestIds, accessLog });
   const client = openClient({ ...common, waits }, options, serving('client'), requestIds);
   const internalHandler = createInternalHandler({

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '#base/clock.ts';
+import type { Random } from '#base/random.ts';
 
 /** Templates of the routes that carry the load. */
 export const INFER_ROUTE = '/v1/{app}/infer';
@@ -34,14 +35,18 @@ const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 /** The id of a request: what its X-Request-Id says, or one of ours; of one that could not be parsed always one of ours. */
 export type RequestIds = (req?: IncomingMessage) => string;
 
-/** Ids of ours are unique within the fleet: a random prefix per process and a count. */
-export function createRequestIds(prefix: string): RequestIds {
-  let count = 0;
+/** As many as nobody guesses and the whole fleet never draws twice. */
+const REQUEST_ID_BITS = 96;
+
+/**
+ * Ids of ours are random, never counted: whoever calls twice would else read from them how much everybody else called in between.
+ * @param random pooled, as `systemRandom` is: one id per call is on the hot path
+ */
+export function createRequestIds(random: Pick<Random, 'bytes'>): RequestIds {
   return (req) => {
     const given = req?.headers['x-request-id'];
     if (typeof given === 'string' && REQUEST_ID.test(given)) return given;
-    count += 1;
-    return `${prefix}-${count.toString(36)}`;
+    return Buffer.from(random.bytes(REQUEST_ID_BITS / 8)).toString('hex');
   };
 }
 
