@@ -217,6 +217,8 @@ export interface Redrive {
   readonly newId: string;
   /** The app's current revision. */
   readonly revision: string;
+  /** Of the letter's tenant, as in `NewRequest`: the queue may have forgotten it since. Its bound on queued ones refuses no redrive. */
+  readonly share?: TenantShare;
 }
 
 export type RedriveOutcome =
@@ -347,7 +349,7 @@ export interface LeaseQueue {
   demand(app: string): Promise<AppDemand>;
   /** New shares of tenants (a changed document). Those of whom the app's queue knows nothing are left out; at most `MAX_BATCH` of a call. */
   setShares(app: string, shares: ReadonlyMap<string, TenantShare>, now?: number): Promise<void>;
-  /** One page of the dead letters, `limit` records looked at. */
+  /** One page of the dead letters, `limit` records looked at: of a filter by tenant none of others, so that nothing tells of them. */
   deadLetters(app: string, filter: DeadLetterFilter, limit: number, cursor?: string): Promise<DeadLetterPage>;
   redrive(app: string, letters: readonly Redrive[], now?: number): Promise<readonly RedriveOutcome[]>;
   /** Takes dead letters off the list: their records go with the next sweep past their retention. Their number. */

@@ -119,6 +119,7 @@ export function checkRedrives(letters: readonly Redrive[]): void {
   for (const letter of letters) {
     matching('letters.newId', letter.newId, UUID7);
     matching('letters.revision', letter.revision, PART);
+    if (letter.share !== undefined) checkShare('letters.share', letter.share);
   }
 }
 

@@ -25,7 +25,7 @@ export type Action =
       readonly id: string;
       readonly newId: string;
       readonly revision: string;
-      readonly share: readonly [string, TenantShare];
+      readonly share: TenantShare;
     }
   | { readonly do: 'counts' }
   | { readonly do: 'view'; readonly ids: readonly string[] };
@@ -75,7 +75,6 @@ export function queueSubject(name: string, queue: LeaseQueue, app: string): Subj
     setShares: ({ shares }, now) => queue.setShares(app, shares, now),
     redrive: async (action, now) => {
       const [outcome] = await queue.redrive(app, [action], now);
-      await queue.setShares(app, new Map([action.share]), now);
       return outcome!.kind;
     },
     counts: async () => {
@@ -120,11 +119,7 @@ export function referenceSubject(): Subject {
     retire: ({ unit }) => reference.retire(unit),
     expire: ({ current }) => reference.expire(current),
     setShares: ({ shares }) => reference.setShares(shares),
-    redrive: ({ id, newId, revision, share }) => {
-      const outcome = reference.redrive(id, newId, revision);
-      reference.setShares(new Map([share]));
-      return outcome;
-    },
+    redrive: ({ id, newId, revision, share }) => reference.redrive(id, newId, revision, share),
     counts: () => reference.counts(),
     view: ({ ids }) => ids.map((id) => reference.view(id)),
   });
@@ -337,7 +332,7 @@ export class FairHistory {
       if (tenant !== undefined) {
         const newId = dice.id(this.now);
         this.#tenantOf.set(newId, tenant);
-        return { do: 'redrive', id, newId, revision: this.#current, share: [tenant, this.#shares.get(tenant)!] };
+        return { do: 'redrive', id, newId, revision: this.#current, share: this.#shares.get(tenant)! };
       }
     }
     const told = tenants.filter(() => dice.chance(0.5));

@@ -49,7 +49,7 @@ export class Reference {
   }
 
   /** As a new request of the tenant, with the content of the dead letter. */
-  redrive(id: string, newId: string, revision: string): string {
+  redrive(id: string, newId: string, revision: string, share: TenantShare): string {
     const letter = this.#jobs.find((job) => job.id === id);
     if (letter?.redriven === true) return 'redriven';
     if (letter?.dead !== true) return 'unknown';
@@ -58,6 +58,8 @@ export class Reference {
     else if (!this.#isKnown(letter.tenant)) this.#parties.delete(letter.tenant);
     const { tenant, lane, priority, cost, bytes, maxAttempts, maxLosses } = letter;
     const kept = { tenant, lane, priority, cost, bytes, maxAttempts, maxLosses };
+    this.#party(tenant);
+    this.#tell(tenant, share);
     this.#queueNew({ ...kept, id: newId, revision, deadline: undefined, share: undefined });
     return 'redriven';
   }

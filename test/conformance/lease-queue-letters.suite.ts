@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
 import { DEAD_LETTER_RETENTION_MS } from '#gateway/queue/limits.ts';
-import type { DeadLetterFilter, NewRequest, RedriveOutcome } from '#gateway/queue/lease-queue.ts';
+import type { DeadLetterFilter, NewRequest, RedriveOutcome, TenantShare } from '#gateway/queue/lease-queue.ts';
 import { LEASE_MS, T0, id, onFresh } from './lease-queue.harness.ts';
 import type { QueueDriver, Scenario } from './lease-queue.harness.ts';
 
@@ -31,9 +31,32 @@ async function listed(s: Scenario, filter: DeadLetterFilter = {}, limit = 2): Pr
   return ids;
 }
 
-async function redrive(s: Scenario, letter: string, revision = 'r1', newId = id()): Promise<RedriveOutcome> {
-  const [outcome] = await s.queue.redrive(s.app, [{ id: letter, newId, revision }], s.now);
+async function redrive(
+  s: Scenario,
+  letter: string,
+  revision = 'r1',
+  newId = id(),
+  share?: TenantShare,
+): Promise<RedriveOutcome> {
+  const call = { id: letter, newId, revision, ...(share === undefined ? {} : { share }) };
+  const [outcome] = await s.queue.redrive(s.app, [call], s.now);
   return outcome!;
+}
+
+/** So many letters of one tenant, as quickly as may be. */
+async function buryMany(s: Scenario, tenant: string, count: number): Promise<void> {
+  const retry = { maxAttempts: 1, maxLosses: 0 };
+  for (let left = count; left > 0; left -= 100) {
+    const some = Math.min(left, 100);
+    await s.queue.enqueue(
+      Array.from({ length: some }, () => s.request({ tenant, retry })),
+      s.now,
+    );
+    const { leases } = await s.ask('u1', { max: some });
+    const failures = leases.map((one) => ({ ...one, cause: { kind: 'handler' as const, message: 'x' } }));
+    const outcomes = await s.queue.fail(s.app, 'u1', failures, s.now);
+    expect(outcomes).toEqual(Array.from({ length: some }, () => 'failed'));
+  }
 }
 
 /** What every driver of the lease queue keeps of requests that were given up: list, redrive, discard. */
@@ -94,6 +117,34 @@ export function letterSuite(driver: QueueDriver): void {
         expect(await listed(s, { since: T0 + 10, until: T0 + 30 })).toEqual(pick(1, 2));
         expect(await listed(s, { since: T0 + 41 })).toEqual([]);
         expect(await s.queue.deadLetterCount(s.app)).toBe(5);
+      }),
+    );
+
+    it(
+      'of other tenants cost a page of one tenant nothing, nor does a cursor tell of them',
+      on(async (s) => {
+        await buryMany(s, 'a', 300);
+        const own = await bury(s, { tenant: 'b' });
+        await buryMany(s, 'a', 10);
+        const page = (limit: number, filter: DeadLetterFilter = {}, cursor?: string) =>
+          s.queue.deadLetters(s.app, { tenant: 'b', ...filter }, limit, cursor);
+        for (const limit of [1, 2, 100]) {
+          const { letters, ...rest } = await page(limit);
+          expect([letters.map((one) => one.id), rest]).toEqual([[own], {}]);
+        }
+        expect(await page(1, { kind: 'lost' })).toEqual({ letters: [] });
+        expect(await page(1, { since: T0 + 1 })).toEqual({ letters: [] });
+        expect(await s.queue.deadLetters(s.app, { tenant: 'c' }, 1)).toEqual({ letters: [] });
+        s.now += 10;
+        const second = await bury(s, { tenant: 'b' });
+        const first = await page(1);
+        expect(first.letters.map((one) => one.id)).toEqual([own]);
+        const { letters, ...rest } = await page(1, {}, first.cursor);
+        expect([letters.map((one) => one.id), rest]).toEqual([[second], {}]);
+        await s.queue.discard(s.app, [own], s.now);
+        await redrive(s, second);
+        expect(await page(1)).toEqual({ letters: [] });
+        expect(await s.queue.deadLetterCount(s.app)).toBe(310);
       }),
     );
 
@@ -275,6 +326,22 @@ export function letterSuite(driver: QueueDriver): void {
         expect((await s.queue.demand(s.app)).queued).toBe(3);
         const many = Array.from({ length: 257 }, () => wanted[0]!);
         await expect(s.queue.redrive(s.app, many, s.now)).rejects.toMatchObject({ code: 'invalid' });
+      }),
+    );
+
+    it(
+      'tells the share of a tenant that the queue has forgotten, and refuses one that is none',
+      on(async (s) => {
+        const share = { weight: 3, maxInFlight: 1, maxQueued: 2 };
+        const letters = [await bury(s, { share, tenant: 'a' }), await bury(s, { share, tenant: 'a' })];
+        // The others have gone past it: nothing of it is left.
+        await s.add({ tenant: 'z', cost: 1_000_000 });
+        await s.complete(await s.take());
+        await s.expire();
+        for (const letter of letters) expect((await redrive(s, letter, 'r1', id(), share)).kind).toBe('redriven');
+        expect((await s.offer({ tenant: 'a' })).kind).toBe('full');
+        expect((await s.ask('u2', { max: 5 })).leases).toHaveLength(1);
+        await expect(redrive(s, letters[0]!, 'r1', id(), { weight: 0 })).rejects.toMatchObject({ code: 'invalid' });
       }),
     );
 

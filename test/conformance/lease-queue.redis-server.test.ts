@@ -5,11 +5,17 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
 import type { LeaseAnswer, LeaseQueue } from '#gateway/queue/lease-queue.ts';
-import { RETIRED_MEMORY_MS, SWEEP_RECORDS } from '#gateway/queue/limits.ts';
+import { DEAD_LETTER_RETENTION_MS, RETIRED_MEMORY_MS, SWEEP_RECORDS } from '#gateway/queue/limits.ts';
 import { openRedisQueue } from '#gateway/queue/open.ts';
 import { startRedis } from '#test/servers/redis.ts';
 import { until } from '#test/until.ts';
 import { LEASE_MS, Scenario, nonce, text } from './lease-queue.harness.ts';
+
+async function bury(s: Scenario): Promise<void> {
+  const which = await s.add({ retry: { maxAttempts: 1, maxLosses: 0 }, priority: 1_000 });
+  const lease = await s.take('u3');
+  expect([lease.id, await s.fail(lease, 'handler', 'u3')]).toEqual([which, 'failed']);
+}
 
 describe('redis: the server', () => {
   const prefix = `test-${randomBytes(6).toString('hex')}`;
@@ -103,6 +109,9 @@ describe('redis: the server', () => {
     s.now += LEASE_MS;
     await s.expire();
     await s.queue.cancel(s.app, lost.id, s.now);
+    await bury(s);
+    s.now += DEAD_LETTER_RETENTION_MS;
+    await s.expire();
     s.now += RETIRED_MEMORY_MS;
     await s.expire();
     for (let more = true; more;) {
@@ -138,6 +147,7 @@ describe('redis: the server', () => {
     await s.add();
     await s.ask('u1', { max: 0 });
     await s.queue.retire(s.app, 'u2', s.now);
+    await bury(s);
     while (!(await s.queue.purge(s.app, 100, s.now)).done);
     await s.ask('u1');
     const tombstone = `${prefix}:{${s.app}}:m`;

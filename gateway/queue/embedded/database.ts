@@ -15,7 +15,9 @@ const TABLES = `
   CREATE TABLE tenant (app TEXT NOT NULL, name TEXT NOT NULL, share TEXT NOT NULL, tags TEXT NOT NULL, PRIMARY KEY (app, name)) WITHOUT ROWID;
   CREATE TABLE estimate (app TEXT NOT NULL, revision TEXT NOT NULL, size INTEGER NOT NULL, micros INTEGER NOT NULL,
     PRIMARY KEY (app, revision, size)) WITHOUT ROWID;
-  CREATE TABLE letter (app TEXT NOT NULL, died_at INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (app, died_at, id)) WITHOUT ROWID;
+  CREATE TABLE letter (app TEXT NOT NULL, died_at INTEGER NOT NULL, id TEXT NOT NULL, tenant TEXT NOT NULL,
+    PRIMARY KEY (app, died_at, id)) WITHOUT ROWID;
+  CREATE INDEX letter_of_tenant ON letter (app, tenant, died_at, id);
   CREATE TABLE request (id TEXT PRIMARY KEY, app TEXT NOT NULL, live INTEGER NOT NULL, retain_until INTEGER,
     fixed TEXT NOT NULL, state TEXT NOT NULL);
   CREATE INDEX request_live ON request (app, id) WHERE live = 1;

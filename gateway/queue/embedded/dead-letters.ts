@@ -13,18 +13,18 @@ import { BODY } from './store.ts';
 export function deadLetters(step: Step, filter: DeadLetterFilter, limit: number, cursor?: string): DeadLetterPage {
   const { tenant, kind, since = 0, until = Number.MAX_SAFE_INTEGER } = filter;
   const [time, after = ''] = cursor?.split(':') ?? [];
-  const found = step.store.letters(step.app.stored.uid, { since, until, diedAt: Number(time ?? -1), after }, limit);
-  const letters = found
+  const range = { tenant, since, until, diedAt: Number(time ?? -1), after };
+  const found = step.store.letters(step.app.stored.uid, range, limit + 1);
+  const page = found.slice(0, limit);
+  const letters = page
     .map((request) => toRecord(request, undefined, undefined))
-    .filter(
-      (one) => (tenant === undefined || one.tenant === tenant) && (kind === undefined || one.cause?.kind === kind),
-    );
-  const last = found.length < limit ? undefined : found.at(-1);
+    .filter((one) => kind === undefined || one.cause?.kind === kind);
+  const last = found.length > limit ? page.at(-1) : undefined;
   return { letters, ...(last === undefined ? {} : { cursor: `${last.finishedAt}:${last.id}` }) };
 }
 
 /** A new request with the letter's content, which leaves the list. */
-export function redrive(step: Step, { id, newId, revision }: Redrive): RedriveOutcome {
+export function redrive(step: Step, { id, newId, revision, share }: Redrive): RedriveOutcome {
   if (step.app.closed) return { kind: 'closed' };
   const letter = requestOf(step, id);
   if (letter?.redrivenAs !== undefined) {
@@ -42,7 +42,7 @@ export function redrive(step: Step, { id, newId, revision }: Redrive): RedriveOu
   const entry = step.store.joinable(made.app, made.fixed.dedupeKey);
   letter.bodyMoved = true;
   leaveList(step, letter, newId);
-  step.app.fair.admit(made.tenant, undefined);
+  step.app.fair.admit(made.tenant, share);
   // Of a letter whose key another request has taken since, nobody knows what its fingerprint was.
   insert(step, made, step.store.payload(id, BODY), entry?.id === id ? entry.fingerprint : '');
   return { kind: 'redriven', record: recordOf(step, made) };

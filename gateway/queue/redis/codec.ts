@@ -35,6 +35,8 @@ const UNSCOPED = '\u0002';
 const DIGEST_BYTES = 12;
 /** In place of a bound that is not there. */
 const NONE = -1;
+/** In place of a share that is not told. */
+const NOT_TOLD = ['', '', ''];
 
 /** 16 raw bytes of a UUID; undefined when the string is none, so nothing is stored under it. */
 export function packId(id: string): Buffer | undefined {
@@ -69,12 +71,12 @@ export function enqueueArgs(request: NewRequest): (string | Buffer | number)[] {
     ownPart(request),
     request.cost,
     classOf(request.body.bytes),
-    ...(request.share === undefined ? ['', '', ''] : shareArgs(request.share)),
+    ...shareArgs(request.share),
   ];
 }
 
-export function shareArgs({ weight, maxInFlight, maxQueued }: TenantShare): number[] {
-  return [weight, maxInFlight ?? NONE, maxQueued ?? NONE];
+export function shareArgs(share: TenantShare | undefined): readonly (string | number)[] {
+  return share === undefined ? NOT_TOLD : [share.weight, share.maxInFlight ?? NONE, share.maxQueued ?? NONE];
 }
 
 /** What the scripts never look at. */

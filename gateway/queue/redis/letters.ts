@@ -8,7 +8,7 @@ import type {
   RedriveOutcome,
   RequestRecord,
 } from '../lease-queue.ts';
-import { decodeRecord, packId, resultValue, unpackId } from './codec.ts';
+import { decodeRecord, packId, resultValue, shareArgs, unpackId } from './codec.ts';
 import { bufferOf, listOf, textOf } from './replies.ts';
 import type { Run } from './scripts.ts';
 
@@ -31,7 +31,12 @@ export class Letters {
   }
 
   async redrive(app: string, letters: readonly Redrive[], now?: number): Promise<readonly RedriveOutcome[]> {
-    const args = letters.flatMap((one) => [packId(one.id) ?? '', packId(one.newId) ?? '', one.revision]);
+    const args = letters.flatMap((one) => [
+      packId(one.id) ?? '',
+      packId(one.newId) ?? '',
+      one.revision,
+      ...shareArgs(one.share),
+    ]);
     const reply = await this.#run('redrive', app, now, args);
     if (!Array.isArray(reply)) return letters.map(() => ({ kind: 'closed' }));
     return reply.map((one): RedriveOutcome => {

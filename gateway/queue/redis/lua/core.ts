@@ -14,7 +14,7 @@ import { DEADLINE_LIMIT, TAG_LIMIT, WHOLE_GPU } from '../../limits.ts';
  *   at    hash: id → ended attempts, one JSON array a line
  *   dd    hash: digest of dedupe key → id and fingerprint       fin  zset: finished id by end of retention
  *   lease zset: leased id by end of lease                       dl   zset: queued id by deadline
- *   dead  zset: id of a dead letter by its death                arr:<place> zset: queued id by creation
+ *   dead, dlt:<tenant> zset: id of a dead letter by its death   arr:<place> zset: queued id by creation
  *   act:<place> zset: tenant that may be leased from by its tag q:<place>:<tenant>, sus:<place> zset: `member` by order score
  *   u     hash: unit → msgpack array by UNIT_FIELDS             ul   hash: unit → leases it holds
  *   uf    zset: unit by when it is forgotten at the earliest    ur:<rev> set: units of the revision that are not retired
@@ -184,3 +184,11 @@ local function save_unit(name, u)
   call('HSET', base .. 'u', name, pack(u))
 end
 `;
+/** Off the dead letters, the app's and its tenant's. */
+export const unlisting = String.raw`
+local function unlist(id, r)
+  call('ZREM', base .. 'dead', id)
+  call('ZREM', base .. 'dlt:' .. r[TENANT], id)
+end
+`;
+

@@ -18,13 +18,30 @@ local function joinable(id)
 end
 `;
 
+/** The tenant of a newcomer, with the share that stands in ARGV from `a` on (weight or '' where none is told, cap, bound on queued). */
+export const admission = String.raw`
+-- What is left of a tenant that the app no longer knows says nothing.
+local function admitted(name, a)
+  local t, weight = tenant(name), tonumber(ARGV[a])
+  if not known(t) then
+    for i = T_TAG, T_SUSPECTS do t[i] = 0 end
+    t[T_WEIGHT], t[T_CAP], t[T_FULL] = 1, -1, -1
+  end
+  if weight then
+    local cap, full = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
+    if t[T_WEIGHT] ~= weight or t[T_CAP] ~= cap or t[T_FULL] ~= full then set_share(t, weight, cap, full) end
+  end
+  return t
+end
+`;
+
 /**
  * ARGV from 4, per request: id, digest, fingerprint, score, lane, tenant, revision, deadline, budgets (2), retention, body key, the
  * driver's part, cost, size class, share (weight or '' where none is told, cap, bound on queued; -1 = none).
  * Answers now, 'open' or 'closed', then for each 'new', or a record with 'queued' (the same id again) or 'joined', or 'conflict' and an
  * id, or 'full', queued and the bound. New ones are written together: of a batch each redis.call costs more than what it writes.
  */
-export const ENQUEUE = String.raw`${core}${fair}${costs}${pending}${commit}${joining}
+export const ENQUEUE = String.raw`${core}${fair}${costs}${pending}${commit}${joining}${admission}
 local PER = ${ENQUEUE_ARGS}
 local n = (#ARGV - 3) / PER
 if closed then return { gen, { now, 'closed' } } end
@@ -75,17 +92,9 @@ local function add(id, digest, a)
   if r[BODY_KEY] ~= '' then call('ZREM', base .. 'obj', '-' .. r[BODY_KEY]) end
   ready = true
 end
--- What is left of a tenant that the app no longer knows says nothing. Answers what bars the request.
+-- Answers what bars the request.
 local function admit(a)
-  local t, weight = tenant(ARGV[a + 5]), tonumber(ARGV[a + 15])
-  if not known(t) then
-    for i = T_TAG, T_SUSPECTS do t[i] = 0 end
-    t[T_WEIGHT], t[T_CAP], t[T_FULL] = 1, -1, -1
-  end
-  if weight then
-    local cap, full = tonumber(ARGV[a + 16]), tonumber(ARGV[a + 17])
-    if t[T_WEIGHT] ~= weight or t[T_CAP] ~= cap or t[T_FULL] ~= full then set_share(t, weight, cap, full) end
-  end
+  local t = admitted(ARGV[a + 5], a + 15)
   local here = t[T_FULL] >= 0 and queued_of(t)
   return here and here >= t[T_FULL] and { 'full', here, t[T_FULL] }
 end

@@ -9,7 +9,7 @@ import {
   UNIT_RECHECK_MS,
   UNIT_SILENT_MS,
 } from '../../limits.ts';
-import { core, units } from './core.ts';
+import { core, units, unlisting } from './core.ts';
 import { commit, costs, fair } from './fair.ts';
 import { ending, finishing, pending, rekeying } from './requests.ts';
 
@@ -108,7 +108,7 @@ return { gen, { expired + #late, next_at or '', closed or '', tonumber(dead or 0
 `;
 
 /** Removal of a record; its objects lose their owner. */
-const removal = String.raw`
+const removal = String.raw`${unlisting}
 local k_obj = base .. 'obj'
 local function doom(key, at)
   call('ZADD', k_obj, at, '-' .. key)
@@ -121,7 +121,7 @@ local function remove(id)
     local entry = call('HGET', base .. 'dd', r[DIGEST])
     if entry and string.sub(entry, 1, 16) == id then call('HDEL', base .. 'dd', r[DIGEST]) end
     for _, key in ipairs({ 'st', 'rq', 'at' }) do call('HDEL', base .. key, id) end
-    if r[DEAD] == 1 then call('ZREM', base .. 'dead', id) end
+    if r[DEAD] == 1 then unlist(id, r) end
   end
   call('ZREM', base .. 'fin', id)
 end

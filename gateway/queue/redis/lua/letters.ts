@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { DEAD_LETTER_RETENTION_MS } from '../../limits.ts';
-import { core } from './core.ts';
-import { joining } from './enqueue.ts';
+import { core, unlisting } from './core.ts';
+import { admission, joining } from './enqueue.ts';
 import { commit, costs, fair } from './fair.ts';
 import { ending, finishing, pending } from './requests.ts';
 
 const changing = core + fair + costs + pending + finishing + ending(DEAD_LETTER_RETENTION_MS) + commit;
 
 /** Arguments of one redrive. */
-const REDRIVE_ARGS = 3;
+const REDRIVE_ARGS = 6;
 
 const paging = String.raw`
 -- Members behind (score, member), at most limit, with their scores.
@@ -35,20 +35,24 @@ end
 
 /**
  * ARGV from 4: died since, died until (or ''), score and id of the last one seen (or ''), limit, tenant (or ''), kind (or '').
- * Answers score and id of the last one looked at (or '' at the end), then records.
+ * Of a tenant it looks at nobody else's: neither time nor cursor may tell of them. Answers score and id of the last one looked at
+ * (or '' at the end), then records.
  */
 export const LETTERS = String.raw`${core}${paging}
 local tenant, kind = ARGV[9], ARGV[10]
 local limit = tonumber(ARGV[8])
 local since = ARGV[6] ~= '' and ARGV[6] or ARGV[4]
-local letters = page(base .. 'dead', since, ARGV[7], ARGV[5], limit)
-local last = letters[#letters]
-local answer = #letters == limit and { last[2], last[1] } or { '', '' }
+local letters = page(base .. (tenant == '' and 'dead' or 'dlt:' .. tenant), since, ARGV[7], ARGV[5], limit + 1)
+local answer = { '', '' }
+if #letters > limit then
+  letters[#letters] = nil
+  local last = letters[limit]
+  answer = { last[2], last[1] }
+end
 for _, one in ipairs(letters) do
   local record = whole('', one[1])
-  local r = from_state(record[3])
   local line = string.match(record[5], '[^\n]*$')
-  if (tenant == '' or r[TENANT] == tenant) and (kind == '' or cjson.decode(line)[5] == kind) then
+  if kind == '' or cjson.decode(line)[5] == kind then
     table.remove(record, 1)
     record[3] = without_bytes(record[3])
     answer[#answer + 1] = record
@@ -83,10 +87,10 @@ return { gen, answer }
 `;
 
 /**
- * ARGV from 4, per letter: id, new id, revision. Answers 'closed', or for each 'unknown' or a record with
+ * ARGV from 4, per letter: id, new id, revision, share as in ENQUEUE. Answers 'closed', or for each 'unknown' or a record with
  * 'redriven' or 'joined'.
  */
-export const REDRIVE = String.raw`${changing}${joining}
+export const REDRIVE = String.raw`${changing}${unlisting}${joining}${admission}
 if closed then return { gen, 'closed' } end
 local function hex(id)
   return (string.gsub(id, '.', function(c) return string.format('%02x', string.byte(c)) end))
@@ -96,7 +100,7 @@ local function unhex(text)
 end
 local function leave_list(id, r, other)
   r[DEAD], r[REDRIVEN] = 0, hex(other)
-  call('ZREM', base .. 'dead', id)
+  unlist(id, r)
   call('ZADD', base .. 'fin', r[FINISHED] + r[RETENTION], id)
   save(id, r)
 end
@@ -112,11 +116,7 @@ local function redrive(a)
     leave_list(id, r, equal)
     return whole('joined', equal)
   end
-  local t = tenant(r[TENANT])
-  if not known(t) then
-    for i = T_TAG, T_SUSPECTS do t[i] = 0 end
-    t[T_WEIGHT], t[T_CAP], t[T_FULL] = 1, -1, -1
-  end
+  admitted(r[TENANT], a + 3)
   local s = call('HGET', k_rq, id)
   local rest, fixed = cmsgpack.unpack_one(s, 0)
   app[A_SEQ] = app[A_SEQ] + 1
@@ -138,7 +138,7 @@ return { gen, answers }
 `;
 
 /** ARGV from 4: ids. Answers how many were dead letters. */
-export const DISCARD = String.raw`${core}
+export const DISCARD = String.raw`${core}${unlisting}
 local n = 0
 for a = 4, #ARGV do
   local id = ARGV[a]
@@ -146,7 +146,7 @@ for a = 4, #ARGV do
   if r and r[DEAD] == 1 then
     r[DEAD] = 0
     save(id, r)
-    call('ZREM', base .. 'dead', id)
+    unlist(id, r)
     call('ZADD', base .. 'fin', r[FINISHED] + r[RETENTION], id)
     n = n + 1
   end

@@ -104,6 +104,8 @@ local function spend_loss(id, r)
   return die(id, r)
 end
 -- The token stays good for a late result until the request is leased again.
+  -- Who asks for the letters of one tenant looks at no others.
+  call('ZADD', base .. 'dlt:' .. r[TENANT], now, id)
 local function end_overdue(limit)
   local list = call('ZRANGEBYSCORE', k_lease, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
   for i = 1, #list, 2 do
