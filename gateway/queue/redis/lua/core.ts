@@ -174,6 +174,14 @@ local function tell()
 end
 `;
 
+/** Off the dead letters, the app's and its tenant's. */
+export const unlisting = String.raw`
+local function unlist(id, r)
+  call('ZREM', base .. 'dead', id)
+  call('ZREM', base .. 'dlt:' .. r[TENANT], id)
+end
+`;
+
 /** Who is alive, and who must never come back. */
 export const units = String.raw`
 local function unit_of(name)
@@ -184,11 +192,3 @@ local function save_unit(name, u)
   call('HSET', base .. 'u', name, pack(u))
 end
 `;
-/** Off the dead letters, the app's and its tenant's. */
-export const unlisting = String.raw`
-local function unlist(id, r)
-  call('ZREM', base .. 'dead', id)
-  call('ZREM', base .. 'dlt:' .. r[TENANT], id)
-end
-`;
-

@@ -95,6 +95,8 @@ local function die(id, r)
   r[DEAD] = 1
   call('HINCRBY', k_m, 'dead', 1)
   call('ZADD', base .. 'dead', now, id)
+  -- Who asks for the letters of one tenant looks at no others.
+  call('ZADD', base .. 'dlt:' .. r[TENANT], now, id)
   finish(id, r, FAILED, ${deadRetentionMs})
   return 'failed'
 end
@@ -104,8 +106,6 @@ local function spend_loss(id, r)
   return die(id, r)
 end
 -- The token stays good for a late result until the request is leased again.
-  -- Who asks for the letters of one tenant looks at no others.
-  call('ZADD', base .. 'dlt:' .. r[TENANT], now, id)
 local function end_overdue(limit)
   local list = call('ZRANGEBYSCORE', k_lease, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
   for i = 1, #list, 2 do
