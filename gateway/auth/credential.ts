@@ -24,11 +24,13 @@ const JWT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 
 /**
  * Who calls, by `Authorization: Bearer` or `X-API-Key`: at once for an API key, later for a token that somebody else must confirm.
- * @throws ProblemError 401; 403 and 503 for a token (as a rejection, where it takes a while)
+ * @throws ProblemError 400 for two that differ; 401; 403 and 503 for a token (as a rejection, where it takes a while)
  */
 export function authenticate(req: IncomingMessage, tenants: TenantSource): Tenant | Promise<Tenant> {
   const header = req.headers['x-api-key'];
   const bearer = bearerOf(req);
+  // Two callers in one request: whichever were taken, a proxy or a log might take the other.
+  if (bearer !== undefined && header !== undefined && bearer !== header) throw twoCredentials();
   const key = bearer ?? (typeof header === 'string' ? header : undefined);
   if (key === undefined) return withoutCredential(tenants);
   if (bearer !== undefined && tenants.byToken !== undefined && JWT.test(bearer)) return tenants.byToken(bearer);
@@ -48,6 +50,13 @@ function withoutCredential(tenants: TenantSource): Tenant {
     field: 'header:Authorization',
     fix: `send Authorization: Bearer <${wanted.slice(3)}> or X-API-Key`,
     headers: { 'www-authenticate': 'Bearer' },
+  });
+}
+
+function twoCredentials(): Error {
+  return gatewayError('bad-header', 'Authorization and X-API-Key hold two different credentials', {
+    field: 'header:X-API-Key',
+    fix: 'send one of the two headers only',
   });
 }
 
