@@ -25,8 +25,42 @@ test('tenants of the document have a label of their own from the start, all othe
 
   names = ['one', 'three'];
   metrics.renew();
-  expect(await counts(registry, 'queued')).toEqual({ one: 2, three: 0, other: 2 });
-  expect(await counts(registry, 'joined')).toEqual({ one: 0, three: 0, other: 0 });
+  expect(await counts(registry, 'queued')).toEqual({ one: 2, two: 0, three: 0, other: 2 });
+  expect(await counts(registry, 'joined')).toEqual({ one: 0, two: 0, three: 0, other: 0 });
+});
+
+test('a tenant that leaves the document and comes back goes on counting where it was', async () => {
+  const registry = createRegistry('test', false);
+  let names = ['one', 'two'];
+  const metrics = createTenantMetrics(registry, {
+    policies: () => ({ names: () => names, of: (name) => defaultPolicy(name) }),
+  });
+  metrics.submitted('two', 'queued');
+  names = ['one'];
+  metrics.renew();
+  // Without an entry it is one of the others, until it has one again.
+  metrics.submitted('two', 'queued');
+  expect(await counts(registry, 'queued')).toEqual({ one: 0, two: 1, other: 1 });
+  names = ['two'];
+  metrics.renew();
+  metrics.submitted('two', 'queued');
+  expect(await counts(registry, 'queued')).toEqual({ one: 0, two: 2, other: 1 });
+});
+
+test('tenants that left make room, whoever left first, once the labels are used up', async () => {
+  const registry = createRegistry('test', false);
+  const many = Array.from({ length: TENANT_LABELS_MAX - 1 }, (_, i) => `t${i}`);
+  let names = ['first', 'second'];
+  const metrics = createTenantMetrics(registry, {
+    policies: () => ({ names: () => names, of: (name) => defaultPolicy(name) }),
+  });
+  names = ['second'];
+  metrics.renew();
+  names = many;
+  metrics.renew();
+  const labels = Object.keys(await counts(registry, 'queued'));
+  expect(labels).toHaveLength(TENANT_LABELS_MAX + 1);
+  expect([labels.includes('first'), labels.includes('second')]).toEqual([false, true]);
 });
 
 test('a document of any size makes a bounded number of labels', async () => {

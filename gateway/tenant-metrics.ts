@@ -12,7 +12,7 @@ const OTHER = 'other';
 
 export interface TenantMetrics {
   readonly submitted: (tenant: string, outcome: SubmitOutcome) => void;
-  /** The document has changed: tenants that left it leave the metric, new ones begin at 0. */
+  /** The document has changed: new tenants begin at 0, those that left it keep their counts for when they come back. */
   readonly renew: () => void;
 }
 
@@ -27,6 +27,8 @@ export function createTenantMetrics(registry: Registry, tenants: Pick<TenantSour
   );
   // To look a labelled child up takes a hash of its labels per call; the hot path keeps its own.
   let children = new Map<string, Children>();
+  // Of tenants that left the document, in that order. Removed only to make room: a counter that begins anew reads as a restart.
+  const gone = new Map<string, Children>();
   let other: Children;
 
   const childrenOf = (tenant: string): Children => {
@@ -44,10 +46,13 @@ export function createTenantMetrics(registry: Registry, tenants: Pick<TenantSour
   };
   const renew = (): void => {
     const names = new Set([...tenants.policies().names()].slice(0, TENANT_LABELS_MAX));
-    for (const name of children.keys()) {
-      if (!names.has(name)) for (const outcome of OUTCOMES) submits.remove({ tenant: name, outcome });
+    for (const [name, own] of children) if (!names.has(name)) gone.set(name, own);
+    children = new Map([...names].map((name) => [name, children.get(name) ?? gone.get(name) ?? childrenOf(name)]));
+    for (const name of names) gone.delete(name);
+    for (const name of [...gone.keys()].slice(0, Math.max(0, names.size + gone.size - TENANT_LABELS_MAX))) {
+      gone.delete(name);
+      for (const outcome of OUTCOMES) submits.remove({ tenant: name, outcome });
     }
-    children = new Map([...names].map((name) => [name, children.get(name) ?? childrenOf(name)]));
     other = childrenOf(OTHER);
   };
   other = childrenOf(OTHER);
