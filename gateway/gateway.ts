@@ -192,7 +192,7 @@ async function openSessions({ keys, operatorJwks, clock, random }: GatewayDeps):
   return await createSessions({ sessionKeys: [first, ...rest], operatorJwks, clock, random });
 }
 
-/** DESIGN §3.5: without keys anyone who reaches the port is the default tenant, so only this machine may reach it. */
+/** DESIGN §3.5: without a tenants document anyone who reaches the port is the default tenant, so only this machine may reach it. */
 function checkExposure({ tenants }: GatewayDeps, { clientHost }: GatewayOptions): void {
   if (tenants.anonymous() === undefined || isLoopback(clientHost)) return;
   throw new Error(

@@ -198,8 +198,10 @@ async function openCallers({ tenants: file, host }: StandaloneConfig, { data, on
   onStop(() => audit.close());
   if (file === '') return { audit, tenants: openTenants() };
   const requireKeys = !isLoopback(host);
+  // Manifests of one machine mostly name no namespace, so their apps are in this one.
+  const homeNamespace = DEFAULT_TENANT.namespace;
   const tenants = await explained(`--tenants ${file}`, () =>
-    watchTenantsFile({ ...around, file: resolve(file), clock, audit, requireKeys }),
+    watchTenantsFile({ ...around, file: resolve(file), clock, audit, requireKeys, homeNamespace }),
   );
   onStop(() => tenants.close());
   return { audit, tenants };

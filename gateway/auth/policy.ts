@@ -26,8 +26,9 @@ export interface Policy {
   mayCall(app: AppName): boolean;
 }
 
-export function listedPolicy(entry: TenantEntry): Policy {
-  const namespace = entry.namespace ?? entry.name;
+/** @param home its namespace, where the entry names none */
+export function listedPolicy(entry: TenantEntry, home = entry.name): Policy {
+  const namespace = entry.namespace ?? home;
   const weight = entry.weight ?? 1;
   const share = shareOf(weight, entry);
   const shares = new Map(
@@ -44,14 +45,14 @@ export function listedPolicy(entry: TenantEntry): Policy {
   };
 }
 
-/** Of a tenant without an entry: its name is its namespace. */
-export function defaultPolicy(name: string, policy: TenantPolicy = {}): Policy {
+/** Of a tenant without an entry. */
+export function defaultPolicy(name: string, policy: TenantPolicy = {}, home = name): Policy {
   const share = shareOf(policy.weight ?? 1, policy);
   return {
-    ...basics(name, name, policy),
+    ...basics(name, home, policy),
     listed: false,
     shareFor: () => share,
-    mayCall: ({ namespace }) => namespace === name,
+    mayCall: ({ namespace }) => namespace === home,
   };
 }
 

@@ -9,6 +9,7 @@ import { systemClock } from '#base/clock.ts';
 import { createRegistry } from '#base/metrics.ts';
 import type { AuditEntry } from '../audit.ts';
 import { watchTenantsFile } from './tenants-file.ts';
+import type { TenantsFileOptions } from './tenants-file.ts';
 
 const SHA256 = hash('sha256', 'secret');
 const KEYS = `tenants: [{name: one, apiKeys: [{sha256: ${SHA256}}]}]\n`;
@@ -16,22 +17,32 @@ const KEYS = `tenants: [{name: one, apiKeys: [{sha256: ${SHA256}}]}]\n`;
 const PATIENCE = { timeout: 40_000 };
 const LIMIT = { timeout: 120_000 };
 
-function watchedFile(first: string, requireKeys = false) {
+type Options = Partial<Pick<TenantsFileOptions, 'requireKeys' | 'homeNamespace'>>;
+
+function watchedFile(first: string, options: Options = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'penstock-tenants-'));
   const file = join(dir, 'tenants.yaml');
   const write = (text: string): void => writeFileSync(file, text);
   write(first);
   onTestFinished(() => rmSync(dir, { recursive: true }));
-  return { ...watched(file, requireKeys), write };
+  return { ...watched(file, options), write };
 }
 
-function watched(file: string, requireKeys = false) {
+function watched(file: string, options: Options = {}) {
   const log: string[] = [];
   const logger = pino({}, { write: (line: string) => log.push(line) });
   const entries: AuditEntry[] = [];
   const audit = { record: (entry: AuditEntry) => void entries.push(entry), close: () => {} };
   const registry = createRegistry('test', false);
-  const tenants = watchTenantsFile({ file, clock: systemClock, logger, registry, audit, requireKeys });
+  const tenants = watchTenantsFile({
+    file,
+    clock: systemClock,
+    logger,
+    registry,
+    audit,
+    requireKeys: false,
+    ...options,
+  });
   onTestFinished(() => tenants.close());
   const metric = async (name: string): Promise<number | undefined> =>
     (await registry.getSingleMetric(name)?.get())?.values[0]?.value;
@@ -115,19 +126,47 @@ test('a large document is read beside the event loop, and refused by its field l
   await vi.waitFor(() => expect([tenants.trouble(), tenants.keyCount()]).toEqual([undefined, 198]), PATIENCE);
 });
 
-test('a list without keys, said in so many words, opens the gateway again', LIMIT, async () => {
-  const { tenants, write } = watchedFile(KEYS);
-  write('tenants: []\n');
-  await vi.waitFor(() => expect(tenants.keyCount()).toBe(0), PATIENCE);
-  expect(tenants.anonymous()).toMatchObject({ name: 'default', namespace: 'default' });
-});
+test.each([
+  ['tenants: []', 'tenants: []\n'],
+  ['its tenant without a key', 'tenants: [{name: one}]\n'],
+])(
+  'the last key is taken out by %s: it is good no more, and nobody is let in without one',
+  LIMIT,
+  async (_how, text) => {
+    const { tenants, write, log } = watchedFile(KEYS);
+    write(text);
+    await vi.waitFor(() => expect(tenants.keyCount()).toBe(0), PATIENCE);
+    expect([tenants.byApiKey('secret'), tenants.anonymous(), tenants.trouble()]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    expect(log.join()).toContain('no API key is good, and nobody is let in');
+  },
+);
 
-test('a file that is empty from the start means one tenant for everyone, and gets its keys later', LIMIT, async () => {
-  const { tenants, write } = watchedFile('');
-  expect(tenants.anonymous()?.name).toBe('default');
+test('a file that is empty from the start lets nobody in, and gets its keys later', LIMIT, async () => {
+  const { tenants, write, log } = watchedFile('');
+  expect(tenants.anonymous()).toBeUndefined();
+  expect(log.join()).toContain('no API key is good, and nobody is let in');
   write(KEYS);
   await vi.waitFor(() => expect(tenants.byApiKey('secret')).toMatchObject({ name: 'one' }), PATIENCE);
   expect(tenants.anonymous()).toBeUndefined();
+});
+
+test('the namespace of a tenant is the home that is said, until the entry names another', LIMIT, async () => {
+  const digest = (key: string): string => hash('sha256', key);
+  const { tenants, write } = watchedFile(KEYS, { homeNamespace: 'default' });
+  expect(tenants.byApiKey('secret')).toMatchObject({ name: 'one', namespace: 'default' });
+  write(
+    `tenants: [{name: one, namespace: own, apiKeys: [{sha256: ${digest('a')}}]}, ` +
+      `{name: two, apps: [ocr], apiKeys: [{sha256: ${digest('b')}}]}]\n`,
+  );
+  await vi.waitFor(() => expect(tenants.byApiKey('a')).toMatchObject({ namespace: 'own' }), PATIENCE);
+  const two = tenants.policies().of('two');
+  expect([two.namespace, two.mayCall({ namespace: 'default', name: 'ocr' })]).toEqual(['default', true]);
+  expect(two.mayCall({ namespace: 'two', name: 'ocr' })).toBe(false);
+  expect(tenants.policies().of('left').namespace).toBe('default');
 });
 
 test('a mounted ConfigMap is read again when the kubelet swaps its folder', LIMIT, async () => {
@@ -148,13 +187,14 @@ test('a mounted ConfigMap is read again when the kubelet swaps its folder', LIMI
 });
 
 test(
-  'a port that is open to others wants keys from the start, and does not lose them to a later edit',
+  'a port that is open to others wants keys from the start, and lets go of one that is taken out',
   LIMIT,
   async () => {
-    expect(() => watchedFile('', true)).toThrow('no API key');
-    const { tenants, write } = watchedFile(KEYS, true);
+    expect(() => watchedFile('', { requireKeys: true })).toThrow('no API key');
+    const { tenants, write } = watchedFile(KEYS, { requireKeys: true });
     write('tenants: []\n');
-    await vi.waitFor(() => expect(tenants.trouble()).toContain('no API key'), PATIENCE);
-    expect(tenants.anonymous()).toBeUndefined();
+    // To keep the last good document here would keep a leaked key good.
+    await vi.waitFor(() => expect(tenants.byApiKey('secret')).toBeUndefined(), PATIENCE);
+    expect([tenants.anonymous(), tenants.trouble()]).toEqual([undefined, undefined]);
   },
 );

@@ -22,8 +22,10 @@ export interface TenantsFileOptions {
   readonly logger: Logger;
   readonly registry: Registry;
   readonly audit: AuditLog;
-  /** The port is open to more than this machine: a document without keys is refused, as it would let everyone in. */
+  /** The port is open to more than this machine, and keys are the only credentials: a start without any is refused. */
   readonly requireKeys: boolean;
+  /** Namespace of tenants whose entry names none; absent = each one's name. */
+  readonly homeNamespace?: string;
 }
 
 export interface WatchedTenants extends TenantSource {
@@ -39,7 +41,7 @@ interface Loaded {
 
 /**
  * Tenants from a file (in a cluster a mounted ConfigMap), read again when it changes; a document that does not fit, or an empty one in
- * place of keys, leaves the last good one in force, and log, metrics and `trouble` say so.
+ * place of keys, leaves the last good one in force, and log, metrics and `trouble` say so. Nobody is let in without a credential, ever.
  * @throws Error when the first document is not valid
  */
 export function watchTenantsFile(options: TenantsFileOptions): WatchedTenants {
@@ -51,6 +53,7 @@ export function watchTenantsFile(options: TenantsFileOptions): WatchedTenants {
   let closed = false;
   let current = loaded(readTenants(readText(file)), options, undefined);
   metrics.loaded(current);
+  warnWithoutKeys(current, options);
   audit.record({ ...who, action: 'tenants.load', object: { file }, result: 'loaded', ...summary(current) });
 
   const refuse = (err: unknown): void => {
@@ -65,6 +68,7 @@ export function watchTenantsFile(options: TenantsFileOptions): WatchedTenants {
     trouble = undefined;
     metrics.loaded(next);
     logger.info({ file, tenants: next.document.tenants.length, apiKeys: next.source.keyCount() }, 'tenants read again');
+    warnWithoutKeys(next, options);
     const changes = changesOf(before.document, next.document);
     audit.record({ ...who, action: 'tenants.reload', object: { file }, result: 'reloaded', ...changes });
     for (const listener of listeners) listener();
@@ -81,7 +85,7 @@ export function watchTenantsFile(options: TenantsFileOptions): WatchedTenants {
   return {
     byApiKey: (key) => current.source.byApiKey(key),
     byServiceAccount: (account) => current.source.byServiceAccount(account),
-    anonymous: () => current.source.anonymous(),
+    anonymous: () => undefined,
     keyCount: () => current.source.keyCount(),
     policies: () => current.source.policies(),
     strangers: () => current.source.strangers?.() ?? [],
@@ -121,18 +125,27 @@ function readText(file: string): string {
 
 function loaded(
   document: TenantsDocument | undefined,
-  { clock, requireKeys }: TenantsFileOptions,
+  { clock, requireKeys, homeNamespace }: TenantsFileOptions,
   before: Loaded | undefined,
 ): Loaded {
   // An editor empties a file before it writes it. To take all keys away on purpose there is `tenants: []`.
   if (document === undefined && before !== undefined && before.source.keyCount() > 0) {
     throw new TenantsError('document', 'the file is empty', 'write tenants: [] to take all keys away');
   }
-  const source = createTenants(document ?? { tenants: [] }, clock);
-  if (requireKeys && source.keyCount() === 0) {
+  const source = createTenants(document ?? { tenants: [] }, clock, homeNamespace);
+  // Not later: whoever takes the last key out has his reason, and the document before would keep it good.
+  if (requireKeys && before === undefined && source.keyCount() === 0) {
     throw new TenantsError('document', 'has no API key', 'add one: without keys the gateway listens on loopback only');
   }
   return { document: document ?? { tenants: [] }, source };
+}
+
+function warnWithoutKeys({ source }: Loaded, { file, logger }: TenantsFileOptions): void {
+  if (source.keyCount() > 0) return;
+  logger.warn(
+    { file },
+    'the tenants document has no key: no API key is good, and nobody is let in without a credential',
+  );
 }
 
 function summary({ document, source }: Loaded) {

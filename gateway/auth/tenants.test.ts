@@ -137,16 +137,17 @@ describe('what a tenant may do', () => {
   });
 });
 
-describe('without any key', () => {
-  test('everyone is the default tenant, in every role', () => {
+describe('without a credential', () => {
+  test('everyone is the default tenant in every role, where there is no document', () => {
     expect(openTenants().anonymous()).toMatchObject({ name: 'default', namespace: 'default', role: 'admin' });
-    expect(parseTenants({ tenants: [{ name: 'one' }] }).anonymous()).toMatchObject({ name: 'default' });
   });
 
-  test('its bounds are those of its entry, or of the default policy', () => {
-    const share = (document: object) => parseTenants(document).anonymous()?.shareFor({ namespace: 'a', name: 'b' });
-    expect(share({ tenants: [{ name: 'default', weight: 3 }], default: { weight: 2 } })).toEqual({ weight: 3 });
-    expect(share({ tenants: [], default: { weight: 2, maxQueued: 9 } })).toEqual({ weight: 2, maxQueued: 9 });
+  test.each<[what: string, document: TenantsDocument]>([
+    ['no tenants', { tenants: [] }],
+    ['a tenant without keys', { tenants: [{ name: 'one' }] }],
+    ['a tenant called default', { tenants: [{ name: 'default' }], default: { weight: 2 } }],
+  ])('nobody is let in by a document with %s', (_what, document) => {
+    expect(parseTenants(document).anonymous()).toBeUndefined();
   });
 });
 

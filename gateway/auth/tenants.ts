@@ -40,7 +40,7 @@ export interface TenantSource {
    * @throws ProblemError 401, 403, or 503 while it cannot be checked
    */
   byToken?(token: string): Tenant | Promise<Tenant>;
-  /** Whom a caller without a credential is taken for; undefined as soon as there are credentials. */
+  /** Whom a caller without a credential is taken for; undefined wherever callers are told apart, keys or not. */
   anonymous(): Tenant | undefined;
   /** API keys known. */
   keyCount(): number;
@@ -54,7 +54,7 @@ export interface TenantSource {
   trouble?(): string | undefined;
 }
 
-/** Whom requests without a credential belong to where no keys are configured: standalone on one machine. */
+/** Whom requests without a credential belong to where no document is configured: standalone on one machine. */
 const DEFAULT_NAME = 'default';
 export const DEFAULT_TENANT = defaultPolicy(DEFAULT_NAME);
 
@@ -67,19 +67,24 @@ export function parseTenants(document: unknown, clock: Pick<Clock, 'now'> = syst
 
 /** No document: one tenant for everyone who reaches the port. */
 export function openTenants(): TenantSource {
-  return createTenants({ tenants: [] }, systemClock);
+  const none = createTenants({ tenants: [] }, systemClock);
+  // Whoever reaches a gateway without a document sits at its machine (it binds to loopback only), and may do all there is.
+  const anyone: Tenant = { ...none.policies().of(DEFAULT_NAME), role: 'admin', subject: 'anonymous' };
+  return { ...none, anonymous: () => anyone };
 }
 
-export function createTenants(document: TenantsDocument, clock: Pick<Clock, 'now'>): TenantSource {
-  const entries = document.tenants.map((entry) => ({ entry, policy: listedPolicy(entry) }));
+/**
+ * Nobody of a document is anonymous, whatever is in it: to take the last key out must not make an admin of everyone.
+ * @param home namespace of tenants whose entry names none; absent = each one's name
+ */
+export function createTenants(document: TenantsDocument, clock: Pick<Clock, 'now'>, home?: string): TenantSource {
+  const entries = document.tenants.map((entry) => ({ entry, policy: listedPolicy(entry, home) }));
   const byName = new Map(entries.map(({ policy }) => [policy.name, policy]));
   const ring = createKeyRing(entries.map(({ entry, policy }) => ({ policy, keys: entry.apiKeys ?? [] })));
   const policies: Policies = {
     names: () => byName.keys(),
-    of: (name) => byName.get(name) ?? defaultPolicy(name, document.default),
+    of: (name) => byName.get(name) ?? defaultPolicy(name, document.default, home),
   };
-  // Whoever reaches a gateway without keys sits at its machine (it binds to loopback only), and may do all there is.
-  const anyone: Tenant = { ...policies.of(DEFAULT_NAME), role: 'admin', subject: 'anonymous' };
   return {
     byApiKey: (key) => {
       const held = ring.find(key);
@@ -87,7 +92,7 @@ export function createTenants(document: TenantsDocument, clock: Pick<Clock, 'now
       return held.expiresAt <= clock.now() ? 'expired' : held.tenant;
     },
     byServiceAccount: serviceAccounts(document, entries),
-    anonymous: () => (ring.size === 0 ? anyone : undefined),
+    anonymous: () => undefined,
     keyCount: () => ring.size,
     policies: () => policies,
     strangers: () => (byName.has(DEFAULT_NAME) ? [] : [DEFAULT_NAME]),

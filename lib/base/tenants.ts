@@ -52,7 +52,7 @@ export interface ServiceAccountEntry {
 
 export interface TenantEntry extends TenantPolicy {
   readonly name: string;
-  /** Default: its name. */
+  /** Default: its name in a cluster, `default` in standalone. */
   readonly namespace?: string;
   /** `name` and `*` in the tenant's namespace, `namespace.name` and `namespace.*` anywhere; default: all of its namespace, none with `[]`. */
   readonly apps?: readonly string[];
@@ -65,7 +65,7 @@ export interface TenantEntry extends TenantPolicy {
 /** tenants.yaml. */
 export interface TenantsDocument {
   readonly tenants: readonly TenantEntry[];
-  /** For tenants without an entry: the namespaces of ServiceAccounts, and everybody where there are no keys. */
+  /** For tenants without an entry: the namespaces of ServiceAccounts, and work of tenants that left. */
   readonly default?: TenantPolicy;
 }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the command refuses: in a sentence that names the thing, without a stack, with exit code 2.
+import { spawnSync } from 'node:child_process';
 import { hash } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { closeServer, listen } from '#base/ops-server.ts';
+import { until } from '#test/until.ts';
 import { ECHO, makeBench, manifest } from './standalone.harness.ts';
 import type { Bench } from './standalone.harness.ts';
 
@@ -157,5 +159,27 @@ describe('accepted', () => {
     const answer = await send({ authorization: 'Bearer open-sesame' });
     expect([answer.status, await answer.text()]).toEqual([200, 'hello']);
     expect(standalone.log()).not.toContain('"level":"info"');
+  });
+
+  test('the entry that keys new prints, for the sample app by its bare name; taken out, it lets nobody in', async () => {
+    const root = join(import.meta.dirname, '../..');
+    cpSync(join(root, 'config/samples/handler-app.yaml'), join(bench.apps, 'sample.yaml'));
+    cpSync(join(root, 'config/samples/handlers'), join(bench.apps, 'handlers'), { recursive: true });
+    const made = spawnSync(join(root, 'deploy/standalone/penstock'), ['keys', 'new', '--tenant', 'gamma'], {
+      env: { PATH: `${dirname(process.execPath)}:${process.env['PATH']}`, HOME: bench.dir },
+      encoding: 'utf8',
+    });
+    const standalone = await bench.start('--tenants', write('tenants.yaml', made.stderr));
+    const send = (headers: Record<string, string>): Promise<Response> =>
+      standalone.post('word-count', 'one two two', { prefer: 'wait=20', ...headers });
+    const authorization = `Bearer ${made.stdout.trimEnd()}`;
+    const answer = await send({ authorization });
+    expect([answer.status, await answer.json()]).toEqual([200, { words: 3, different: 2, characters: 11 }]);
+    expect((await send({})).status).toBe(401);
+
+    write('tenants.yaml', 'tenants: []\n');
+    await until(async () => (await send({ authorization })).status === 401, { what: 'the end of the key' });
+    expect((await send({})).status).toBe(401);
+    expect((await fetch(`${standalone.url}/v1/word-count/dead-letters`)).status).toBe(401);
   });
 });
