@@ -34,6 +34,7 @@ export async function receiveChecked(
     const head = await readHead(req, plan);
     if (head.more) return await receiveWhole(bodyChunks(req, head.bytes), plan, check, holding, store, key);
     holding.add(head.bytes.length);
+    // Refuses what is not UTF-8: the text that is checked is the text that workers read.
     const body = await holdInline(head.bytes, plan);
     await check.run(head.bytes.toString('utf8'));
     return body;

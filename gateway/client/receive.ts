@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { ProblemError } from '#base/problem.ts';
 import { isObject } from '#base/json.ts';
 import { storeUnavailable } from '../errors.ts';
-import { badJson } from '../http/json-body.ts';
+import { parseJson } from '../http/json-body.ts';
 import { INLINE_LIMIT_BYTES } from '../queue/lease-queue.ts';
 import type { Payload } from '../queue/lease-queue.ts';
 import type { ObjectStore } from '../store/object-store.ts';
@@ -94,12 +94,7 @@ export async function holdInline(bytes: Buffer, plan: BodyPlan): Promise<Receive
 }
 
 function ridOfSmall(bytes: Buffer): string | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(bytes.toString('utf8'));
-  } catch {
-    throw badJson(bytes);
-  }
+  const value = parseJson(bytes);
   return isObject(value) && Object.hasOwn(value, '_rid') ? ridOf(value['_rid']) : undefined;
 }
 

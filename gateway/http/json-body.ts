@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { Ajv } from 'ajv';
 import type { ErrorObject } from 'ajv';
@@ -15,17 +16,24 @@ export async function readJson({ req, res }: Exchange, limit: number): Promise<u
   const declared = Number(req.headers['content-length'] ?? 0);
   if (declared > limit) throw tooLarge(limit);
   if (req.headers.expect !== undefined) res.writeContinue();
-  const text = (await readBytes(req, limit)).toString('utf8');
-  if (text === '') return {};
+  const bytes = await readBytes(req, limit);
+  return bytes.length === 0 ? {} : parseJson(bytes);
+}
+
+/**
+ * @throws ProblemError 400 for bytes that are not JSON in UTF-8, which decoding would silently make another text of; it names the
+ *   byte at which they stop being it
+ */
+export function parseJson(bytes: Buffer): unknown {
+  if (!isUtf8(bytes)) throw badJson(bytes);
   try {
-    return JSON.parse(text);
+    return JSON.parse(bytes.toString('utf8'));
   } catch {
-    throw badJson(Buffer.from(text));
+    throw badJson(bytes);
   }
 }
 
-/** The 400 for bytes that are not JSON; names the byte at which they stop being it. */
-export function badJson(bytes: Uint8Array): Error {
+function badJson(bytes: Uint8Array): Error {
   const fault = jsonFault(bytes);
   return gatewayError('bad-json', `the body is not JSON: ${fault.reason} at byte ${fault.position}`, {
     field: 'body',

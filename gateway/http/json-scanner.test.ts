@@ -75,3 +75,36 @@ test.each([
 ])('a fault by %s is named with its position', (_name, text, reason, position) => {
   expect(jsonFault(Buffer.from(text))).toEqual({ reason, position });
 });
+
+describe('text that is not UTF-8', () => {
+  const fault = (bytes: Uint8Array, size: number) => {
+    const scanner = new JsonScanner('_rid');
+    for (let i = 0; i < bytes.length; i += size) scanner.push(bytes.subarray(i, i + size));
+    return scanner.end();
+  };
+
+  test.each([
+    ['Latin-1', '{"a":"Z\xfcrich"}', 'not UTF-8', 7],
+    ['an overlong quote', '{"a":"\xc0\xa2"}', 'not UTF-8', 6],
+    ['a surrogate', '{"a":"\xed\xa0\x80"}', 'not UTF-8', 6],
+    ['half a character before the closing quote', '{"a":"\xe6\xbc"}', 'not UTF-8', 6],
+    ['a member name', '{"_ri\xff":1}', 'not UTF-8', 5],
+    ['the value of the member', '{"_rid":"\xff"}', 'not UTF-8', 9],
+    ['a fault before it', '{"a":1,,"\xff"}', 'a member name in double quotes was expected', 7],
+    ['bytes outside a string', '{"a":\xff}', 'a value was expected', 5],
+    ['half a character outside a string', '[1\xe6\xbc', 'a comma or a closing bracket was expected', 2],
+    ['half a character at the end', '"\xe6\xbc', 'the text ends too early', 3],
+    ['UTF-16', '\xff\xfe{\0}\0', 'a value was expected', 0],
+  ])('is a fault, whatever the chunks: %s', (_name, latin1, reason, position) => {
+    const bytes = Buffer.from(latin1, 'latin1');
+    for (const size of [1, 2, 3, bytes.length])
+      expect({ size, ...fault(bytes, size) }).toEqual({ size, reason, position });
+  });
+
+  test('is not what chunks make of characters that they cut apart', () => {
+    const bytes = Buffer.from('{"é漢😀":"é漢😀\ufffd","_rid":"é漢😀"}');
+    for (let size = 1; size < 12; size++) {
+      expect(scan(bytes, size)).toEqual({ valid: true, member: { text: '"é漢😀"' } });
+    }
+  });
+});

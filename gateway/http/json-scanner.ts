@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { JSON_DEPTH_MAX, KEY_MAX_CHARS } from '../limits.ts';
+import { Utf8Check } from './utf8-check.ts';
 
 /** Why bytes are not JSON, and where. */
 export interface JsonFault {
   readonly reason: string;
-  /** Offset of the first byte that does not fit; the length when the text ends too early. */
+  /** Offset of the first byte that does not fit, of the first of a sequence that is no UTF-8; the length when the text ends too early. */
   readonly position: number;
 }
 
@@ -31,11 +32,12 @@ const CLOSE_OBJECT = 0x7d;
 type Expect = 'value' | 'firstKey' | 'key' | 'firstItem' | 'colon' | 'after' | 'string' | 'escape' | 'hex' | 'bare';
 
 /**
- * Checks JSON (RFC 8259) as it streams by and picks the value of one top-level member, in memory that does not grow with
+ * Checks JSON in UTF-8 (RFC 8259 §8.1) as it streams by and picks the value of one top-level member, in memory that does not grow with
  * the document: a body of a gigabyte must be neither held nor parsed to find its `_rid`.
  */
 export class JsonScanner {
   readonly #memberName: string;
+  readonly #utf8 = new Utf8Check();
   /** true = object, false = array. */
   readonly #stack: boolean[] = [];
   #expect: Expect = 'value';
@@ -55,6 +57,20 @@ export class JsonScanner {
 
   /** Answers the fault once there is one; from then on nothing more is looked at. */
   push(chunk: Uint8Array): JsonFault | undefined {
+    if (this.#fault !== undefined) return this.#fault;
+    const bad = this.#utf8.push(chunk);
+    if (bad === undefined) {
+      this.#scan(chunk);
+      return this.#fault;
+    }
+    const at = this.#position + bad;
+    // What was wrong before it comes first, and so does what would be wrong with any such byte there: outside a string.
+    this.#scan(chunk.subarray(0, Math.max(0, bad + 1)));
+    this.#fault ??= { reason: 'not UTF-8', position: at };
+    return this.#fault;
+  }
+
+  #scan(chunk: Uint8Array): void {
     let i = 0;
     while (i < chunk.length && this.#fault === undefined) {
       // Most bytes are text in strings of no interest: on to the next one that means something.
@@ -68,7 +84,6 @@ export class JsonScanner {
       i += 1;
       if (this.#fault === undefined) this.#position += 1;
     }
-    return this.#fault;
   }
 
   /** The text is complete: a fault when it ended too early. */

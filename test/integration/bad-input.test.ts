@@ -168,7 +168,7 @@ function bytesOf(c: Case, port: 'client' | 'internal'): Buffer {
 }
 
 function bodyOf(c: Case): Buffer {
-  if (c.base64 !== undefined) return Buffer.from(c.base64, 'base64');
+  if (c.base64 !== undefined) return Buffer.from(fill(c.base64), 'base64');
   if (c.gzip !== undefined) return gzipSync(fill(c.gzip));
   if (c.deflate !== undefined) return deflateSync(fill(c.deflate));
   if (c.zstd !== undefined) return zstdCompressSync(fill(c.zstd));
