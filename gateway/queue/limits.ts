@@ -96,8 +96,11 @@ export const DEAD_LETTER_RETENTION_MS = 14 * 24 * 3_600_000;
 /** How long a suspect waits for a unit that happens to be empty; then one unit is given nothing else until it is. */
 export const SUSPECT_PATIENCE_MS = 10_000;
 
-/** Suspects of one lane that one lease call looks at in search of one whose tenant is below its cap. */
-export const SUSPECT_SCAN = 64;
+/** Suspects of one lane that one lease call looks at in search of one whose tenant is below its cap: a millisecond at most. */
+export const SUSPECT_SCAN = 1_024;
+
+/** So many of them at first: most often one of these may go. */
+export const SUSPECT_PAGE = 64;
 
 /** A unit that is kept empty for a suspect, yet has not been seen for so long, makes room for another one. */
 export const DRAIN_SILENT_MS = 60_000;

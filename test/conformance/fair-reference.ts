@@ -117,6 +117,7 @@ export class Reference {
     if (job?.state !== 'leased') return 'lost';
     this.#correct(job, kind === 'released' && !job.cancelled ? 0 : this.#elapsed(job, this.now));
     job.nonce = '';
+    this.#become(job, 'ended');
     if (kind === 'lost') job.losses++;
     else if (kind !== 'released') job.failures++;
     if (job.cancelled) return this.#become(job, 'cancelled');
@@ -201,17 +202,20 @@ export class Reference {
     this.#look(name);
   }
 
-  #isBelowCap(name: string): boolean {
-    return (
-      this.#in('leased').filter((job) => job.tenant === name).length < (this.#party(name).share.maxInFlight ?? Infinity)
-    );
+  /** Places that its cap leaves. */
+  #room(name: string): number {
+    const leased = this.#in('leased').filter((job) => job.tenant === name);
+    return (this.#party(name).share.maxInFlight ?? Infinity) - leased.length;
   }
 
   /** Looks where the tenant is eligible now; where it was not before it joins, at the place of the least served one. */
   #look(name: string): void {
     const party = this.#party(name);
-    const ordinary = this.#in('queued').filter((job) => job.tenant === name && job.losses === 0);
-    const places = this.#isBelowCap(name) ? [...new Set(ordinary.map((job) => `${job.lane} ${job.revision}`))] : [];
+    const queued = this.#in('queued').filter((job) => job.tenant === name);
+    const ordinary = queued.filter((job) => job.losses === 0);
+    // One place is left to suspects while any wait.
+    const isOpen = this.#room(name) > (ordinary.length < queued.length ? 1 : 0);
+    const places = isOpen ? [...new Set(ordinary.map((job) => `${job.lane} ${job.revision}`))] : [];
     const joined = places.filter((place) => !party.eligible.includes(place));
     const floors = joined.map((place) => {
       const lane = place.split(' ')[0] as Lane;
@@ -276,6 +280,7 @@ export class Reference {
     for (const job of this.#in('leased').toSorted((a, b) => compare([a.until, a.id], [b.until, b.id]))) {
       if (job.until > this.now) continue;
       this.#correct(job, this.#elapsed(job, job.until));
+      this.#become(job, 'ended');
       job.losses++;
       if (job.cancelled) this.#become(job, 'cancelled');
       else if (job.losses > job.maxLosses) this.#die(job);
@@ -329,14 +334,14 @@ export class Reference {
     }
   }
 
-  #suspect(ask: RefAsk, passed: (job: Job) => void): Job | undefined {
+  #suspect(ask: RefAsk, passed: (job: Job) => void, isDraining = false): Job | undefined {
     for (const lane of LANES.filter((one) => ask.lanes.includes(one))) {
       const list = this.#in('queued').filter(
         (job) => job.losses > 0 && job.lane === lane && job.revision === ask.revision,
       );
       for (const job of list.toSorted((a, b) => compare(score(a), score(b)))) {
         if (job.deadline !== undefined && job.deadline <= this.now) passed(job);
-        else if (this.#isBelowCap(job.tenant)) return job;
+        else if (isDraining ? this.#party(job.tenant).share.maxInFlight !== 0 : this.#room(job.tenant) > 0) return job;
       }
     }
     return undefined;
@@ -345,7 +350,7 @@ export class Reference {
   #mustDrain(ask: RefAsk): boolean {
     const held = this.#held(ask.unit);
     const canDrain = held.length > 0 && held.every((job) => job.losses === 0);
-    const suspect = canDrain ? this.#suspect(ask, () => {}) : undefined;
+    const suspect = canDrain ? this.#suspect(ask, () => {}, this.#drain === ask.unit) : undefined;
     if (this.#drain === ask.unit) {
       if (suspect !== undefined) return true;
       this.#drain = '';

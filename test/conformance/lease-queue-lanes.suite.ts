@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { describe, expect, it } from 'vitest';
-import type { NewRequest } from '#gateway/queue/lease-queue.ts';
+import { describe, expect, it, vi } from 'vitest';
+import type { Lease, NewRequest } from '#gateway/queue/lease-queue.ts';
 import { SUSPECT_PATIENCE_MS } from '#gateway/queue/limits.ts';
 import { LEASE_MS, onFresh } from './lease-queue.harness.ts';
 import type { QueueDriver, Scenario } from './lease-queue.harness.ts';
@@ -138,6 +138,112 @@ export function laneSuite(driver: QueueDriver): void {
         expect((await s.ask('u3')).leases).toEqual([]);
         await s.complete(first);
         expect((await s.take('u3')).record.tenant).toBe('a');
+      }),
+    );
+
+    const many = (s: Scenario, count: number, changes: Partial<NewRequest>) =>
+      s.queue.enqueue(
+        Array.from({ length: count }, () => s.request({ cost: 500_000, ...changes })),
+        s.now,
+      );
+
+    it.each([1, 2])(
+      'of a tenant with a cap of %i and much other work is not starved by that work',
+      (maxInFlight) =>
+        onFresh(driver, async (s) => {
+          const own = { tenant: 'first', share: { weight: 100, maxInFlight } };
+          const units = new Map<string, Lease[]>(['u', 'v', 'w'].map((unit) => [unit, []]));
+          const given: string[] = [];
+          const fill = async (unit: string): Promise<void> => {
+            const leases = units.get(unit)!;
+            leases.push(...(await s.ask(unit, { max: 4 - leases.length })).leases);
+            given.push(...leases.map((one) => one.id));
+          };
+          await many(s, 300, { tenant: 'other' });
+          for (const unit of units.keys()) await fill(unit);
+          const suspect = await s.add(own);
+          expect((await s.take('dead')).id).toBe(suspect);
+          await many(s, 300, own);
+          s.now += LEASE_MS - 1;
+          for (const [unit, leases] of units) for (const one of leases) await s.extend(one, unit);
+          s.now += 1;
+          await s.expire();
+          given.length = 0;
+          const end = s.now + SUSPECT_PATIENCE_MS + 5_000;
+          // Each unit ends something every 750 ms, and all of them hear whenever something may be had.
+          for (let turn = 0; s.now < end && !given.includes(suspect); turn++) {
+            s.now += 250;
+            const unit = [...units.keys()][turn % 3]!;
+            const done = units.get(unit)!.shift();
+            if (done !== undefined) await s.complete(done, unit);
+            for (const each of units.keys()) await fill(each);
+          }
+          expect(given).toContain(suspect);
+        })(),
+      20_000,
+    );
+
+    it(
+      'leaves its tenant the other places of its cap, and all of them once it is gone',
+      on(async (s) => {
+        const share = { weight: 1, maxInFlight: 2 };
+        await s.add({ tenant: 'other' });
+        await s.take('u1', { leaseMs: 10 * LEASE_MS });
+        const [lost] = await lose(s, 1, { share });
+        const heard = s.listen();
+        for (let i = 0; i < 3; i++) await s.add({ share });
+        expect((await s.ask('u1', { max: 5 })).leases.length).toBe(1);
+        heard.events.length = 0;
+        expect(await s.queue.cancel(s.app, lost!, s.now)).toBe('cancelled');
+        expect((await s.ask('u1', { max: 5 })).leases.length).toBe(1);
+        await vi.waitFor(() => expect(heard.events.map((one) => one.type)).toContain('ready'));
+        heard.stop();
+      }),
+    );
+
+    it(
+      'a unit that is being emptied for it goes on with that when its tenant reaches its cap, but not when that is none at all',
+      on(async (s) => {
+        const long = { leaseMs: 10 * LEASE_MS };
+        await s.add({ tenant: 'other' });
+        await s.add();
+        await s.take('u1', long);
+        await s.take('u2', long);
+        await lose(s, 1);
+        await many(s, 2, { tenant: 'other' });
+        s.now += SUSPECT_PATIENCE_MS;
+        expect((await s.ask('u1')).leases).toEqual([]);
+        const cap = (maxInFlight: number) =>
+          s.queue.setShares(s.app, new Map([['acme', { weight: 1, maxInFlight }]]), s.now);
+        await cap(1);
+        expect((await s.ask('u1')).leases).toEqual([]);
+        await cap(0);
+        expect((await s.ask('u1')).leases.length).toBe(1);
+        // Nor is another one emptied while it could not be given.
+        await cap(1);
+        expect((await s.ask('u1')).leases.length).toBe(1);
+      }),
+    );
+
+    it(
+      'a hundred of a tenant that is given nothing hide no other one, and empty no unit',
+      on(async (s) => {
+        await many(s, 100, { tenant: 'shut' });
+        await s.ask('dead', { max: 100 });
+        s.now += 1;
+        await s.add({ tenant: 'open' });
+        const open = await s.take('dead');
+        s.now += LEASE_MS;
+        await s.expire();
+        await s.queue.setShares(s.app, new Map([['shut', { weight: 1, maxInFlight: 0 }]]), s.now);
+        const found = await s.take('u1');
+        expect(found.id).toBe(open.id);
+        await s.complete(found);
+        await many(s, 4, { tenant: 'open' });
+        await s.take('u1');
+        s.now += SUSPECT_PATIENCE_MS;
+        await s.take('u1');
+        await s.take('u1');
       }),
     );
 

@@ -62,11 +62,12 @@ export class AppState {
     this.deadlines.delete(request.id);
   }
 
-  /** The request has ended. */
-  drop(request: QueuedRequest): void {
+  /** The request has ended. Whether other work of its tenant may be given now. */
+  drop(request: QueuedRequest): boolean {
     this.live.delete(request.id);
-    if (this.live.size === 0) this.fair.reset();
-    else this.fair.ended(request.tenant);
+    if (this.live.size > 0) return this.fair.ended(request.tenant);
+    this.fair.reset();
+    return false;
   }
 
   /** As read from the tables; leased requests before queued ones. */

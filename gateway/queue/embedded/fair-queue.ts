@@ -52,7 +52,7 @@ export class FairQueue {
       return;
     }
     const place = this.#put(tenant, request);
-    if (tenant.places.has(place) && mayRun(tenant)) place.eligible.put(tenant);
+    if (tenant.places.has(place) && hasRoom(tenant)) place.eligible.put(tenant);
   }
 
   /**
@@ -69,7 +69,7 @@ export class FairQueue {
   setShare(tenant: Tenant, share: TenantShare): boolean {
     setShare(tenant, share);
     this.#changed.add(tenant.name);
-    if (mayRun(tenant)) return this.#unpark(tenant);
+    if (hasRoom(tenant)) return this.#unpark(tenant);
     this.#park(tenant);
     return false;
   }
@@ -83,14 +83,16 @@ export class FairQueue {
   add(request: QueuedRequest): void {
     const tenant = this.#tenantOf(request.tenant);
     const place = this.#put(tenant, request);
-    if (tenant.places.has(place) && mayRun(tenant)) this.#join(tenant, place);
+    if (tenant.places.has(place) && hasRoom(tenant)) this.#join(tenant, place);
   }
 
+  /** What the last suspect leaves to ordinary work is taken up once it is known where it went: see `charge`, `add` and `ended`. */
   remove(request: QueuedRequest): void {
     const place = this.pending.get(request.lane, request.revision);
     const tenant = this.#tenants.get(request.tenant);
     if (place === undefined || tenant === undefined) return;
     tenant.queued--;
+    if (request.losses > 0) tenant.suspects--;
     if (place.take(request)) {
       tenant.places.delete(place);
       place.eligible.delete(tenant.name);
@@ -109,7 +111,7 @@ export class FairQueue {
     tenant.tags[lane].finish = Math.min(TAG_LIMIT, tag + Math.max(1, Math.floor(cost / tenant.weight)));
     request.charged = cost;
     tenant.inFlight++;
-    if (mayRun(tenant)) this.#settle(tenant, lane);
+    if (hasRoom(tenant)) this.#settle(tenant, lane);
     else this.#park(tenant);
     this.#changed.add(tenant.name);
   }
@@ -132,15 +134,17 @@ export class FairQueue {
     this.correct(request, actual);
     const tenant = this.#tenantOf(request.tenant);
     tenant.inFlight--;
-    return mayRun(tenant) && this.#unpark(tenant);
+    return hasRoom(tenant) && this.#unpark(tenant);
   }
 
-  /** A request of the tenant ended: nothing is kept of one of which nothing needs to be. */
-  ended(name: string): void {
+  /** A request of the tenant ended: nothing is kept of one of which nothing needs to be. Whether work of it may be given again. */
+  ended(name: string): boolean {
     const tenant = this.#tenants.get(name);
-    if (tenant === undefined || tenant.queued > 0 || tenant.inFlight > 0) return;
+    if (tenant === undefined) return false;
+    if (tenant.queued > 0 || tenant.inFlight > 0) return hasRoom(tenant) && this.#unpark(tenant);
     if (isKnown(tenant, this.virtual)) this.#ahead.add(name);
     else this.#forget(name);
+    return false;
   }
 
   /** The app is idle: an idle tenant has neither credit nor penalty, and time starts anew. */
@@ -202,6 +206,8 @@ export class FairQueue {
     const place = this.pending.at(request.lane, request.revision);
     tenant.queued++;
     if (place.put(request)) tenant.places.add(place);
+    if (request.losses > 0) tenant.suspects++;
+    if (!hasRoom(tenant)) this.#park(tenant);
     return place;
   }
 
@@ -236,6 +242,12 @@ export class FairQueue {
   }
 }
 
+/** Whether a suspect of it may be given. */
 export function mayRun(tenant: Tenant): boolean {
   return tenant.inFlight < tenant.maxInFlight;
+}
+
+/** Whether ordinary work of it may be given: it leaves one place to suspects that wait, or it would take each place that comes free. */
+function hasRoom(tenant: Tenant): boolean {
+  return tenant.inFlight < tenant.maxInFlight - Math.min(1, tenant.suspects);
 }

@@ -97,9 +97,10 @@ export function finish(step: Step, request: QueuedRequest, state: FinalState): v
   request.state = state;
   request.finishedAt = step.now;
   request.cancelRequested = false;
-  step.app.drop(request);
+  const freed = step.app.drop(request);
   step.store.saveRequest(request, 0);
   step.emit({ type: 'done', app: request.app, id: request.id });
+  if (freed) step.emit({ type: 'ready', app: request.app });
 }
 
 /** The lease ran out. The token stays good for a late result until the request is leased again. */

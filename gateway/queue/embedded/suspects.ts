@@ -1,34 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
-import { DRAIN_SILENT_MS, SUSPECT_PATIENCE_MS, SUSPECT_SCAN } from '../limits.ts';
+import { DRAIN_SILENT_MS, SUSPECT_PAGE, SUSPECT_PATIENCE_MS, SUSPECT_SCAN } from '../limits.ts';
 import type { Lane } from '../lease-queue.ts';
 import { mayRun } from './fair-queue.ts';
+import type { Place } from './pending.ts';
 import type { QueuedRequest } from './request.ts';
 import { finish } from './step.ts';
 import type { Step } from './step.ts';
+import type { Tenant } from './tenants.ts';
 import type { Unit } from './units.ts';
 
-/** The suspect that an empty unit of this revision would be given. @param passed gets those whose deadline is over */
-export function nextSuspect(
+/** The first of this revision whose tenant passes. @param passed gets those whose deadline is over */
+function nextSuspect(
   step: Step,
   revision: string,
   lanes: readonly Lane[],
+  passes: (tenant: Tenant) => boolean,
   passed?: QueuedRequest[],
 ): QueuedRequest | undefined {
   const { fair } = step.app;
   for (const lane of lanes) {
-    for (const one of fair.pending.get(lane, revision)?.suspects.first(SUSPECT_SCAN) ?? []) {
+    for (const one of inOrder(fair.pending.get(lane, revision))) {
       const tenant = fair.tenant(one.tenant);
       if (one.deadline > 0 && one.deadline <= step.now) passed?.push(one);
-      else if (tenant !== undefined && mayRun(tenant)) return one;
+      else if (tenant !== undefined && passes(tenant)) return one;
     }
   }
   return undefined;
 }
 
-/** The same, expiring what is past its deadline on the way. */
+/** Those behind the first page are only looked at when all of it is held up. */
+function* inOrder(place: Place | undefined): Iterable<QueuedRequest> {
+  if (place === undefined) return;
+  const { suspects } = place;
+  yield* suspects.first(SUSPECT_PAGE);
+  if (suspects.size > SUSPECT_PAGE) yield* suspects.first(SUSPECT_SCAN).slice(SUSPECT_PAGE);
+}
+
+/** Its cap alone may hold up its suspects, and only for a while. */
+function everRuns(tenant: Tenant): boolean {
+  return tenant.maxInFlight > 0;
+}
+
+/** The suspect that an empty unit of this revision is given; expires what is past its deadline on the way. */
 export function takeSuspect(step: Step, revision: string, lanes: readonly Lane[]): QueuedRequest | undefined {
   const passed: QueuedRequest[] = [];
-  const found = nextSuspect(step, revision, lanes, passed);
+  const found = nextSuspect(step, revision, lanes, mayRun, passed);
   for (const one of passed) {
     step.app.unqueue(one);
     finish(step, one, 'expired');
@@ -38,7 +54,7 @@ export function takeSuspect(step: Step, revision: string, lanes: readonly Lane[]
 
 /**
  * Whether the unit is given nothing so that it becomes empty for a suspect: one unit of the app at a time, and only once a suspect has
- * waited for long in vain for a unit that happens to be empty.
+ * waited for long in vain for a unit that happens to be empty. What was begun goes on when its tenant reaches its cap meanwhile.
  */
 export function isDrained(step: Step, unit: Unit, lanes: readonly Lane[]): boolean {
   const { fair } = step.app;
@@ -46,7 +62,7 @@ export function isDrained(step: Step, unit: Unit, lanes: readonly Lane[]): boole
     if (fair.drain === unit.unit) setDrain(step, '');
     return false;
   }
-  const suspect = nextSuspect(step, unit.revision, lanes);
+  const suspect = nextSuspect(step, unit.revision, lanes, fair.drain === unit.unit ? everRuns : mayRun);
   if (fair.drain === unit.unit) {
     if (suspect !== undefined) return true;
     setDrain(step, '');

@@ -21,6 +21,8 @@ export interface Tenant {
   maxQueued: number;
   readonly tags: Readonly<Record<Lane, LaneTag>>;
   queued: number;
+  /** Those of the queued that have cost a unit its life. */
+  suspects: number;
   inFlight: number;
   /** Where it has ordinary work, eligible or not. */
   readonly places: Set<Place>;
@@ -40,6 +42,7 @@ export function newTenant(name: string): Tenant {
     maxQueued: Infinity,
     tags,
     queued: 0,
+    suspects: 0,
     inFlight: 0,
     places: new Set(),
   };

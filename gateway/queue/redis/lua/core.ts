@@ -15,7 +15,7 @@ import { DEADLINE_LIMIT, TAG_LIMIT, WHOLE_GPU } from '../../limits.ts';
  *   dd    hash: digest of dedupe key → id and fingerprint       fin  zset: finished id by end of retention
  *   lease zset: leased id by end of lease                       dl   zset: queued id by deadline
  *   dead, dlt:<tenant> zset: id of a dead letter by its death   arr:<place> zset: queued id by creation
- *   act:<place> zset: tenant that may be leased from by its tag q:<place>:<tenant>, sus:<place> zset: `member` by order score
+ *   act:<place> zset: tenant that may be leased from by its tag q:<place>:<tenant>, sus:<place> zset: `member`, `suspect_member` by score
  *   u     hash: unit → msgpack array by UNIT_FIELDS             ul   hash: unit → leases it holds
  *   uf    zset: unit by when it is forgotten at the earliest    ur:<rev> set: units of the revision that are not retired
  *   obj   zset: object keys by when they are looked at: '+' epoch id key = noted, '-' key = to be deleted

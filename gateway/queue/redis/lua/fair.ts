@@ -59,8 +59,12 @@ end
 local function known(t)
   return t[T_HELD] > 0 or #t >= T_PLACES or t[T_SUSPECTS] > 0 or tag(t, 0) > app[A_TIME] or tag(t, 1) > app[A_TIME + 1]
 end
-local function parked(t)
+local function at_cap(t)
   return t[T_CAP] >= 0 and t[T_HELD] >= t[T_CAP]
+end
+-- Ordinary work leaves one place to suspects that wait: it would take each that comes free.
+local function parked(t)
+  return t[T_CAP] >= 0 and t[T_HELD] >= t[T_CAP] - min(1, t[T_SUSPECTS])
 end
 
 -- The sets of tenants that may be leased from. at: the tag, or false to leave; fresh: it was not there.
@@ -129,12 +133,15 @@ end
 local function park(t)
   for i = T_PLACES, #t, 2 do put(t[i], t[T_NAME], false) end
 end
-local function set_share(t, weight, cap, full)
-  local was = parked(t)
-  t[T_WEIGHT], t[T_CAP], t[T_FULL] = weight, cap, full
+local function rejudge(t, was)
   local is = parked(t)
   if was and not is then unpark(t) elseif is and not was then park(t) end
   touched[t] = true
+end
+local function set_share(t, weight, cap, full)
+  local was = parked(t)
+  t[T_WEIGHT], t[T_CAP], t[T_FULL] = weight, cap, full
+  rejudge(t, was)
 end
 local function place_in(t, place)
   for i = T_PLACES, #t, 2 do

@@ -100,7 +100,7 @@ local function take_some(q)
   local place, t, most = q.places[lane], v[v.first], 1
   if v.whole and v.first == v.last and (idle_lane or not sharing[q.rev] or not (q.places[0] and q.places[1])) then
     most = min(q.wanted - q.given, q.budget)
-    if t[T_CAP] >= 0 then most = min(most, t[T_CAP] - t[T_HELD]) end
+    if t[T_CAP] >= 0 then most = min(most, t[T_CAP] - min(1, t[T_SUSPECTS]) - t[T_HELD]) end
   end
   local popped = call('ZPOPMIN', base .. 'q:' .. place .. ':' .. t[T_NAME], most)
   local emptied = false
@@ -112,7 +112,7 @@ local function take_some(q)
   return true
 end
 local function take_suspect(q, u, r, id, lane)
-  unqueue(id, r)
+  unqueue(id, r, true)
   local t = tenant(r[TENANT])
   local c, period = charge(q, t, lane, r[CLASS], r[COST], nil, false)
   if parked(t) then park(t) else show(t, lane) end
@@ -126,7 +126,7 @@ local function take(q, u)
   if app[A_SUSPECTS] > 0 or u[U_SUSPECT] == 1 then
     local empty = q.given == 0 and held_by(q.unit) == 0
     local r, id, lane
-    if empty then r, id, lane = find_suspect(q, true) end
+    if empty then r, id, lane = find_suspect(q, true, at_cap) end
     if r then take_suspect(q, u, r, id, lane) end
     if empty and not r then u[U_SUSPECT] = 0 end
     if u[U_SUSPECT] == 1 then return end
@@ -173,7 +173,8 @@ end
 local function set_drain(name)
   app[A_DRAIN], changed = name, true
 end
--- Whether it is given nothing so that it becomes empty for a suspect that has waited for long: one unit of the app at a time.
+-- Whether it is given nothing so that it becomes empty for a suspect that has waited for long: one unit of the app at a time. What was
+-- begun goes on when the suspect's tenant reaches its cap meanwhile.
 local function is_drained(q, u)
   local mine = app[A_DRAIN] == q.unit
   if q.wanted == 0 or not (mine or app[A_SUSPECTS] > 0) then return false end
@@ -181,7 +182,7 @@ local function is_drained(q, u)
     if mine then set_drain('') end
     return false
   end
-  local r = find_suspect(q, false)
+  local r = find_suspect(q, false, mine and never_runs or at_cap)
   if mine and not r then set_drain('') end
   if mine or not r then return mine and r ~= nil end
   if now - r[SINCE] < ${SUSPECT_PATIENCE_MS} or draining_elsewhere() then return false end

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { SUSPECT_SCAN } from '../../limits.ts';
+import { SUSPECT_PAGE, SUSPECT_SCAN } from '../../limits.ts';
 
 /**
  * Choosing what is leased next. A view is the head of an `act` set, kept in order in this run: as leases only raise tags, nobody
@@ -102,23 +102,48 @@ end
 
 /** Requests that have cost a unit its life are leased alone, so that they take no neighbours with them. */
 export const suspects = String.raw`
--- The first suspect that the unit may have: record, id, member and place.
-local function find_suspect(q, expire)
-  if app[A_SUSPECTS] == 0 then return end
-  for lane = 0, 1 do
-    local place = q.places[lane]
-    for _, m in ipairs(place and queued[place] and call('ZRANGE', base .. 'sus:' .. place, 0, ${SUSPECT_SCAN - 1}) or {}) do
-      local id = id_of(m)
-      local r = load(id)
-      if r[DEADLINE] > 0 and r[DEADLINE] <= now then
-        if expire then
-          unqueue(id, r)
-          finish(id, r, EXPIRED)
-        end
-      elseif not parked(tenant(r[TENANT])) then
-        return r, id, lane
+local function never_runs(t)
+  return t[T_CAP] == 0
+end
+-- The first in one place whose tenant is not held up. Those behind the first page are looked at when all of it is.
+local function first_suspect(place, is_held_up, passed)
+  local from = 0
+  for _, to in ipairs({ ${SUSPECT_PAGE}, ${SUSPECT_SCAN} }) do
+    local list = call('ZRANGE', base .. 'sus:' .. place, from, to - 1, 'WITHSCORES')
+    for i = 1, #list, 2 do
+      local m, deadline = list[i], tonumber(list[i + 1]) % SCORE_STEP
+      if deadline < NO_DEADLINE and deadline <= now then
+        passed[#passed + 1] = m
+      elseif not is_held_up(tenant(string.sub(m, 23))) then
+        local r = load(id_of(m))
+        if r then return r, id_of(m) end
+        passed[#passed + 1] = m
       end
     end
+    if #list < 2 * (to - from) then return end
+    from = to
+  end
+end
+local function pass(place, m)
+  local id = id_of(m)
+  local r = load(id)
+  if r then
+    unqueue(id, r)
+    finish(id, r, EXPIRED)
+  else
+    -- Without its record, as a log that ends too early may leave it: it must not hold up the others.
+    call('ZREM', base .. 'sus:' .. place, m)
+  end
+end
+-- Record, id and lane; those past their deadline end on the way.
+local function find_suspect(q, expire, is_held_up)
+  if app[A_SUSPECTS] == 0 then return end
+  for lane = 0, 1 do
+    local place, passed = q.places[lane], {}
+    local r, id
+    if place and queued[place] then r, id = first_suspect(place, is_held_up, passed) end
+    for _, m in ipairs(expire and passed or {}) do pass(place, m) end
+    if r then return r, id, lane end
   end
 end
 `;

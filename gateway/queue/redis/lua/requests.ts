@@ -11,6 +11,10 @@ local function member(id, r)
   local s = struct.pack('>I6', r[SEQ]) .. id .. string.char(r[CLASS] + 32 * r[STORED])
   return r[COST] > 0 and s .. struct.pack('>I6', r[COST]) or s
 end
+-- Of a suspect: with all that a look for the next one must know, beside its score.
+local function suspect_member(id, r)
+  return struct.pack('>I6', r[SEQ]) .. id .. r[TENANT]
+end
 local function id_of(m)
   return string.sub(m, 7, 22)
 end
@@ -20,8 +24,10 @@ end
 local function queue(id, r)
   local place, t = place_of(r), tenant(r[TENANT])
   if r[LOSSES] > 0 then
-    call('ZADD', base .. 'sus:' .. place, r[SCORE], member(id, r))
-    t[T_SUSPECTS], app[A_SUSPECTS], touched[t] = t[T_SUSPECTS] + 1, app[A_SUSPECTS] + 1, true
+    call('ZADD', base .. 'sus:' .. place, r[SCORE], suspect_member(id, r))
+    local was = parked(t)
+    t[T_SUSPECTS], app[A_SUSPECTS] = t[T_SUSPECTS] + 1, app[A_SUSPECTS] + 1
+    rejudge(t, was)
   else
     call('ZADD', base .. 'q:' .. place .. ':' .. r[TENANT], r[SCORE], member(id, r))
     enter(t, place)
@@ -31,11 +37,14 @@ local function queue(id, r)
   count(place, 1)
   ready = true
 end
-local function unqueue(id, r)
+-- stays: its tenant is judged by the caller, or queued again at once.
+local function unqueue(id, r, stays)
   local place, t = place_of(r), tenant(r[TENANT])
   if r[LOSSES] > 0 then
-    call('ZREM', base .. 'sus:' .. place, member(id, r))
+    call('ZREM', base .. 'sus:' .. place, suspect_member(id, r))
+    local was = parked(t)
     t[T_SUSPECTS], app[A_SUSPECTS], touched[t] = t[T_SUSPECTS] - 1, app[A_SUSPECTS] - 1, true
+    if not stays then rejudge(t, was) end
   else
     call('ZREM', base .. 'q:' .. place .. ':' .. r[TENANT], member(id, r))
     if leave(t, place) and not parked(t) then put(place, r[TENANT], false) end
@@ -139,7 +148,7 @@ local function rekey(current, limit)
       for lane = 0, 1 do
         for _, id in ipairs(left > 0 and call('ZRANGE', base .. 'arr:' .. lane .. ':' .. rev, 0, left - 1) or {}) do
           local r = load(id)
-          unqueue(id, r)
+          unqueue(id, r, true)
           r[REV], r[STORED] = current, 1
           queue(id, r)
           save(id, r)
