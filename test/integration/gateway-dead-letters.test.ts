@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { hash } from 'node:crypto';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { AuditEntry } from '#gateway/audit.ts';
 import { parseTenants } from '#gateway/auth/tenants.ts';
+import { QueueError } from '#gateway/queue/errors.ts';
 import { post, problem, status, submit } from './gateway.client.ts';
 import type { Headers } from './gateway.client.ts';
 import { bodyOf, startStack, testApp } from './gateway.harness.ts';
@@ -21,6 +22,7 @@ const TENANTS = parseTenants({
   tenants: [
     {
       name: 'team',
+      maxInFlight: 3,
       apiKeys: (['client', 'operator', 'admin'] as const).map((role) => ({ sha256: hash('sha256', KEYS[role]), role })),
     },
     { name: 'other', apps: ['team.echo'], apiKeys: [{ sha256: hash('sha256', KEYS.other), role: 'operator' }] },
@@ -171,11 +173,26 @@ describe('a dead letter that is redriven', () => {
     expect((await stack.queue.demand('uid-echo')).queued).toBe(3);
   });
 
+  test('goes by its tenant’s share, also when the queue has long forgotten the tenant', async () => {
+    const dead = await die('a');
+    const spy = vi.spyOn(stack.queue, 'redrive');
+    await ask(`/${dead}/redrive`, 'admin', 'POST');
+    expect(spy.mock.calls[0]?.[1]).toMatchObject([{ share: { weight: 1, maxInFlight: 3 } }]);
+  });
+
+  test('with all others must be meant: neither an empty body nor an empty filter takes them', async () => {
+    await die('a');
+    const empty = await ask('/redrive', 'admin', 'POST');
+    expect([empty.status, await empty.json()]).toMatchObject([400, { field: 'body.all' }]);
+    expect((await page('')).dead_letters).toHaveLength(1);
+    expect(await (await redriveAll({ all: true })).json()).toMatchObject({ redriven: [{ outcome: 'redriven' }] });
+  });
+
   test('is refused while the app takes nothing new', async () => {
     const dead = await die('late');
     stack.apps.set(testApp({ namespace: 'team', desiredState: 'Draining' }));
     expect(await problem(await ask(`/${dead}/redrive`, 'admin', 'POST'))).toEqual([409, 'app-draining']);
-    expect(await problem(await redriveAll({}))).toEqual([409, 'app-draining']);
+    expect(await problem(await redriveAll({ all: true }))).toEqual([409, 'app-draining']);
   });
 });
 
@@ -202,15 +219,16 @@ describe('who may', () => {
   const CALLS = [
     ['list', '', 'GET', { client: 403, operator: 200, admin: 200, stranger: 404 }],
     ['redrive one', '/{id}/redrive', 'POST', { client: 403, operator: 403, stranger: 404, admin: 202 }],
-    ['redrive many', '/redrive', 'POST', { client: 403, operator: 403, stranger: 404, admin: 200 }],
+    ['redrive many', '/redrive', 'POST', { client: 403, operator: 403, stranger: 404, admin: 200 }, { all: true }],
     ['remove one', '/{id}', 'DELETE', { client: 403, operator: 403, stranger: 404, admin: 204 }],
     ['remove many', '?all=true', 'DELETE', { client: 403, operator: 403, stranger: 404, admin: 200 }],
   ] as const;
 
-  test.each(CALLS)('%s', async (_name, path, method, expected) => {
+  test.each(CALLS)('%s', async (_name, path, method, expected, body?: object) => {
     const dead = await die('x');
     for (const [who, code] of Object.entries(expected)) {
-      const answer = await ask(path.replace('{id}', dead), who as Who, method);
+      const target = path.replace('{id}', dead);
+      const answer = await (body === undefined ? ask(target, who as Who, method) : redriveAll(body, who as Who));
       expect([who, answer.status]).toEqual([who, code]);
     }
     expect((await fetch(url(path.replace('{id}', dead)), { method })).status).toBe(401);
@@ -236,6 +254,42 @@ describe('who may', () => {
     ]);
     expect(JSON.stringify(audited)).not.toContain('secret');
     expect(two).not.toBe(one);
+  });
+
+  test('by name: one letter with what it was, many with the id of each', async () => {
+    const [one, , gone] = [await die('1'), await die('2'), await die('3'), await die('4')];
+    const [first, second, third, fourth] = (await page('')).dead_letters.map(({ request }) => request);
+    await ask(`/${one}/redrive`, 'admin', 'POST');
+    await redriveAll({ all: true, limit: 1 });
+    await ask(`/${gone}`, 'admin', 'DELETE');
+    await ask('?all=true', 'admin', 'DELETE');
+    const before = { state: 'failed', deadLetter: true, cause: 'handler' };
+    expect(audited).toMatchObject([
+      { object: { request: first }, before },
+      { after: { redriven: 1, more: true, requests: [second] } },
+      { object: { request: third }, before, after: { ...before, deadLetter: false } },
+      { after: { discarded: 1, more: false, requests: [fourth] } },
+    ]);
+  });
+
+  test.each(['redrive', 'discard'] as const)('and what a %s did before it failed does, too', async (call) => {
+    await die('1');
+    await die('2', 'client', 'timeout');
+    await die('3');
+    const [done, , unsure] = (await page('')).dead_letters.map(({ request }) => request);
+    // Two letters are looked at first, of which one matches.
+    const real = stack.queue[call].bind(stack.queue) as () => Promise<never>;
+    const lost = new QueueError('unavailable', 'it went away');
+    vi.spyOn(stack.queue, call).mockImplementationOnce(real).mockRejectedValueOnce(lost);
+    const answer = await (call === 'redrive'
+      ? redriveAll({ cause: 'handler', limit: 2 })
+      : ask('?cause=handler&limit=2', 'admin', 'DELETE'));
+    expect(await problem(answer)).toEqual([503, 'queue-unavailable']);
+    const how = call === 'redrive' ? 'redriven' : 'discarded';
+    expect(audited).toMatchObject([
+      { result: 'queue-unavailable', after: { [how]: 1, more: true, requests: [done], unsure: [unsure] } },
+    ]);
+    expect(await stack.registry.metrics()).toMatch(new RegExp(`dead_letters_acted_total\\{how="${how}",[^}]*\\} 1\n`));
   });
 });
 
@@ -268,6 +322,10 @@ describe('a filter that is not valid is refused by name', () => {
     [{ limit: '5' }, 'body.limit'],
     [{ limit: 1001 }, 'body.limit'],
     [{ tenant: 7 }, 'body.tenant'],
+    [{}, 'body.all'],
+    [{ limit: 5 }, 'body.all'],
+    [{ all: false }, 'body.all'],
+    [{ all: 'true', cause: 'lost' }, 'body.all'],
     [{ what: 1 }, 'body.what'],
     [{ since: '2026' }, 'body.since'],
   ])('%j', async (filter, field) => {

@@ -36,18 +36,11 @@ interface Source {
   readonly limit: { readonly default: number; readonly max: number };
 }
 
-/** `all` must be said where nothing else is: an empty filter that empties the list is a slip. @throws ProblemError 400 */
+/** @throws ProblemError 400 */
 export function purgeFilter(x: Exchange, app: ServedApp, cursors: Cursors): Selection {
   const { all, ...values } = queryOf(x.req, [...NAMES, 'all']);
   if (all !== undefined && all !== 'true') throw bad('query', 'all', 'say all=true, or leave it out and give a filter');
-  const { tenant, cause, since, until } = values;
-  if (all === undefined && [tenant, cause, since, until].every((value) => value === undefined)) {
-    throw bad(
-      'query',
-      'all',
-      'give tenant, cause, since or until; or say all=true to remove every dead letter of the app',
-    );
-  }
+  if (all === undefined) mustSelect('query', values, 'all=true to remove');
   return select({ values, where: 'query', limit: { default: CALL_MAX, max: CALL_MAX } }, app, cursors);
 }
 
@@ -60,16 +53,20 @@ export function listFilter(x: Exchange, app: ServedApp, cursors: Cursors): Selec
 /** @throws ProblemError 400, 413, 415 */
 export async function redriveFilter(x: Exchange, app: ServedApp, cursors: Cursors): Promise<Selection> {
   const body = await readJson(x, FILTER_BODY_BYTES);
-  if (!isObject(body)) throw bad('body', '', `send a JSON object with any of ${NAMES.join(', ')}`);
+  if (!isObject(body)) throw bad('body', '', `send a JSON object with any of ${NAMES.join(', ')}, all`);
+  const { all, ...filter } = body;
+  if (all !== undefined && all !== true) throw bad('body', 'all', 'make it true, or leave it out and give a filter');
   const values: Partial<Record<Name, string>> = {};
-  for (const [given, value] of Object.entries(body)) {
+  for (const [given, value] of Object.entries(filter)) {
     const name = NAMES.find((one) => one === given);
-    if (name === undefined) throw bad('body', given.slice(0, 100), `known here: ${NAMES.join(', ')}`);
+    if (name === undefined) throw bad('body', given.slice(0, 100), `known here: ${NAMES.join(', ')}, all`);
     const wanted = name === 'limit' ? 'number' : 'string';
     if (typeof value !== wanted) throw bad('body', name, `make it a ${wanted}`);
     values[name] = String(value);
   }
-  return select({ values, where: 'body', limit: { default: CALL_MAX, max: CALL_MAX } }, app, cursors);
+  const selection = select({ values, where: 'body', limit: { default: CALL_MAX, max: CALL_MAX } }, app, cursors);
+  if (all === undefined) mustSelect('body', values, '{"all": true} to redrive');
+  return selection;
 }
 
 /**
@@ -86,6 +83,12 @@ export function withinTenant(selection: Selection, { name, role }: Pick<Tenant, 
     });
   }
   return { ...selection, filter: { ...filter, tenant: name } };
+}
+
+/** `all` must be said where nothing else is: an empty filter that takes the whole list is a slip. */
+function mustSelect(where: Source['where'], { tenant, cause, since, until }: Source['values'], all: string): void {
+  if ([tenant, cause, since, until].some((value) => value !== undefined)) return;
+  throw bad(where, 'all', `give tenant, cause, since or until; or say ${all} every dead letter of the app`);
 }
 
 function select({ values, where, limit }: Source, { uid }: ServedApp, cursors: Cursors): Selection {

@@ -9,6 +9,8 @@ import type { RedriveOutcome, RequestRecord } from '../../queue/lease-queue.ts';
 import type { ClientContext } from '../context.ts';
 import { deadLetterView } from '../view.ts';
 import { asked, deadLetterAccess, findLetter, letterUnknown } from './access.ts';
+import { actOnMany } from './bulk.ts';
+import type { Bulk } from './bulk.ts';
 import { listFilter, purgeFilter, redriveFilter, withinTenant } from './filter.ts';
 import { eachPortion } from './pages.ts';
 
@@ -53,6 +55,7 @@ export async function redriveDeadLetter(
     action: 'dead-letter.redrive',
     object: { app: app.uid, tenant: letter.tenant, request: letter.id },
     result: outcome.kind,
+    before: stateOf(letter),
     after: { request: outcome.record.id },
   });
   answerJson(
@@ -65,17 +68,19 @@ export async function redriveDeadLetter(
 
 /** POST /v1/{app}/dead-letters/redrive: what a filter in the body selects, so many at a time. @throws ProblemError */
 export async function redriveDeadLetters(x: Exchange, context: ClientContext, appName: string): Promise<void> {
-  const { app, tenant } = await deadLetterAccess(x, context, appName, 'admin');
+  const access = await deadLetterAccess(x, context, appName, 'admin');
+  const { app } = access;
   checkAccepting(app);
   const selection = await redriveFilter(x, app, context.cursors);
   const redriven: Record<string, unknown>[] = [];
-  const cursor = await eachPortion(context, app.uid, selection, async (letters) => {
+  const act: Bulk['act'] = async (letters, done) => {
     const outcomes = await redrive(context, app, letters);
     outcomes.forEach((outcome, i) => {
       const letter = letters[i];
       if (outcome.kind === 'closed') throw appDeleting();
       // Someone else has redriven or removed it since it was listed.
       if (letter === undefined || outcome.kind === 'unknown') return;
+      done([letter], 1);
       context.metrics.lettersActed(outcome.kind, 1);
       redriven.push({
         id: ticketOf(context, app, letter),
@@ -84,14 +89,9 @@ export async function redriveDeadLetters(x: Exchange, context: ClientContext, ap
         outcome: outcome.kind,
       });
     });
-  });
-  context.audit.record({
-    ...callerOf(x, tenant),
-    action: 'dead-letter.redrive-all',
-    object: { app: app.uid, ...selection.filter },
-    result: 'redriven',
-    after: { redriven: redriven.length, more: cursor !== undefined },
-  });
+  };
+  const bulk = { action: 'dead-letter.redrive-all', result: 'redriven', selection, act } as const;
+  const cursor = await actOnMany(x, context, access, bulk);
   answerJson(x, 200, { redriven, more: cursor !== undefined, ...more(context, app, cursor) }, PRIVATE);
 }
 
@@ -112,36 +112,48 @@ export async function removeDeadLetter(
     action: 'dead-letter.purge',
     object: { app: app.uid, tenant: letter.tenant, request: letter.id },
     result: 'discarded',
+    before: stateOf(letter),
+    after: { ...stateOf(letter), deadLetter: false },
   });
   answerEmpty(x, 204, PRIVATE);
 }
 
 /** DELETE /v1/{app}/dead-letters: what a filter in the query selects, so many at a time. @throws ProblemError */
 export async function removeDeadLetters(x: Exchange, context: ClientContext, appName: string): Promise<void> {
-  const { app, tenant } = await deadLetterAccess(x, context, appName, 'admin');
+  const access = await deadLetterAccess(x, context, appName, 'admin');
+  const { app } = access;
   const selection = purgeFilter(x, app, context.cursors);
   let discarded = 0;
-  const cursor = await eachPortion(context, app.uid, selection, async (letters) => {
+  const act: Bulk['act'] = async (letters, done) => {
     const ids = letters.map(({ id }) => id);
-    discarded += await asked(() => context.queue.discard(app.uid, ids));
-  });
-  context.metrics.lettersActed('discarded', discarded);
-  context.audit.record({
-    ...callerOf(x, tenant),
-    action: 'dead-letter.purge',
-    object: { app: app.uid, ...selection.filter },
-    result: 'discarded',
-    after: { discarded, more: cursor !== undefined },
-  });
+    const removed = await asked(() => context.queue.discard(app.uid, ids));
+    discarded += removed;
+    context.metrics.lettersActed('discarded', removed);
+    done(letters, removed);
+  };
+  const bulk = { action: 'dead-letter.purge', result: 'discarded', selection, act } as const;
+  const cursor = await actOnMany(x, context, access, bulk);
   answerJson(x, 200, { discarded, more: cursor !== undefined, ...more(context, app, cursor) }, PRIVATE);
 }
 
+/** For the audit log. A letter that was redriven before names its successor. */
+function stateOf({ state, deadLetter, cause, redrivenAs }: RequestRecord): Readonly<Record<string, unknown>> {
+  return { state, deadLetter, cause: cause?.kind, ...(redrivenAs === undefined ? {} : { redrivenAs }) };
+}
+
+/** With the shares as they are now: of a tenant without waiting work the queue may have forgotten its own. */
 function redrive(
-  { queue, clock, random }: ClientContext,
+  { queue, clock, random, tenants }: ClientContext,
   app: ServedApp,
   letters: readonly RequestRecord[],
 ): Promise<readonly RedriveOutcome[]> {
-  const calls = letters.map(({ id }) => ({ id, newId: uuid7(clock, random), revision: app.revision }));
+  const policies = tenants.policies();
+  const calls = letters.map(({ id, tenant }) => ({
+    id,
+    newId: uuid7(clock, random),
+    revision: app.revision,
+    share: policies.of(tenant).shareFor(app),
+  }));
   return asked(() => queue.redrive(app.uid, calls));
 }
 
