@@ -120,6 +120,16 @@ export function compare(a: readonly (number | string)[], b: readonly (number | s
   return 0;
 }
 
+/** A lane whose time has passed 2^50 goes back by its smallest eligible tag, where that is at least half of it. */
+export function bringDown(lane: Lane, virtual: Record<Lane, number>, parties: readonly Party[]): void {
+  const eligible = parties.filter((one) => one.eligible.some((at) => at.startsWith(lane)));
+  const tags = eligible.map(({ finish, floor }) => Math.max(finish[lane], floor[lane]));
+  const by = tags.length === 0 ? virtual[lane] : Math.min(...tags);
+  if (virtual[lane] <= 2 ** 50 || by < Math.floor(virtual[lane] / 2)) return;
+  for (const times of [virtual, ...parties.flatMap((one) => [one.finish, one.floor])])
+    times[lane] = Math.max(0, times[lane] - by);
+}
+
 /** Size class: 0 for no bytes, else how often the size can be quartered before nothing is left. */
 function sizeOf(bytes: number): number {
   let size = 0;

@@ -17,6 +17,7 @@ import {
   place,
   score,
   visible,
+  bringDown,
 } from './fair-reference.parts.ts';
 import type { Job, Machine, Party, RefAsk, RefNew, RefToken } from './fair-reference.parts.ts';
 
@@ -58,7 +59,6 @@ export class Reference {
     else if (!this.#isKnown(letter.tenant)) this.#parties.delete(letter.tenant);
     const { tenant, lane, priority, cost, bytes, maxAttempts, maxLosses } = letter;
     const kept = { tenant, lane, priority, cost, bytes, maxAttempts, maxLosses };
-    this.#party(tenant);
     this.#tell(tenant, share);
     this.#queueNew({ ...kept, id: newId, revision, deadline: undefined, share: undefined });
     return 'redriven';
@@ -147,6 +147,7 @@ export class Reference {
   }
 
   expire(current: string): void {
+    for (const lane of LANES) bringDown(lane, this.#virtual, [...this.#parties.values()]);
     this.#endOverdue();
     for (const job of this.#in('queued'))
       if (job.deadline !== undefined && job.deadline <= this.now) this.#become(job, 'expired');
@@ -157,7 +158,6 @@ export class Reference {
     this.#rekey(current);
     const used = (revision: string): boolean => this.#in('queued').some((job) => job.revision === revision);
     this.#averages.keep((revision) => revision === current || this.#hasUnits(revision) || used(revision));
-    for (const lane of LANES) if (this.#virtual[lane] > 2 ** 50) this.#renormalise(lane);
   }
 
   /** What a client can see of it. */
@@ -229,14 +229,6 @@ export class Reference {
 
   #eligible(lane: Lane, revision: string): string[] {
     return [...this.#parties].filter(([, one]) => one.eligible.includes(`${lane} ${revision}`)).map(([name]) => name);
-  }
-
-  #renormalise(lane: Lane): void {
-    const parties = [...this.#parties].filter(([, one]) => one.eligible.some((at) => at.startsWith(lane)));
-    const tags = parties.map(([name]) => this.#tag(name, lane));
-    const by = tags.length === 0 ? this.#virtual[lane] : Math.min(...tags);
-    for (const times of [this.#virtual, ...[...this.#parties.values()].flatMap((one) => [one.finish, one.floor])])
-      times[lane] = Math.max(0, times[lane] - by);
   }
 
   #in(...states: readonly string[]): Job[] {

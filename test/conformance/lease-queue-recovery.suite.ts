@@ -126,6 +126,20 @@ export function recoverySuite(driver: QueueDriver): void {
     );
 
     it(
+      'a lease that runs out during the walk is seen all the same',
+      on(async (s) => {
+        const all = [];
+        for (let i = 0; i < 4; i++, s.now++) all.push(await s.add());
+        await s.take();
+        const first = await s.queue.live(s.app, 2);
+        s.now += LEASE_MS;
+        await s.expire();
+        const seen = [...first.records, ...(await allLive(s.queue, s.app, first.cursor))].map((one) => one.id);
+        expect([...new Set(seen)].toSorted()).toEqual(all.toSorted());
+      }),
+    );
+
+    it(
       'a stored result ends what is queued, as if it had been run: it is told, counted, and never leased again',
       on(async (s) => {
         const which = await s.add({ dedupeKey: 'k' });
@@ -212,9 +226,9 @@ export function recoverySuite(driver: QueueDriver): void {
   });
 }
 
-async function allLive(queue: LeaseQueue, app: string): Promise<RequestRecord[]> {
+async function allLive(queue: LeaseQueue, app: string, from?: string): Promise<RequestRecord[]> {
   const found = new Map<string, RequestRecord>();
-  let cursor: string | undefined;
+  let cursor = from;
   do {
     const page = await queue.live(app, 2, cursor);
     for (const record of page.records) found.set(record.id, record);

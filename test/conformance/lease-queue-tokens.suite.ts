@@ -56,6 +56,24 @@ export function tokenSuite(driver: QueueDriver): void {
     );
 
     it(
+      'the repeat of a lease call extends nothing: it tells the end that its leases have, the earliest of them',
+      on(async (s) => {
+        for (let i = 0; i < 2; i++) await s.add();
+        const nonces = [nonce(), nonce()];
+        const first = await s.ask('u1', { max: 2, nonces });
+        const ends = T0 + LEASE_MS;
+        expect(first.leases.map((one) => one.expiresAt)).toEqual([ends, ends]);
+        s.now += 20_000;
+        expect((await s.ask('u1', { max: 2, nonces })).leases).toEqual(first.leases);
+        await s.extend(first.leases[0]!);
+        expect((await s.ask('u1', { max: 2, nonces })).leases.map((one) => one.expiresAt)).toEqual([ends, ends]);
+        await s.extend(first.leases[1]!);
+        const later = s.now + LEASE_MS;
+        expect((await s.ask('u1', { max: 2, nonces })).leases.map((one) => one.expiresAt)).toEqual([later, later]);
+      }),
+    );
+
+    it(
       'the repeat of a completion answers committed and changes nothing',
       on(async (s) => {
         const which = await s.add();

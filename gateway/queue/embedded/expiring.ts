@@ -27,12 +27,12 @@ export function expireApp(
   step: Step,
   current: string | undefined,
 ): { readonly expired: number; readonly nextAt: number | undefined } {
+  if (step.app.fair.renormalise()) step.store.touch(step.app.stored.uid);
   const expired = endOverdue(step, EXPIRE_STEP) + endDeadlines(step, EXPIRE_STEP);
   forgetUnits(step, EXPIRE_STEP);
   if (current !== undefined && !step.app.closed) rekey(step, current, EXPIRE_STEP);
   if (current !== undefined) forgetEstimates(step, current);
   step.app.fair.forgetPassed();
-  if (step.app.fair.renormalise()) step.store.touch(step.app.stored.uid);
   return { expired, nextAt: nextAt(step, current) };
 }
 

@@ -165,14 +165,14 @@ export class FairQueue {
     for (const name of ahead) this.ended(name);
   }
 
-  /** Brings a lane's times down again long before they could lose their last digits. Whether it had to. */
+  /** Brings a lane's times down again long before they could lose their last digits. Whether it did. */
   renormalise(): boolean {
     const far = LANES.filter((lane) => this.virtual[lane] > RENORMALISE_ABOVE);
-    for (const lane of far) this.#lower(lane);
-    return far.length > 0;
+    return far.filter((lane) => this.#lower(lane)).length > 0;
   }
 
-  #lower(lane: Lane): void {
+  /** Not for a small gain: while one tenant is far behind that would be work for all in every step. */
+  #lower(lane: Lane): boolean {
     const places = [...this.pending.all()].filter((place) => place.lane === lane);
     const tags = places.flatMap(({ eligible }) => {
       const first = eligible.peek();
@@ -180,12 +180,14 @@ export class FairQueue {
     });
     // No eligible tag is smaller, so the heaps keep their order.
     const by = tags.length === 0 ? this.virtual[lane] : Math.min(...tags);
+    if (by < Math.floor(this.virtual[lane] / 2)) return false;
     this.virtual[lane] = Math.max(0, this.virtual[lane] - by);
     for (const tenant of this.#tenants.values()) {
       const { finish, floor } = tenant.tags[lane];
       Object.assign(tenant.tags[lane], { finish: Math.max(0, finish - by), floor: Math.max(0, floor - by) });
       this.#changed.add(tenant.name);
     }
+    return true;
   }
 
   #tenantOf(name: string): Tenant {

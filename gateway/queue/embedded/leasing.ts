@@ -45,7 +45,7 @@ function repeat(step: Step, request: LeaseRequest): Lease[] | undefined {
   const unit = step.app.units.get(request.unit);
   if (unit === undefined || request.max === 0 || unit.lastNonce !== request.nonces[0]) return undefined;
   const held = (unit.lastGiven ?? []).map((id, i) => ({ id, nonce: request.nonces[i] }));
-  return held.flatMap(({ id, nonce }) => {
+  const leases = held.flatMap(({ id, nonce }) => {
     const found = step.app.live.get(id);
     const due = step.app.leases.get(id);
     if (found?.state !== 'leased' || found.unit !== unit.unit || found.nonce !== nonce || due === undefined) return [];
@@ -53,6 +53,9 @@ function repeat(step: Step, request: LeaseRequest): Lease[] | undefined {
       { id, token: { epoch: found.epoch, nonce: found.nonce }, record: recordOf(step, found), expiresAt: due.at },
     ];
   });
+  // One end for all leases of a call, as it was at first: the earliest, should some have been extended since.
+  const expiresAt = Math.min(...leases.map((one) => one.expiresAt));
+  return leases.map((one) => ({ ...one, expiresAt }));
 }
 
 function announce(step: Step, request: LeaseRequest): { readonly unit: Unit; readonly changed: boolean } {

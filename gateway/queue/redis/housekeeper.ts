@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Redis } from 'ioredis';
+import type { Clock } from '#base/clock.ts';
+import type { Logger } from '#base/logger.ts';
 import type { AppRemains, ExpireStep, PurgeStep, SweepStep } from '../lease-queue.ts';
 import { EXPIRE_STEP, SWEEP_RECORDS } from '../limits.ts';
 import type { AppIndex } from './apps.ts';
@@ -12,6 +14,9 @@ const SWEEP_STEP = 128;
 /** Object keys that a process remembers the app of; the others are looked for in every app. */
 const REMEMBERED_KEYS = 10_000;
 
+/** When an app whose step failed is due again: soon, yet not at once. */
+const FAILED_RETRY_MS = 1_000;
+
 /** Phase of an app of which only the tombstone is left. */
 const GONE = '2';
 
@@ -20,6 +25,8 @@ export interface HousekeeperDeps {
   readonly apps: AppIndex;
   readonly prefix: string;
   readonly run: Run;
+  readonly clock: Clock;
+  readonly logger: Logger;
 }
 
 /** What runs over all apps: expiry, the retention sweep, the end of an app. */
@@ -35,13 +42,15 @@ export class Housekeeper {
 
   async expire(current: ReadonlyMap<string, string>, now?: number): Promise<ExpireStep> {
     const apps = await this.#deps.apps.all();
-    const replies = await Promise.all(
+    const replies = await Promise.allSettled(
       apps.map((app) => this.#deps.run('expire', app, now, [EXPIRE_STEP, current.get(app) ?? ''])),
     );
     let expired = 0;
     let deadLetters = 0;
-    let nextAt = Infinity;
-    for (const [i, [ended, at, phase, dead]] of replies.map(listOf).entries()) {
+    let nextAt = this.#retryAt(apps, replies, now);
+    for (const [i, reply] of replies.entries()) {
+      if (reply.status === 'rejected') continue;
+      const [ended, at, phase, dead] = listOf(reply.value);
       expired += Number(ended);
       deadLetters += Number(dead);
       nextAt = Math.min(nextAt, numberOf(at) ?? Infinity);
@@ -49,6 +58,23 @@ export class Housekeeper {
       if (textOf(phase) === GONE) await this.#deps.apps.remove(apps[i] ?? '');
     }
     return { expired, deadLetters, ...(nextAt === Infinity ? {} : { nextAt }) };
+  }
+
+  /**
+   * What became of the other apps is told although one has failed: its dead letters are told once, so nobody would hear of them again.
+   * @returns when those that failed are due again; Infinity where none did
+   * @throws QueueError when all have failed: then it is Redis
+   */
+  #retryAt(
+    apps: readonly string[],
+    replies: readonly PromiseSettledResult<unknown>[],
+    now: number | undefined,
+  ): number {
+    const failed = replies.flatMap((one, i) => (one.status === 'rejected' ? [{ app: apps[i], err: one.reason }] : []));
+    if (failed.length === 0) return Infinity;
+    if (failed.length === apps.length) throw failed[0]?.err;
+    for (const { app, err } of failed) this.#deps.logger.warn({ app, err }, 'the expiry step of an app failed');
+    return (now ?? this.#deps.clock.now()) + FAILED_RETRY_MS;
   }
 
   /** Begins behind the app at which the last one ended: else an app that always fills a step would leave nothing to the others. */

@@ -117,7 +117,7 @@ class RedisQueue implements LeaseQueue {
     this.#apps = new AppIndex(redis, prefix, () => options.clock.monotonic());
     this.#wakeUps = new WakeUps(subscriber, this.#channel, options.logger);
     const run = this.#run.bind(this);
-    this.#housekeeper = new Housekeeper({ redis, apps: this.#apps, prefix, run });
+    this.#housekeeper = new Housekeeper({ ...options, redis, apps: this.#apps, prefix, run });
     this.#letters = new Letters(run);
     this.#batches = batchesOf(run);
     this.#generations = new Generations(options.logger, () => this.#apps.rediscover());

@@ -18,7 +18,11 @@ export const REDIS_MUTATIONS: readonly Mutation[] = [
     driver,
     file: `${LUA}/requests.ts`,
     from: 'r[STATE], r[SINCE] = QUEUED, now\n  queue(id, r)\n',
-    to: 'r[STATE], r[SINCE] = QUEUED, now\n  queue(id, r)\n  r[SEQ] = r[SEQ] + 1\n  queue(id, r)\n  r[SEQ] = r[SEQ] - 1\n',
+    // Counted once in its place, or the bug would show as a script that fails where it looks for the oldest.
+    to:
+      'r[STATE], r[SINCE] = QUEUED, now\n  queue(id, r)\n' +
+      '  if r[LOSSES] == 0 then\n    r[SEQ] = r[SEQ] + 1\n    queue(id, r)\n    r[SEQ] = r[SEQ] - 1\n' +
+      '    count(place_of(r), -1)\n  end\n',
   },
   {
     name: 'redis-charge-not-corrected',
@@ -66,7 +70,7 @@ export const REDIS_MUTATIONS: readonly Mutation[] = [
     name: 'redis-overdue-lease-kept',
     driver,
     file: `${LUA}/requests.ts`,
-    from: "call('ZREM', k_lease, id)\n",
-    to: "if r[LOSSES] > 0 then call('ZREM', k_lease, id) end\n",
+    from: "local function drop_lease(id, r)\n  call('ZREM', k_lease, id)\n",
+    to: "local function drop_lease(id, r)\n  if r[LOSSES] > 0 then call('ZREM', k_lease, id) end\n",
   },
 ];

@@ -125,6 +125,9 @@ export function withConstants(text: string): string {
   return text.replaceAll(/\b[A-Z][A-Z_]+\b/g, (word) => String(CONSTANTS.get(word) ?? word));
 }
 
+/** A thousand pairs. Even, so that no pair is torn. */
+const VALUES_AT_ONCE = 2_000;
+
 export const core = String.raw`
 local call, pack, unpack_, floor, max, min = redis.call, cmsgpack.pack, cmsgpack.unpack, math.floor, math.max, math.min
 local base = string.sub(KEYS[1], 1, -2)
@@ -138,6 +141,19 @@ local m, flat = {}, call('HGETALL', k_m)
 for i = 1, #flat, 2 do m[flat[i]] = flat[i + 1] end
 local closed, gen = m.closed, tonumber(m.gen or 0)
 local ready, done, changed = false, {}, false
+
+-- Lua's stack holds some 8 000 values: of lists that may grow so far a part goes to Redis at a time. Its replies one after another.
+local function write_all(command, key, list)
+  for i = 1, #list, ${VALUES_AT_ONCE} do call(command, key, unpack(list, i, min(i + ${VALUES_AT_ONCE - 1}, #list))) end
+end
+local function read_all(key, fields)
+  if #fields > 0 and #fields <= ${VALUES_AT_ONCE} then return call('HMGET', key, unpack(fields)) end
+  local found = {}
+  for i = 1, #fields, ${VALUES_AT_ONCE} do
+    for _, s in ipairs(call('HMGET', key, unpack(fields, i, min(i + ${VALUES_AT_ONCE - 1}, #fields)))) do found[#found + 1] = s end
+  end
+  return found
+end
 
 -- A record as an array by STATE_FIELDS; of one that was never leased from its fixed part.
 local function from_fixed(s)

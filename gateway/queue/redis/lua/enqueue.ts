@@ -51,15 +51,15 @@ local answers = { now, 'open' }
 
 local to_rq, to_dd, arrivals, places, deadlines, fresh = {}, {}, {}, {}, {}, {}
 local function add_all(lists)
-  for key, items in pairs(lists) do call('ZADD', base .. key, unpack(items)) end
+  for key, items in pairs(lists) do write_all('ZADD', base .. key, items) end
 end
 local function write_new()
   if #to_rq == 0 then return end
-  call('HSET', k_rq, unpack(to_rq))
-  call('HSET', base .. 'dd', unpack(to_dd))
+  write_all('HSET', k_rq, to_rq)
+  write_all('HSET', base .. 'dd', to_dd)
   add_all(arrivals)
   add_all(places)
-  if #deadlines > 0 then call('ZADD', base .. 'dl', unpack(deadlines)) end
+  write_all('ZADD', base .. 'dl', deadlines)
   -- Not fresh: what was read of the others at the start is older than all that this run has written.
   to_rq, to_dd, arrivals, places, deadlines = {}, {}, {}, {}, {}
 end
@@ -115,7 +115,7 @@ for i = 1, n do
   ids[i], digests[i], names[i] = ARGV[a], ARGV[a + 1], ARGV[a + 5]
 end
 fetch_tenants(names)
-local there, entries = call('HMGET', k_rq, unpack(ids)), call('HMGET', base .. 'dd', unpack(digests))
+local there, entries = read_all(k_rq, ids), read_all(base .. 'dd', digests)
 for i = 1, n do
   local a, id, digest = 4 + (i - 1) * PER, ids[i], digests[i]
   if fresh[id] or fresh[digest] then

@@ -14,7 +14,7 @@ local forget_view = function() end
 -- Leases that units hold.
 local held, held_changed = {}, {}
 local function fetch_held(names)
-  for i, n in ipairs(call('HMGET', base .. 'ul', unpack(names))) do held[names[i]] = tonumber(n or 0) end
+  for i, n in ipairs(read_all(base .. 'ul', names)) do held[names[i]] = tonumber(n or 0) end
 end
 local function held_by(name)
   if not held[name] then held[name] = tonumber(call('HGET', base .. 'ul', name) or 0) end
@@ -45,8 +45,7 @@ local function fetch_tenants(names)
   for _, name in ipairs(names) do
     if not tenants[name] then missing[#missing + 1], tenants[name] = name, true end
   end
-  if #missing == 0 then return end
-  for i, s in ipairs(call('HMGET', base .. 't', unpack(missing))) do tenant_from(missing[i], s) end
+  for i, s in ipairs(read_all(base .. 't', missing)) do tenant_from(missing[i], s) end
 end
 local function tag(t, lane)
   return max(t[T_TAG + lane], t[T_FLOOR + lane])
@@ -78,8 +77,8 @@ local function write_order(place)
       gone[#gone + 1] = name
     end
   end
-  if #add > 0 then call('ZADD', base .. 'act:' .. place, unpack(add)) end
-  if #gone > 0 then call('ZREM', base .. 'act:' .. place, unpack(gone)) end
+  write_all('ZADD', base .. 'act:' .. place, add)
+  write_all('ZREM', base .. 'act:' .. place, gone)
   orders[place] = nil
 end
 local function put(place, name, at, fresh)
@@ -236,13 +235,13 @@ local function write_tenants()
       gone[#gone + 1] = name
     end
   end
-  if #list > 0 then call('HSET', base .. 't', unpack(list)) end
-  if #gone > 0 then call('HDEL', base .. 't', unpack(gone)) end
+  write_all('HSET', base .. 't', list)
+  write_all('HDEL', base .. 't', gone)
 end
 local function write_held()
   local list = {}
   for name in pairs(held_changed) do list[#list + 1], list[#list + 2] = name, held[name] end
-  if #list > 0 then call('HSET', base .. 'ul', unpack(list)) end
+  write_all('HSET', base .. 'ul', list)
 end
 local function commit()
   write_held()
@@ -259,6 +258,6 @@ local function commit()
   for rev in pairs(taught or {}) do
     list[#list + 1], list[#list + 2] = 'e:' .. rev, pack(estimates[rev])
   end
-  call('HSET', k_m, unpack(list))
+  write_all('HSET', k_m, list)
 end
 `;

@@ -27,7 +27,8 @@ local function forget_tenants()
   end
   if app[A_SCAN] ~= cursor then app[A_SCAN], changed = cursor, true end
 end
--- Tags stay exact integers: once a lane is far along, all of it goes back by the same amount.
+-- Tags stay exact integers: once a lane is far along, all of it goes back by the same amount. Not for a small gain: while one tenant
+-- is far behind that would be work for all in every step.
 local function renormalise(lane)
   if app[A_TIME + lane] <= ${RENORMALISE_ABOVE} then return end
   local by = nil
@@ -36,8 +37,9 @@ local function renormalise(lane)
     if low then by = min(by or low, low) end
   end
   by = by or app[A_TIME + lane]
+  if by < floor(app[A_TIME + lane] / 2) then return end
   app[A_TIME + lane], changed = max(0, app[A_TIME + lane] - by), true
-  for _, name in ipairs(call('HKEYS', base .. 't')) do tenant(name) end
+  fetch_tenants(call('HKEYS', base .. 't'))
   for _, t in pairs(tenants) do
     t[T_TAG + lane], t[T_FLOOR + lane] = max(0, t[T_TAG + lane] - by), max(0, t[T_FLOOR + lane] - by)
     touched[t] = true
@@ -75,12 +77,18 @@ end
 /** ARGV from 4: step, current revision (or ''). Answers how many leases and deadlines ended, when the next call is due (or ''), the app's phase, and new dead letters. */
 export const EXPIRE = String.raw`${changing}${rekeying}${units}${upkeep}
 local step, current = tonumber(ARGV[4]), ARGV[5]
+renormalise(0)
+renormalise(1)
 local expired = end_overdue(step)
 local late = call('ZRANGEBYSCORE', base .. 'dl', '-inf', now, 'LIMIT', 0, step)
 for _, id in ipairs(late) do
   local r = load(id)
-  unqueue(id, r)
-  finish(id, r, EXPIRED)
+  if r then
+    unqueue(id, r)
+    finish(id, r, EXPIRED)
+  else
+    call('ZREM', base .. 'dl', id)
+  end
 end
 forget_units(step)
 local next_at = nil
@@ -98,8 +106,6 @@ for _, key in ipairs({ 'lease', 'dl', 'uf' }) do
 end
 if current ~= '' then forget_estimates(current) end
 forget_tenants()
-renormalise(0)
-renormalise(1)
 local dead = call('HGET', k_m, 'dead')
 if dead then call('HDEL', k_m, 'dead') end
 commit()

@@ -22,7 +22,7 @@ export const LEASE_ARGS = 12;
 const shared = String.raw`
 local units_read, units_asked = {}, {}
 local function fetch_units(names)
-  for i, s in ipairs(call('HMGET', base .. 'u', unpack(names))) do units_read[names[i]] = s and unpack_(s) end
+  for i, s in ipairs(read_all(base .. 'u', names)) do units_read[names[i]] = s and unpack_(s) end
   fetch_held(names)
 end
 local function unit_once(name)
@@ -31,15 +31,15 @@ local function unit_once(name)
 end
 local taken, arrived, stored = {}, {}, {}
 local function write_leases()
-  for place, gone in pairs(arrived) do call('ZREM', base .. 'arr:' .. place, unpack(gone)) end
+  for place, gone in pairs(arrived) do write_all('ZREM', base .. 'arr:' .. place, gone) end
   arrived = {}
   if #taken == 0 then return end
   local ids, to_state, to_lease = {}, {}, {}
   for i, one in ipairs(taken) do ids[i] = one[2] end
-  local fixed = call('HMGET', k_rq, unpack(ids))
+  local fixed = read_all(k_rq, ids)
   -- A first attempt has none before it.
-  local states = #stored > 0 and call('HMGET', k_st, unpack(ids))
-  local ended = #stored > 0 and call('HMGET', base .. 'at', unpack(ids))
+  local states = #stored > 0 and read_all(k_st, ids)
+  local ended = #stored > 0 and read_all(base .. 'at', ids)
   for i, one in ipairs(taken) do
     local q, id, nonce, charged, period, at = one[1], one[2], one[3], one[4], one[5], one[6]
     local r = states and states[i] and from_state(states[i]) or from_fixed(fixed[i])
@@ -50,8 +50,8 @@ local function write_leases()
     to_state[i * 2 - 1], to_state[i * 2] = id, s
     to_lease[i * 2 - 1], to_lease[i * 2] = q.ends, id
   end
-  call('HSET', k_st, unpack(to_state))
-  call('ZADD', k_lease, unpack(to_lease))
+  write_all('HSET', k_st, to_state)
+  write_all('ZADD', k_lease, to_lease)
   taken, stored = {}, {}
 end
 local function write_units()
@@ -60,7 +60,7 @@ local function write_units()
     list[#list + 1] = name
     list[#list + 1] = pack(units_read[name])
   end
-  if #list > 0 then call('HSET', base .. 'u', unpack(list)) end
+  write_all('HSET', base .. 'u', list)
 end
 -- has_state: it was leased before, or moved to another revision.
 local function give(q, id, has_state, charged, period)
@@ -141,16 +141,19 @@ const asking = String.raw`
 -- The client library sends a call again when the connection broke before its answer: what it was given then is still its own.
 local function repeated(q, u)
   write_leases()
-  local answer = q.answer
+  local answer, first_end = q.answer, nil
   for i = 1, #u[U_GIVEN] / 16 do
     local id = string.sub(u[U_GIVEN], i * 16 - 15, i * 16)
-    local r = load(id)
-    if r and r[STATE] == LEASED and r[UNIT] == q.unit and r[NONCE] == string.sub(q.nonces, i * 16 - 15, i * 16) then
+    local r, ends = load(id), tonumber(call('ZSCORE', k_lease, id) or nil)
+    if r and ends and r[STATE] == LEASED and r[UNIT] == q.unit and r[NONCE] == string.sub(q.nonces, i * 16 - 15, i * 16) then
       local n = #answer
       answer[n + 1], answer[n + 2], answer[n + 3] = id, pack(r), call('HGET', k_rq, id)
       answer[n + 4] = call('HGET', base .. 'at', id) or ''
+      first_end = min(first_end or ends, ends)
     end
   end
+  -- They end when they did: the repeat extends nothing.
+  answer[3] = first_end or answer[3]
 end
 local function announce(q, u)
   if not u or u[U_REV] ~= q.rev then

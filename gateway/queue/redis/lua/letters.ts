@@ -66,11 +66,13 @@ export const LIVE = String.raw`${core}${paging}
 local app = m.s and unpack_(m.s)
 local sets, limit = {}, tonumber(ARGV[7])
 for place in pairs(app and app[A_QUEUED] or {}) do sets[#sets + 1] = 'arr:' .. place end
-sets[#sets + 1] = 'lease'
 table.sort(sets)
+-- First of all: a lease that runs out during the walk is seen again where it waits then.
+table.insert(sets, 1, 'lease')
+local begins = ARGV[4] == '' or ARGV[4] == 'lease'
 local answer = { '', '', '' }
 for _, set in ipairs(sets) do
-  if set >= ARGV[4] and #answer < limit + 3 then
+  if (begins or set ~= 'lease' and set >= ARGV[4]) and #answer < limit + 3 then
     local same = set == ARGV[4]
     local wanted = limit + 3 - #answer
     local list = page(base .. set, same and ARGV[5] or '-inf', same and ARGV[6] or '', '', wanted)

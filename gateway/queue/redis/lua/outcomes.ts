@@ -5,7 +5,7 @@ import { core } from './core.ts';
 export const OUTCOMES = String.raw`${core}
 local ids = {}
 for a = 4, #ARGV do ids[a - 3] = ARGV[a] end
-local states, ended = call('HMGET', k_st, unpack(ids)), call('HMGET', base .. 'at', unpack(ids))
+local states, ended = read_all(k_st, ids), read_all(base .. 'at', ids)
 local answers = {}
 for i, id in ipairs(ids) do
   if states[i] then

@@ -65,6 +65,25 @@ local function finish(id, r, state, keep)
 end
 `;
 
+const overdue = String.raw`
+-- The token stays good for a late result until the request is leased again.
+local function end_overdue(limit)
+  local list = call('ZRANGEBYSCORE', k_lease, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
+  for i = 1, #list, 2 do
+    local id = list[i]
+    local r = load(id)
+    if r then
+      end_attempt(id, r, 'lost', '${LOST_MESSAGE}', min(now, tonumber(list[i + 1])))
+      spend_loss(id, r)
+    else
+      -- Without its record, as a log that ends too early may leave it: it must not hold up the others.
+      call('ZREM', k_lease, id)
+    end
+  end
+  return #list / 2
+end
+`;
+
 /** @param deadRetentionMs how long dead letters stay at least */
 export const ending = (deadRetentionMs: number): string => String.raw`
 local CANCELLED_TEXT = '${CANCELLED_MESSAGE}'
@@ -114,18 +133,7 @@ local function spend_loss(id, r)
   if r[CANCEL] == 1 or r[LOSSES] <= r[MAX_LOSSES] then return requeue(id, r) end
   return die(id, r)
 end
--- The token stays good for a late result until the request is leased again.
-local function end_overdue(limit)
-  local list = call('ZRANGEBYSCORE', k_lease, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
-  for i = 1, #list, 2 do
-    local id = list[i]
-    local r = load(id)
-    end_attempt(id, r, 'lost', '${LOST_MESSAGE}', min(now, tonumber(list[i + 1])))
-    spend_loss(id, r)
-  end
-  return #list / 2
-end
-`;
+${overdue}`;
 
 /** Work of revisions without a unit moves to the current one, with its order kept. Needs pending. */
 export const rekeying = String.raw`

@@ -24,7 +24,7 @@ export const COMPLETE = String.raw`${changing}
 local PER = ${COMPLETION_ARGS}
 local ids, names, holders = {}, {}, {}
 for a = 5, #ARGV, PER do ids[#ids + 1] = ARGV[a] end
-local packed, records = call('HMGET', k_st, unpack(ids)), {}
+local packed, records = read_all(k_st, ids), {}
 for i, id in ipairs(ids) do
   -- One record for an id that is there twice: its second completion sees what the first one did.
   if packed[i] and not records[id] then
@@ -67,11 +67,9 @@ local function complete(id, a)
 end
 local answers = {}
 for i, id in ipairs(ids) do answers[i] = complete(id, 5 + (i - 1) * PER) end
-if #dropped > 0 then call('ZREM', k_lease, unpack(dropped)) end
-if #to_state > 0 then
-  call('HSET', k_st, unpack(to_state))
-  call('ZADD', base .. 'fin', unpack(to_fin))
-end
+write_all('ZREM', k_lease, dropped)
+write_all('HSET', k_st, to_state)
+write_all('ZADD', base .. 'fin', to_fin)
 commit()
 tell()
 return { gen, answers }
@@ -88,7 +86,7 @@ if alive then
 end
 local ids, answers, to_lease = {}, { now }, {}
 for a = 6, #ARGV, 3 do ids[#ids + 1] = ARGV[a] end
-local packed = alive and #ids > 0 and call('HMGET', k_st, unpack(ids)) or {}
+local packed = alive and read_all(k_st, ids) or {}
 for i, id in ipairs(ids) do
   local a, r = 3 + i * 3, packed[i] and from_state(packed[i])
   if r and r[STATE] == LEASED and matches(r, unit, ARGV[a + 1], ARGV[a + 2]) then
@@ -99,7 +97,7 @@ for i, id in ipairs(ids) do
   end
 end
 if #to_lease > 0 then
-  call('ZADD', k_lease, unpack(to_lease))
+  write_all('ZADD', k_lease, to_lease)
   gen = call('HINCRBY', k_m, 'gen', 1)
 end
 return { gen, answers }
