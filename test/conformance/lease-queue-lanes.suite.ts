@@ -2,7 +2,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import type { Lease, NewRequest } from '#gateway/queue/lease-queue.ts';
 import { SUSPECT_PATIENCE_MS } from '#gateway/queue/limits.ts';
-import { LEASE_MS, onFresh } from './lease-queue.harness.ts';
+import { LEASE_MS, onFresh, text } from './lease-queue.harness.ts';
 import type { QueueDriver, Scenario } from './lease-queue.harness.ts';
 
 const SECOND = 1_000_000;
@@ -175,7 +175,9 @@ export function laneSuite(driver: QueueDriver): void {
             s.now += 250;
             const unit = [...units.keys()][turn % 3]!;
             const done = units.get(unit)!.shift();
-            if (done !== undefined) await s.complete(done, unit);
+            // What it was charged for: others get on, so that the loss does not keep its tenant behind them.
+            const result = { result: text('out'), serviceMicros: 500_000 };
+            if (done !== undefined) await s.queue.complete(s.app, unit, [{ ...done, ...result }], s.now);
             for (const each of units.keys()) await fill(each);
           }
           expect(given).toContain(suspect);
