@@ -211,15 +211,16 @@ for place, n in pairs(app and app[A_QUEUED] or {}) do
   local at = tonumber(call('ZRANGE', base .. 'arr:' .. place, 0, 0, 'WITHSCORES')[2])
   oldest = min(oldest or at, at)
 end
--- By the time at which they are forgotten: live units first, then those retired of late. The long retired lie between.
+-- By the time at which they are forgotten: live units first, then those retired of late. The long retired lie between, and at the end
+-- of their time before them. A clock that was set back makes no live unit vanish: an hour of room.
 local all = {}
-local function tell_of(names)
+local function tell_of(names, live_only)
   for _, name in ipairs(names) do
     local u = unit_of(name)
-    if u then all[#all + 1] = { name, u[U_REV], tonumber(call('HGET', base .. 'ul', name) or 0), u[U_SEEN], u[U_RETIRED] } end
+    if u and not (live_only and u[U_RETIRED] == 1) then all[#all + 1] = { name, u[U_REV], tonumber(call('HGET', base .. 'ul', name) or 0), u[U_SEEN], u[U_RETIRED] } end
   end
 end
-tell_of(call('ZRANGEBYSCORE', base .. 'uf', '-inf', now + ${UNIT_SILENT_MS}))
+tell_of(call('ZRANGEBYSCORE', base .. 'uf', '-inf', now + ${UNIT_SILENT_MS + 3_600_000}), true)
 tell_of(call('ZRANGEBYSCORE', base .. 'uf', now + ${RETIRED_MEMORY_MS - RETIRED_SHOWN_MS}, '+inf'))
 return { gen, { call('ZCARD', k_lease), oldest or '', waiting, all } }
 `;
