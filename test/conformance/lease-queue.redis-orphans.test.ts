@@ -56,6 +56,16 @@ it('an id without a record among the suspects goes, and the suspect behind it is
   expect(await redis.zcard(keyOf('sus:0:r1'))).toBe(0);
 });
 
+it('a place with less than was counted holds up nobody: what is there is leased', async () => {
+  await s.add({ tenant: 'a' });
+  const other = await s.add({ tenant: 'b' });
+  await redis.del(keyOf('q:0:r1:a'));
+  const lease = await s.take();
+  expect(lease.id).toBe(other);
+  expect((await s.ask('u2')).leases).toEqual([]);
+  expect(await s.complete(lease)).toBe('committed');
+});
+
 it('an app whose step fails costs the others nothing: they are told of, it is named, and it is due again soon', async () => {
   const broken = new Scenario(queue);
   await broken.add();

@@ -6,7 +6,11 @@ import { fileURLToPath } from 'node:url';
 import { LAST_LINE } from '../report.ts';
 import type { Mutation } from './mutation.ts';
 
+/** What a schedule says that has not come to its end. */
+const BREAKAGE = /^(?:stuck|broke):/;
+
 export interface Hunt {
+  /** Of a planted bug: whether a rule was seen broken. A schedule that only stands still or throws may do so for any reason. */
   readonly found: boolean;
   /** That came to their end, the finding one included. */
   readonly schedules: number;
@@ -23,7 +27,9 @@ export interface HuntOptions {
 /** Runs schedules with the bug planted, until the first violation. @throws Error when the process ends without a tally */
 export async function hunt({ name, driver }: Pick<Mutation, 'name' | 'driver'>, options: HuntOptions): Promise<Hunt> {
   const { schedules, seed, parallel } = options;
-  return await chaos(['--driver', driver, '--mutation', name, '--first-only', ...flags({ schedules, seed, parallel })]);
+  const args = ['--driver', driver, '--mutation', name, '--first-only', ...flags({ schedules, seed, parallel })];
+  const { found, said, ...rest } = await chaos(args);
+  return { ...rest, said, found: found && said !== '' && !BREAKAGE.test(said) };
 }
 
 /** The same with nothing planted. */

@@ -19,7 +19,7 @@ for (const mutation of chosen) {
   const { found, schedules, said } = await hunt(mutation, options);
   missed += found ? 0 : 1;
   console.log(
-    `${mutation.name}: ${found ? `found after ${schedules} schedules: ${said}` : `NOT FOUND in ${schedules} schedules`}`,
+    `${mutation.name}: ${found ? `found after ${schedules} schedules: ${said}` : `NOT FOUND in ${schedules} schedules ${said}`}`,
   );
 }
 console.log(`chaos: ${chosen.length} mutations, ${missed} not found`);

@@ -67,10 +67,10 @@ export const REDIS_MUTATIONS: readonly Mutation[] = [
     to: 'if not r or r[STATE] > QUEUED or r[CANCEL] == 1 then return end',
   },
   {
-    name: 'redis-overdue-lease-kept',
+    name: 'redis-completed-lease-kept',
     driver,
-    file: `${LUA}/requests.ts`,
-    from: "local function drop_lease(id, r)\n  call('ZREM', k_lease, id)\n",
-    to: "local function drop_lease(id, r)\n  if r[LOSSES] > 0 then call('ZREM', k_lease, id) end\n",
+    file: `${LUA}/scripts.ts`,
+    from: "write_all('ZREM', k_lease, dropped)\n",
+    to: "if #dropped > 1 then write_all('ZREM', k_lease, dropped) end\n",
   },
 ];
