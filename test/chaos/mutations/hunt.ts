@@ -24,12 +24,19 @@ export interface HuntOptions {
   readonly parallel: number;
 }
 
-/** Runs schedules with the bug planted, until the first violation. @throws Error when the process ends without a tally */
+/**
+ * Runs schedules with the bug planted until a rule is seen broken; where one only breaks off, the hunt goes on behind it.
+ * @throws Error when the process ends without a tally
+ */
 export async function hunt({ name, driver }: Pick<Mutation, 'name' | 'driver'>, options: HuntOptions): Promise<Hunt> {
-  const { schedules, seed, parallel } = options;
-  const args = ['--driver', driver, '--mutation', name, '--first-only', ...flags({ schedules, seed, parallel })];
-  const { found, said, ...rest } = await chaos(args);
-  return { ...rest, said, found: found && said !== '' && !BREAKAGE.test(said) };
+  let run = 0;
+  for (;;) {
+    const left = { ...options, seed: options.seed + run, schedules: options.schedules - run };
+    const part = await chaos(['--driver', driver, '--mutation', name, '--first-only', ...flags(left)]);
+    run += Math.max(1, part.schedules);
+    const isRule = part.found && part.said !== '' && !BREAKAGE.test(part.said);
+    if (isRule || !part.found || run >= options.schedules) return { ...part, schedules: run, found: isRule };
+  }
 }
 
 /** The same with nothing planted. */
