@@ -80,8 +80,8 @@ async function compose(config: StandaloneConfig, deps: StandaloneDeps, onStop: O
   const master = await explained(`--data ${config.data}`, () => readOrMakeSecret(join(data, 'master.key'), random));
   const apps = await explained(`-f ${config.apps}`, () => openApps(config, { data, clock, random, logger }));
   onStop(() => apps.close());
-  const clientPort = config.port === 0 ? await freeLoopbackPort() : config.port;
-  const internalPort = config.internalPort === 0 ? await freeLoopbackPort() : config.internalPort;
+  const clientPort = config.port === 0 ? await freeLoopbackPort(random) : config.port;
+  const internalPort = config.internalPort === 0 ? await freeLoopbackPort(random) : config.internalPort;
   const url = `http://${isIPv6(config.host) ? `[${config.host}]` : config.host}:${clientPort}`;
   const internalUrl = `http://127.0.0.1:${internalPort}`;
   const registry = createRegistry('standalone');

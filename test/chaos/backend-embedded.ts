@@ -43,6 +43,10 @@ export function embeddedBackend(dir: string, clock: Clock): Backend {
       if (queue === undefined) throw new Error('no gateway has opened the queue yet');
       return queue;
     },
+    // What is swept must be the file that is looked at afterwards, also when the last gateway died on the way.
+    revive: () => {
+      current ??= openEmbeddedQueue({ file, clock, logger: silentLogger });
+    },
     leftovers: async (of) => {
       const copy = join(dir, 'looked-at.db');
       copyDatabase(file, copy);

@@ -20,6 +20,8 @@ export interface Backend {
   open(): Promise<QueueHandle>;
   /** A sound view of the queue as it is now. */
   view(): LeaseQueue;
+  /** Opens the queue for `view` where the last gateway that had it has died; absent where it lives by itself. */
+  revive?(): void;
   /**
    * What is stored beyond the bookkeeping of an app that lives on and has no request left, or, after a purge, beyond what says that the
    * app is gone.

@@ -87,6 +87,7 @@ async function bytesOf({ store }: Scene, { inline, key }: Payload): Promise<Uint
 export async function leftoversOf(scene: Scene): Promise<string[]> {
   const { backend, store, apps, time } = scene;
   let later = time.now() + LATER_MS;
+  backend.revive?.();
   const { queue } = tapQueue({ queue: backend.view(), history: createHistory(), now: () => later });
   const registry = createRegistry('chaos', false);
   const parts = { queue, store, clock: systemClock, random: systemRandom, logger: silentLogger, registry };

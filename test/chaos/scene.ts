@@ -6,7 +6,7 @@ import type { History } from './history.ts';
 
 /** What both layers show of a run, so that one checker judges them. */
 export interface Scene {
-  readonly backend: Pick<Backend, 'view' | 'leftovers'>;
+  readonly backend: Pick<Backend, 'leftovers' | 'revive' | 'view'>;
   readonly history: Pick<History, 'all'>;
   readonly store: ObjectStore;
   readonly apps: AppSource;
