@@ -46,6 +46,9 @@ const WRONG = {
   'the gateway does not import the operator': ['gateway/x.ts', '#operator/errors.ts'],
   'a worker does not import the gateway': ['worker-runtime/x.ts', '#gateway/queue/lease-queue.ts'],
   'a worker does not import lib/kube': ['worker-runtime/x.ts', '#kube/cache.ts'],
+  'the VRAM quota does not import the gateway': ['native/cli/x.ts', '#gateway/errors.ts'],
+  'the VRAM quota does not reach the operator by a relative path': ['native/cli/x.ts', '../../operator/errors.ts'],
+  'a worker does not import the VRAM quota': ['worker-runtime/x.ts', '#native/layout.ts'],
   'the product does not import tests': ['gateway/x.ts', '#test/until.ts'],
   'the product does not import scripts': ['deploy/standalone/x.ts', '#hack/image.ts'],
 } as const;
@@ -54,6 +57,8 @@ const RIGHT = {
   'the operator imports lib/kube': ['operator/x.ts', '#kube/cache.ts'],
   'the gateway imports the CRDs': ['gateway/x.ts', '#crds/names.ts'],
   'standalone imports the operator': ['deploy/standalone/x.ts', '#operator/errors.ts'],
+  'the VRAM quota imports lib/base': ['native/cli/x.ts', '#base/clock.ts'],
+  'the VRAM quota imports itself': ['native/cli/x.ts', '#native/layout.ts'],
   'a file imports its neighbour': ['gateway/queue/x.ts', '../errors.ts'],
 } as const;
 
