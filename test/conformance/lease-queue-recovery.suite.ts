@@ -140,6 +140,22 @@ export function recoverySuite(driver: QueueDriver): void {
     );
 
     it(
+      'work that moves to another revision during the walk is seen all the same',
+      on(async (s) => {
+        const all = [];
+        for (const revision of ['r2', 'r2', 'r2', 'r1', 'r1', 'r1']) all.push(await s.add({ revision }));
+        await s.ask('u1', { max: 0, revision: 'r2', currentRevision: 'r1' });
+        const first = await s.queue.live(s.app, 2);
+        const second = await s.queue.live(s.app, 2, first.cursor);
+        await s.queue.retire(s.app, 'u1', s.now);
+        await s.expire();
+        const rest = await allLive(s.queue, s.app, second.cursor);
+        const seen = [...first.records, ...second.records, ...rest].map((one) => one.id);
+        expect(seen.toSorted()).toEqual(all.toSorted());
+      }),
+    );
+
+    it(
       'a stored result ends what is queued, as if it had been run: it is told, counted, and never leased again',
       on(async (s) => {
         const which = await s.add({ dedupeKey: 'k' });

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, beforeEach, expect, inject, it } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
 import type { LogFields } from '#base/logger.ts';
-import type { LeaseQueue } from '#gateway/queue/lease-queue.ts';
+import type { Lease, LeaseQueue } from '#gateway/queue/lease-queue.ts';
 import { openRedisQueue } from '#gateway/queue/open.ts';
 import { LEASE_MS, Scenario } from './lease-queue.harness.ts';
 
@@ -17,6 +17,19 @@ let queue: LeaseQueue;
 let s: Scenario;
 
 const keyOf = (name: string, app = s.app): string => `${prefix}:{${app}}:${name}`;
+
+/** Their records, as an evicted or damaged key takes them along. */
+async function lose(...ids: (string | undefined)[]): Promise<void> {
+  for (const id of ids) await redis.hdel(keyOf('rq'), Buffer.from((id ?? '').replaceAll('-', ''), 'hex'));
+}
+
+/** Completes them; then nothing is counted any more, and the unit may go. */
+async function expectAllGone(leases: readonly Lease[]): Promise<void> {
+  for (const lease of leases) expect(await s.complete(lease)).toBe('committed');
+  expect(await s.queue.demand(s.app)).toMatchObject({ queued: 0, leased: 0, queuedByRevision: {} });
+  expect(await s.queue.retire(s.app, 'u1', s.now)).toBe('retired');
+  expect(await redis.keys(keyOf('t'))).toEqual([]);
+}
 
 beforeAll(async () => {
   const { url } = inject('servers').redis;
@@ -56,14 +69,93 @@ it('an id without a record among the suspects goes, and the suspect behind it is
   expect(await redis.zcard(keyOf('sus:0:r1'))).toBe(0);
 });
 
-it('a place with less than was counted holds up nobody: what is there is leased', async () => {
-  await s.add({ tenant: 'a' });
-  const other = await s.add({ tenant: 'b' });
+it('a place with less than was counted is counted anew: what has a record is leased, and nobody is held up', async () => {
+  const all = [await s.add({ tenant: 'a' }), await s.add({ tenant: 'a' }), await s.add({ tenant: 'b' })];
   await redis.del(keyOf('q:0:r1:a'));
-  const lease = await s.take();
-  expect(lease.id).toBe(other);
+  await lose(all[1]);
+  const { leases } = await s.ask('u1', { max: 3 });
+  expect(leases.map((one) => one.id).toSorted()).toEqual([all[0], all[2]]);
   expect((await s.ask('u2')).leases).toEqual([]);
-  expect(await s.complete(lease)).toBe('committed');
+  await expectAllGone(leases);
+});
+
+it('a request without its record costs those that are leased with it nothing', async () => {
+  const all = [await s.add(), await s.add(), await s.add({ deadline: s.now + 1 }), await s.add()];
+  s.now += 1;
+  await lose(all[1], all[2]);
+  const { leases } = await s.ask('u1', { max: 4 });
+  expect(leases.map((one) => one.id)).toEqual([all[0], all[3]]);
+  expect(await s.queue.demand(s.app)).toMatchObject({ queued: 0, leased: 2, units: [{ unit: 'u1', leases: 2 }] });
+  await expectAllGone(leases);
+});
+
+it('work of a revision that nobody serves moves on without those that have lost their records', async () => {
+  const all = [await s.add({ revision: 'old' }), await s.add({ revision: 'old' }), await s.add({ revision: 'old' })];
+  await lose(all[0]);
+  await s.expire();
+  expect(await s.queue.demand(s.app)).toMatchObject({ queued: 2, queuedByRevision: { r1: 2 } });
+  const { leases } = await s.ask('u1', { max: 3 });
+  expect(leases.map((one) => one.id)).toEqual(all.slice(1));
+  await expectAllGone(leases);
+});
+
+it('an app with requests that have lost their records, their places or both is purged to the end', async () => {
+  const all = [
+    await s.add({ tenant: 'a' }),
+    await s.add({ tenant: 'b' }),
+    await s.add({ lane: 'batch' }),
+    await s.add(),
+  ];
+  await lose(all[0], all[2]);
+  await redis.del(keyOf('q:0:r1:b'));
+  for (let step = 0; step < 10 && !(await queue.purge(s.app, 2, s.now)).done; step++);
+  expect(await redis.keys(`*${s.app}*`)).toEqual([keyOf('m')]);
+});
+
+it.each(['arr:0:r1', 'q:0:r1:acme'])('an app is told of and worked off where %s was lost', async (list) => {
+  const all = [await s.add({ deadline: s.now + LEASE_MS }), await s.add()];
+  await redis.del(keyOf(list));
+  expect(await s.queue.demand(s.app)).toMatchObject({ queued: 2 });
+  await s.expire();
+  expect(await s.queue.demand(s.app)).toMatchObject({ queued: 2, queuedByRevision: { r1: 2 } });
+  const { leases } = await s.ask('u1', { max: 3 });
+  expect(leases.map((one) => one.id)).toEqual(all);
+  await expectAllGone(leases);
+});
+
+it('batch work whose age was lost waits until it is counted anew', async () => {
+  const which = await s.add({ lane: 'batch' });
+  await redis.del(keyOf('arr:1:r1'));
+  const { leases } = await s.ask('u1', { starvationGraceMs: 0 });
+  expect(leases.map((one) => one.id)).toEqual([which]);
+  await expectAllGone(leases);
+});
+
+it('a place that is counted and where nothing is left is forgotten: units may leave', async () => {
+  await lose(await s.add());
+  await redis.del(keyOf('arr:0:r1'), keyOf('q:0:r1:acme'));
+  expect((await s.queue.demand(s.app)).queued).toBe(1);
+  await s.expire();
+  expect((await s.queue.demand(s.app)).queued).toBe(0);
+});
+
+it('suspects whose list was lost are leased again, and their tenant has all its places back', async () => {
+  const share = { weight: 1, maxInFlight: 1 };
+  const all = [await s.add({ share })];
+  await s.take();
+  s.now += LEASE_MS;
+  await s.expire();
+  await redis.del(keyOf('sus:0:r1'));
+  await s.expire();
+  all.push(await s.add({ share }));
+  const taken = [];
+  for (const unit of ['u2', 'u3']) {
+    const lease = await s.take(unit);
+    taken.push(lease.id);
+    expect(await s.complete(lease, unit)).toBe('committed');
+  }
+  expect(taken).toEqual(all);
+  expect(await s.queue.demand(s.app)).toMatchObject({ queued: 0, leased: 0 });
 });
 
 it('an app whose step fails costs the others nothing: they are told of, it is named, and it is due again soon', async () => {

@@ -48,7 +48,6 @@ export class Letters {
   }
 
   async live(app: string, limit: number, cursor = ''): Promise<LivePage> {
-    // Units' revisions may hold everything but a slash.
     const [set = '', score = '', last = ''] = cursor.split('/');
     const [next, at, id, ...records] = listOf(
       await this.#run('live', app, undefined, [set, score, packId(last) ?? '', limit]),

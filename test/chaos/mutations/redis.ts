@@ -49,8 +49,8 @@ export const REDIS_MUTATIONS: readonly Mutation[] = [
     name: 'redis-enqueue-forgotten',
     driver,
     file: `${LUA}/enqueue.ts`,
-    from: "push_to(places, 'q:' .. place .. ':' .. r[TENANT], r[SCORE], member(id, r))",
-    to: "if seq % 5 > 0 then push_to(places, 'q:' .. place .. ':' .. r[TENANT], r[SCORE], member(id, r)) end",
+    from: 'push(to_rq, id, pack(r) .. ARGV[a + 12])',
+    to: 'if seq % 5 > 0 then push(to_rq, id, pack(r) .. ARGV[a + 12]) end',
   },
   {
     name: 'redis-result-after-cancel',

@@ -155,6 +155,15 @@ local function read_all(key, fields)
   return found
 end
 
+-- As Redis orders members. Lua itself compares strings by the locale (strcoll).
+local function before(a, b)
+  for i = 1, min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
 -- A record as an array by STATE_FIELDS; of one that was never leased from its fixed part.
 local function from_fixed(s)
   local _, f = cmsgpack.unpack_one(s, 0)

@@ -3,7 +3,7 @@ import { ASSUMED_COST_MICROS, LANE_WEIGHTS } from '../../limits.ts';
 
 /**
  * Start-time fair queueing. State of the app and of tenants is read once in a run, changed here and written by `commit`: each
- * redis.call costs more than what it does. Lua compares strings by the locale (strcoll), so names are compared byte by byte.
+ * redis.call costs more than what it does.
  */
 export const fair = String.raw`
 local app = m.s and unpack_(m.s) or { 0, 0, 0, 0, 0, 0, '', '0', {}, {} }
@@ -24,13 +24,6 @@ local function hold(name, by)
   held[name], held_changed[name] = held_by(name) + by, true
 end
 
-local function before(a, b)
-  for i = 1, min(#a, #b) do
-    local x, y = string.byte(a, i), string.byte(b, i)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
 local function tenant_from(name, s)
   local t = s and unpack_(s) or { name, 1, -1, -1, 0, 0, 0, 0, 0, 0 }
   t[T_NAME] = name

@@ -46,6 +46,16 @@ local function renormalise(lane)
     if not parked(t) then show(t, lane) end
   end
 end
+-- What is counted must be there: else units would stay for work that is not, or nobody would ever come for work that is.
+local function check_counts()
+  local suspects, places, wrong = 0, {}, {}
+  for place, n in pairs(queued) do
+    places[#places + 1] = place
+    suspects = suspects + call('ZCARD', base .. 'sus:' .. place)
+    if call('ZCARD', base .. 'arr:' .. place) ~= n then wrong[#wrong + 1] = place end
+  end
+  for _, place in ipairs(suspects ~= app[A_SUSPECTS] and places or wrong) do mend(place) end
+end
 local function forget_estimates(current)
   for field in pairs(m) do
     local rev = string.sub(field, 1, 2) == 'e:' and string.sub(field, 3)
@@ -79,6 +89,7 @@ export const EXPIRE = String.raw`${changing}${rekeying}${units}${upkeep}
 local step, current = tonumber(ARGV[4]), ARGV[5]
 renormalise(0)
 renormalise(1)
+check_counts()
 local expired = end_overdue(step)
 local late = call('ZRANGEBYSCORE', base .. 'dl', '-inf', now, 'LIMIT', 0, step)
 for _, id in ipairs(late) do
@@ -199,10 +210,10 @@ end_overdue(${OVERDUE_STEP})
 local left = limit
 for _, rev in ipairs(revisions()) do
   for lane = 0, 1 do
-    for _, id in ipairs(left > 0 and call('ZRANGE', base .. 'arr:' .. lane .. ':' .. rev, 0, left - 1) or {}) do
-      local r = load(id)
-      unqueue(id, r)
-      finish(id, r, CANCELLED)
+    local ids, records = oldest_of(lane .. ':' .. rev, left)
+    for i, id in ipairs(ids) do
+      unqueue(id, records[i])
+      finish(id, records[i], CANCELLED)
       left = left - 1
     end
   end
@@ -210,7 +221,13 @@ end
 commit()
 tell()
 if left < limit or call('ZCARD', k_lease) > 0 then return { gen, { left < limit and 'more' or 'waiting' } } end
-for _, id in ipairs(call('ZRANGE', base .. 'fin', 0, limit - 1)) do remove(id) end
+local ended = call('ZRANGE', base .. 'fin', 0, limit - 1)
+-- Records that no set names (any more) go with the others.
+if #ended == 0 then
+  local flat_ = call('HSCAN', k_rq, 0, 'COUNT', limit)[2]
+  for i = 1, #flat_, 2 do ended[#ended + 1] = flat_[i] end
+end
+for _, id in ipairs(ended) do remove(id) end
 local answer = { 'more' }
 for _, member in ipairs(call('ZRANGE', k_obj, 0, limit - 1)) do
   local key = string.sub(member, 2)

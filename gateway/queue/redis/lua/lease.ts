@@ -29,7 +29,7 @@ local function unit_once(name)
   if units_read[name] == nil then units_read[name] = unit_of(name) or false end
   return units_read[name]
 end
-local taken, arrived, stored = {}, {}, {}
+local taken, arrived, stored, lost = {}, {}, {}, {}
 local function write_leases()
   for place, gone in pairs(arrived) do write_all('ZREM', base .. 'arr:' .. place, gone) end
   arrived = {}
@@ -42,17 +42,34 @@ local function write_leases()
   local ended = #stored > 0 and read_all(base .. 'at', ids)
   for i, one in ipairs(taken) do
     local q, id, nonce, charged, period, at = one[1], one[2], one[3], one[4], one[5], one[6]
-    local r = states and states[i] and from_state(states[i]) or from_fixed(fixed[i])
-    r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, r[EPOCH] + 1, nonce, q.unit, now
-    r[FRACTION], r[CHARGED], r[PERIOD], r[STORED] = q.fraction, charged, period, 1
-    local s, answer = pack(r), q.answer
-    answer[at], answer[at + 1], answer[at + 2], answer[at + 3] = id, s, fixed[i], ended and ended[i] or ''
-    to_state[i * 2 - 1], to_state[i * 2] = id, s
-    to_lease[i * 2 - 1], to_lease[i * 2] = q.ends, id
+    local answer, s = q.answer, fixed[i] or ''
+    if fixed[i] then
+      local r = states and states[i] and from_state(states[i]) or from_fixed(s)
+      r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, r[EPOCH] + 1, nonce, q.unit, now
+      r[FRACTION], r[CHARGED], r[PERIOD], r[STORED] = q.fraction, charged, period, 1
+      local n, state = #to_state, pack(r)
+      answer[at + 1] = state
+      to_state[n + 1], to_state[n + 2] = id, state
+      to_lease[n + 1], to_lease[n + 2] = q.ends, id
+    else
+      answer[at + 1], lost[#lost + 1] = '', one
+    end
+    answer[at], answer[at + 2], answer[at + 3] = id, s, ended and ended[i] or ''
   end
   write_all('HSET', k_st, to_state)
   write_all('ZADD', k_lease, to_lease)
   taken, stored = {}, {}
+end
+-- Taken, and without its record, as lost data may leave it: it costs those beside it nothing.
+local function drop_lost()
+  for i = #lost, 1, -1 do
+    local q, t, at = lost[i][1], lost[i][7], lost[i][6]
+    for _ = 1, 4 do table.remove(q.answer, at) end
+    local was = parked(t)
+    t[T_HELD], app[A_LEASED] = t[T_HELD] - 1, app[A_LEASED] - 1
+    hold(q.unit, -1)
+    rejudge(t, was)
+  end
 end
 local function write_units()
   local list = {}
@@ -63,10 +80,10 @@ local function write_units()
   write_all('HSET', base .. 'u', list)
 end
 -- has_state: it was leased before, or moved to another revision.
-local function give(q, id, has_state, charged, period)
+local function give(q, t, id, has_state, charged, period)
   local n = q.given + 1
   q.given, q.ids[n] = n, id
-  taken[#taken + 1] = { q, id, string.sub(q.nonces, n * 16 - 15, n * 16), charged, period, n * 4 }
+  taken[#taken + 1] = { q, id, string.sub(q.nonces, n * 16 - 15, n * 16), charged, period, n * 4, t }
   if has_state then stored[#stored + 1] = id end
   if #taken == ${MAX_BATCH} then write_leases() end
 end
@@ -84,14 +101,15 @@ local function take_popped(q, t, lane, place, m, score, idle_lane)
   count(place, -1)
   if dated then call('ZREM', base .. 'dl', id) end
   if dated and deadline <= now then
-    finish(id, load(id), EXPIRED)
+    local r = load(id)
+    if r then finish(id, r, EXPIRED) end
     q.budget = q.budget - 1
     -- Enough for one call; the event brings the unit back for the rest.
     if q.budget == 0 then ready = true end
     return
   end
   local cost = #m > 23 and struct.unpack('>I6', m, 24) or 0
-  give(q, id, about >= 32, charge(q, t, lane, about % 32, cost, idle_lane, true))
+  give(q, t, id, about >= 32, charge(q, t, lane, about % 32, cost, idle_lane, true))
 end
 -- As many as may go without a look at another tenant between them: one, or more when no other has work that may be leased.
 local function take_some(q)
@@ -104,8 +122,9 @@ local function take_some(q)
   end
   local popped = call('ZPOPMIN', base .. 'q:' .. place .. ':' .. t[T_NAME], most)
   if #popped == 0 then
-    -- Less is there than was counted, as a log that ends too early may leave it: the tenant would be looked at without an end.
-    put(place, t[T_NAME], false)
+    -- Less is there than was counted: the tenant would be looked at without an end.
+    write_leases()
+    mend(place)
     return true
   end
   local emptied = false
@@ -122,7 +141,7 @@ local function take_suspect(q, u, r, id, lane)
   local c, period = charge(q, t, lane, r[CLASS], r[COST], nil, false)
   if parked(t) then park(t) else show(t, lane) end
   u[U_SUSPECT] = 1
-  give(q, id, true, c, period)
+  give(q, t, id, true, c, period)
 end
 -- A unit that holds a suspect gets nothing beside it.
 local function take(q, u)
@@ -269,6 +288,7 @@ for a = 4, #ARGV, ${LEASE_ARGS} do
   })
 end
 write_leases()
+drop_lost()
 write_units()
 commit()
 tell()

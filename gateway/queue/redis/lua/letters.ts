@@ -13,11 +13,12 @@ const REDRIVE_ARGS = 6;
 const paging = String.raw`
 -- Members behind (score, member), at most limit, with their scores.
 local function page(key, score, last, high, limit)
-  local rank = last ~= '' and call('ZRANK', key, last)
-  if rank and tonumber(call('ZSCORE', key, last)) == tonumber(score) then
-    rank = rank + 1
-  else
-    rank = call('ZCOUNT', key, '-inf', '(' .. score)
+  local rank, stop = call('ZCOUNT', key, '-inf', '(' .. score), 0
+  -- The last one may have gone meanwhile, or stand in another set: its place among those of its score is looked for.
+  if last ~= '' then stop = call('ZCOUNT', key, '-inf', score) end
+  while rank < stop do
+    local mid = math.floor((rank + stop) / 2)
+    if before(last, call('ZRANGE', key, mid, mid)[1]) then stop = mid else rank = mid + 1 end
   end
   local list, flat_ = {}, call('ZRANGE', key, rank, rank + limit - 1, 'WITHSCORES')
   for i = 1, #flat_, 2 do
@@ -61,30 +62,45 @@ end
 return { gen, answer }
 `;
 
-/** ARGV from 4: place or 'lease', score and id of the last one seen (or ''), limit. Answers place, score and id to go on from (or ''), then records. */
+/**
+ * ARGV from 4: 'lease' or 'arr', score and id of the last one seen (or ''), limit. Answers the same to go on from (or ''), then records.
+ * Leases first: one that runs out during the walk is seen again where it waits then. What is queued by its creation, wherever it stands:
+ * one that moves to another revision meanwhile keeps its place in the walk.
+ */
 export const LIVE = String.raw`${core}${paging}
-local app = m.s and unpack_(m.s)
-local sets, limit = {}, tonumber(ARGV[7])
-for place in pairs(app and app[A_QUEUED] or {}) do sets[#sets + 1] = 'arr:' .. place end
-table.sort(sets)
--- First of all: a lease that runs out during the walk is seen again where it waits then.
-table.insert(sets, 1, 'lease')
-local begins = ARGV[4] == '' or ARGV[4] == 'lease'
-local answer = { '', '', '' }
-for _, set in ipairs(sets) do
-  if (begins or set ~= 'lease' and set >= ARGV[4]) and #answer < limit + 3 then
-    local same = set == ARGV[4]
-    local wanted = limit + 3 - #answer
-    local list = page(base .. set, same and ARGV[5] or '-inf', same and ARGV[6] or '', '', wanted)
-    for _, one in ipairs(list) do
-      local record = whole('', one[1])
-      table.remove(record, 1)
+local limit, walk = tonumber(ARGV[7]), ARGV[4]
+local answer, seen = { '', '', '' }, 0
+local function show(list, name)
+  for i = 1, min(#list, limit - seen) do
+    local record = whole('', list[i][1])
+    table.remove(record, 1)
+    -- Not what has lost its record: there is nothing to show of it.
+    if record[3] then
       record[3] = without_bytes(record[3])
       answer[#answer + 1] = record
     end
-    if #list == wanted then answer[1], answer[2], answer[3] = set, list[#list][2], list[#list][1] end
+    answer[1], answer[2], answer[3] = name, list[i][2], list[i][1]
   end
+  seen = seen + #list
 end
+if walk ~= 'arr' then
+  local on = walk == 'lease'
+  show(page(k_lease, on and ARGV[5] or '-inf', on and ARGV[6] or '', '', limit), 'lease')
+end
+if seen < limit then
+  local on, waiting = walk == 'arr', {}
+  for place in pairs(m.s and unpack_(m.s)[A_QUEUED] or {}) do
+    for _, one in ipairs(page(base .. 'arr:' .. place, on and ARGV[5] or '-inf', on and ARGV[6] or '', '', limit - seen)) do
+      waiting[#waiting + 1] = one
+    end
+  end
+  table.sort(waiting, function(a, b)
+    local x, y = tonumber(a[2]), tonumber(b[2])
+    return x < y or (x == y and before(a[1], b[1]))
+  end)
+  show(waiting, 'arr')
+end
+if seen < limit then answer[1], answer[2], answer[3] = '', '', '' end
 return { gen, answer }
 `;
 

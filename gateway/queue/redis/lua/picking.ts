@@ -63,7 +63,7 @@ end
 local function judge_sharing(q)
   if not queued['1:' .. q.rev] or sharing[q.rev] then return end
   local oldest = tonumber(call('ZRANGE', base .. 'arr:1:' .. q.rev, 0, 0, 'WITHSCORES')[2])
-  if oldest + q.grace > now then return end
+  if not oldest or oldest + q.grace > now then return end
   app[A_PERIODS], changed = app[A_PERIODS] + 1, true
   sharing[q.rev] = { app[A_PERIODS], 0, 0 }
 end

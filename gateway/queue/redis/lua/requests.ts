@@ -55,6 +55,72 @@ local function unqueue(id, r, stays)
 end
 `;
 
+/**
+ * Where sets, counters and records of a place say different things, as lost data (an evicted key, a log that ends too early) may leave
+ * it. As much work as there is in the place, done once: what is there afterwards agrees. Needs pending.
+ */
+const mending = String.raw`
+local function forget_place(t, place)
+  local i, n = place_in(t, place), #t
+  if not i then return end
+  t[i], t[i + 1] = t[n - 1], t[n]
+  t[n], t[n - 1] = nil, nil
+  put(place, t[T_NAME], false)
+  touched[t] = true
+end
+local function recount_suspects(place)
+  local counts, all = {}, 0
+  for other in pairs(queued) do
+    for _, m in ipairs(other ~= place and call('ZRANGE', base .. 'sus:' .. other, 0, -1) or {}) do
+      local name = string.sub(m, 23)
+      counts[name], all = (counts[name] or 0) + 1, all + 1
+    end
+  end
+  app[A_SUSPECTS] = all
+  for name, t in pairs(tenants) do
+    local was = parked(t)
+    t[T_SUSPECTS] = counts[name] or 0
+    rejudge(t, was)
+  end
+end
+-- Queued there is whatever one of the sets names and whose record says so; all else goes.
+local function mend(place)
+  local ids, seen = {}, {}
+  local function see(id)
+    if not seen[id] then seen[id], ids[#ids + 1] = true, id end
+  end
+  for _, id in ipairs(call('ZRANGE', base .. 'arr:' .. place, 0, -1)) do see(id) end
+  for _, m in ipairs(call('ZRANGE', base .. 'sus:' .. place, 0, -1)) do see(id_of(m)) end
+  fetch_tenants(call('HKEYS', base .. 't'))
+  for name, t in pairs(tenants) do
+    local key = base .. 'q:' .. place .. ':' .. name
+    for _, m in ipairs(call('ZRANGE', key, 0, -1)) do see(id_of(m)) end
+    call('UNLINK', key)
+    forget_place(t, place)
+  end
+  call('UNLINK', base .. 'arr:' .. place, base .. 'sus:' .. place)
+  recount_suspects(place)
+  count(place, -(queued[place] or 0))
+  for _, id in ipairs(ids) do
+    local r = load(id)
+    if r and r[STATE] == QUEUED and place_of(r) == place then queue(id, r) else call('ZREM', base .. 'dl', id) end
+  end
+end
+-- Ids of the oldest and their records: every one has its own.
+local function oldest_of(place, limit)
+  if limit <= 0 then return {}, {} end
+  local ids, records = call('ZRANGE', base .. 'arr:' .. place, 0, limit - 1), {}
+  local sound = #ids > 0 or not queued[place]
+  for i, id in ipairs(ids) do
+    records[i] = load(id)
+    sound = sound and records[i]
+  end
+  if sound then return ids, records end
+  mend(place)
+  return oldest_of(place, limit)
+end
+`;
+
 /** The end of a request. */
 export const finishing = String.raw`
 local function finish(id, r, state, keep)
@@ -136,7 +202,7 @@ end
 ${overdue}`;
 
 /** Work of revisions without a unit moves to the current one, with its order kept. Needs pending. */
-export const rekeying = String.raw`
+export const rekeying = String.raw`${mending}
 local function revisions()
   local seen, list = {}, {}
   for place in pairs(queued) do
@@ -154,8 +220,9 @@ local function rekey(current, limit)
   for _, rev in ipairs(revisions()) do
     if stranded(rev, current) then
       for lane = 0, 1 do
-        for _, id in ipairs(left > 0 and call('ZRANGE', base .. 'arr:' .. lane .. ':' .. rev, 0, left - 1) or {}) do
-          local r = load(id)
+        local ids, records = oldest_of(lane .. ':' .. rev, left)
+        for i, id in ipairs(ids) do
+          local r = records[i]
           unqueue(id, r, true)
           r[REV], r[STORED] = current, 1
           queue(id, r)

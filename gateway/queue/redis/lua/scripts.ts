@@ -209,7 +209,8 @@ for place, n in pairs(app and app[A_QUEUED] or {}) do
   waiting[#waiting + 1] = string.sub(place, 3)
   waiting[#waiting + 1] = n
   local at = tonumber(call('ZRANGE', base .. 'arr:' .. place, 0, 0, 'WITHSCORES')[2])
-  oldest = min(oldest or at, at)
+  -- None where data was lost: the next expire step counts anew.
+  if at then oldest = min(oldest or at, at) end
 end
 -- By the time at which they are forgotten: live units first, then those retired of late. The long retired lie between, and at the end
 -- of their time before them. A clock that was set back makes no live unit vanish: an hour of room.
