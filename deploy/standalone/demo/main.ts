@@ -40,7 +40,8 @@ async function demo(): Promise<number> {
     const pages = drawPages(seededRandom(7));
     for (const { name, png } of pages) writeFileSync(join(root, 'pages', `${name.replaceAll(' ', '-')}.png`), png);
     screen.line(`penstock standalone serves ${standalone.url}; the pages are in demo-out/pages`);
-    return await Promise.race([showDemo(standalone, pages, screen), interrupted()]);
+    // The interrupt first: of two that are settled the first one counts.
+    return await Promise.race([interrupted(), showDemo(standalone, pages, screen, stop.signal)]);
   } finally {
     await standalone.stop();
     rmSync(data, { recursive: true, force: true });

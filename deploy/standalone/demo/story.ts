@@ -14,13 +14,22 @@ const LEAVE_LIMIT_MS = 20_000;
 
 interface Finished extends Sent, Outcome, Timing {}
 
-/** Plays the demo and answers its exit code: 0 only when everything came out as it must. */
-export async function showDemo(standalone: Standalone, pages: readonly Page[], screen: Screen): Promise<number> {
+/**
+ * Plays the demo and answers its exit code: 0 only when everything came out as it must.
+ * @throws the reason of `stop` at the next step once that is aborted
+ */
+export async function showDemo(
+  standalone: Standalone,
+  pages: readonly Page[],
+  screen: Screen,
+  stop: AbortSignal,
+): Promise<number> {
   const client = createDemoClient(standalone.url, APP);
   const broken: Page = { name: 'broken scan', png: Buffer.from('PNG? no.'), expect: [] };
   const units = (): string => count(standalone.unitCount(), 'unit');
   screen.line(`1. ${units()} running. Posting ${pages.length} pages and one file that is no picture`);
-  const sent = await sendAll(standalone, client, [...pages, broken], screen);
+  const sent = await sendAll(standalone, client, [...pages, broken], screen, stop);
+  stop.throwIfAborted();
   screen.line('2. The first request starts a unit from zero; it takes what it can');
   const finished = await collect(standalone, client, sent, screen);
   screen.line('3. The queue is dry: the unit leaves by itself');
@@ -36,9 +45,11 @@ async function sendAll(
   client: DemoClient,
   pages: readonly Page[],
   screen: Screen,
+  stop: AbortSignal,
 ): Promise<readonly Sent[]> {
   const sent: Sent[] = [];
   for (const page of pages) {
+    stop.throwIfAborted();
     const { status, ticket } = await client.send(page);
     sent.push({ page, ticket });
     const { queued, leased } = await standalone.depth(APP);
@@ -65,6 +76,8 @@ async function collect(
   const finish = all.finally(() => {
     state.ended = true;
   });
+  // An interrupt closes the queue under the loop below; the waits then fail when nobody awaits them any more.
+  finish.catch(() => undefined);
   while (!state.ended) {
     const { queued, leased } = await standalone.depth(APP);
     screen.progress({ done, total: sent.length, queued, leased, units: standalone.unitCount() });
