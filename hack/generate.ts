@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// generate [--check]: makes everything that comes from the CRD manifests, and the configuration reference. --check writes nothing and exits 1 on drift.
+// generate [--check]: makes everything that comes from the CRD manifests, the configuration reference and the C header of the VRAM region. --check writes nothing and exits 1 on drift.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { emitConfiguration } from './generate-configuration.ts';
 import { emitDocs } from './generate-docs.ts';
+import { emitLayout } from './generate-layout.ts';
 import { CRD_FILES, fileName, loadCrd } from './generate-schema.ts';
 import { emitShapes } from './generate-shapes.ts';
 import { emitTypes } from './generate-types.ts';
@@ -25,6 +26,7 @@ export function generate(): Map<string, string> {
   files.set('crds/validators.gen.d.ts', emitValidatorTypes(crds, all));
   files.set('docs/api.md', emitDocs(crds));
   files.set('docs/configuration.md', emitConfiguration(root));
+  files.set('native/vram/layout.gen.h', emitLayout(head('native/layout.ts')));
   return files;
 }
 
