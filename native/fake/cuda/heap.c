@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "heap.h"
+
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const uint64_t magic = 0x70616568656b6166;
+static int file = -1;
+static int own = -1;
+
+/* Classic record locks: a forked child does not inherit them, and they end with the process. */
+static struct flock slot_lock(int slot, short type) {
+  return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)(1 << 20) + slot, .l_len = 1};
+}
+
+void heap_lock(void) {
+  while (flock(file, LOCK_EX)) continue;
+}
+
+void heap_unlock(void) { flock(file, LOCK_UN); }
+
+struct heap *heap_open(const char *path) {
+  file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (file < 0) return NULL;
+  heap_lock();
+  struct stat status;
+  bool fresh = !fstat(file, &status) && status.st_size < (off_t)sizeof(struct heap);
+  if (fresh && ftruncate(file, sizeof(struct heap))) return NULL;
+  void *mapped = mmap(NULL, sizeof(struct heap), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  struct heap *heap = mapped == MAP_FAILED ? NULL : mapped;
+  if (heap && !heap->magic) heap->magic = magic;
+  if (heap && heap->magic != magic) heap = NULL;
+  heap_unlock();
+  return heap;
+}
+
+static bool alive(int slot) {
+  if (slot == own) return true;
+  struct flock lock = slot_lock(slot, F_WRLCK);
+  return fcntl(file, F_GETLK, &lock) || lock.l_type != F_UNLCK;
+}
+
+void heap_reap(struct heap *heap) {
+  uint64_t used[HEAP_DEVICES] = {0};
+  for (int i = 0; i < HEAP_SLOTS; i++) {
+    struct heap_slot *slot = &heap->slots[i];
+    if (slot->state && !alive(i)) memset(slot, 0, sizeof *slot);
+    for (int device = 0; device < HEAP_DEVICES; device++) used[device] += slot->used[device];
+  }
+  memcpy(heap->used, used, sizeof used);
+}
+
+int heap_claim(struct heap *heap) {
+  heap_reap(heap);
+  for (int i = 0; i < HEAP_SLOTS; i++) {
+    struct flock lock = slot_lock(i, F_WRLCK);
+    if (heap->slots[i].state || fcntl(file, F_SETLK, &lock)) continue;
+    heap->slots[i].state = 1;
+    heap->slots[i].pid = (uint32_t)getpid();
+    return own = i;
+  }
+  return -1;
+}
+
+void heap_forget(void) {
+  if (file >= 0) close(file);
+  file = own = -1;
+}

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+# The driver's exported names are those of cuda/symbols.txt, each a stub until fake/cuda has a function of that name.
+CFLAGS_fake := -Wno-missing-prototypes
+LDLIBS_fake := -pthread
+
+$(O)/fake/entries.c: $(HERE)/cuda/symbols.txt $(HERE)/fake/entries.awk
+	@mkdir -p $(@D)
+	awk -f $(HERE)/fake/entries.awk $< >$@
+$(O)/fake/entries.c.o: $(O)/fake/entries.c $(HERE)/fake/cuda/stub.h $(HERE)/fake/cuda/entries.h
+	$(CC) $(C) -D_GNU_SOURCE -fvisibility=hidden $(CFLAGS_fake) -c -o $@ $<
+$(OUT)/fake/libcuda.so.1: $(O)/fake/entries.c.o
