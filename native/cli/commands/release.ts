@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+import { placesOf } from '../config.ts';
+import type { Command, Context } from '../context.ts';
+import { VramError } from '../errors.ts';
+import { HELP_HELP, HELP_JSON, HELP_STATE_DIR } from '../help.ts';
+import { COMMON, parseOptions } from '../options.ts';
+import { release as releaseSession, sweep } from '../sessions/lifecycle.ts';
+import type { Released } from '../sessions/lifecycle.ts';
+import { checkName } from '../sessions/record.ts';
+import { SessionStore } from '../sessions/store.ts';
+
+const OPTIONS = {
+  ...COMMON,
+  force: { type: 'boolean', default: false },
+  all: { type: 'boolean', default: false },
+} as const;
+/** As many names as fit on a command line that a person types. */
+const MAX_NAMES = 256;
+
+function releaseSessions(context: Context, argv: readonly string[]): number {
+  const { values, words } = parseOptions(argv, OPTIONS, MAX_NAMES);
+  if (values.all === words.length > 0)
+    throw new VramError('usage', 'name the sessions to release, or say --all', { fix: 'penstock-vram release NAME' });
+  const names = words.map(checkName);
+  const { stateDir } = placesOf(context.env, { stateDir: values['state-dir'] });
+  const store = new SessionStore(stateDir, context);
+  const released = store.locked(() => {
+    // A session that has ended meanwhile is found missing, and not in use.
+    if (values.all) sweep(store, context.clock);
+    const all = values.all ? store.names() : names;
+    return all.map((name) => releaseSession(store, context.processes, name, values.force));
+  });
+  if (values.json) context.out(`${JSON.stringify(released)}\n`);
+  else for (const one of released) context.out(text(one));
+  return 0;
+}
+
+function text({ name, waitingFor }: Released): string {
+  if (waitingFor.length === 0) return `${name}: released\n`;
+  return `${name}: closed; goes with ${waitingFor.length === 1 ? 'process' : 'processes'} ${waitingFor.join(', ')}\n`;
+}
+
+export const release: Command = {
+  name: 'release',
+  summary: 'end sessions',
+  help: {
+    synopsis: ['penstock-vram release [--force] NAME...', 'penstock-vram release [--force] --all'],
+    description: [
+      'Takes sessions away. One that processes use is refused, by their numbers.',
+      'With --force such a session is closed: its processes keep what they have and get nothing more, and it goes when the last one has ended. A damaged session is taken away with --force only.',
+    ],
+    options: [
+      ['--force', 'close a session that is in use; take a damaged one away'],
+      ['--all', 'all of your sessions; stops at the first that is refused'],
+      HELP_STATE_DIR,
+      HELP_JSON,
+      HELP_HELP,
+    ],
+    examples: [['penstock-vram release team', 'its memory counts no more against the card']],
+  },
+  run: releaseSessions,
+};

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+import { formatSize } from '../sizes.ts';
+import { shownDevices } from '../sessions/ledger.ts';
+import type { DeviceView, ProcessView } from '../sessions/ledger.ts';
+import type { Overview } from '../sessions/overview.ts';
+import { formatTable } from '../table.ts';
+import { sessionJson } from './session-json.ts';
+import { expiryText } from './sessions.ts';
+
+const DEVICE_HEAD = ['GPU', ' LIMIT', ' USED', ' FREE', ' LENT', ' REFUSED', ' UNACCOUNTED'];
+const PROCESS_HEAD = ['PID', 'NAME', ' USED', ' REFUSED', 'STATE'];
+
+const INDENT = '  ';
+
+/** Free to whoever asks next; null: without limit. */
+function freeBytes({ limitBytes, usedBytes }: DeviceView): number | null {
+  return limitBytes === null ? null : limitBytes - usedBytes;
+}
+
+export function statusJson({ name, session, ledger, problem }: Overview): unknown {
+  if (problem !== undefined) return { name, state: 'damaged', problem: problem.message };
+  const devices = ledger.devices.map((device) => ({ ...device, freeBytes: freeBytes(device) }));
+  return { ...sessionJson(session), devices, processes: ledger.processes };
+}
+
+export function statusText({ name, session, ledger, problem }: Overview, now: number): string {
+  if (problem !== undefined) return `session ${name}: damaged: ${problem.message}\n`;
+  const { state } = session.control;
+  const head = `session ${name}: ${state}${state === 'active' ? `, ends ${expiryText(session, now)}` : ''}\n`;
+  const { processes } = ledger;
+  const shown = processes.length === 0 ? '' : formatTable(PROCESS_HEAD, processes.map(processRow), INDENT);
+  return head + formatTable(DEVICE_HEAD, shownDevices(ledger).map(deviceRow), INDENT) + shown;
+}
+
+function deviceRow(device: DeviceView): string[] {
+  const { limitBytes, usedBytes, leasedBytes, denials, unaccounted } = device;
+  const free = freeBytes(device);
+  const outside = Object.values(unaccounted).reduce((sum, { bytes }) => sum + bytes, 0);
+  return [
+    device.device,
+    limitBytes === null ? 'unlimited' : formatSize(limitBytes),
+    formatSize(usedBytes),
+    free === null ? '-' : formatSize(free),
+    formatSize(leasedBytes),
+    String(denials),
+    formatSize(outside),
+  ];
+}
+
+function processRow({ pid, name, alive, denials, usedBytes }: ProcessView): string[] {
+  const used = usedBytes.reduce((sum, bytes) => sum + bytes, 0);
+  return [String(pid), name, formatSize(used), String(denials), alive ? 'running' : 'ended; comes back when needed'];
+}

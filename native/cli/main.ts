@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line of the VRAM quota. It prepares, looks and tidies up; what programs allocate never passes through it.
+import { readFileSync, writeSync } from 'node:fs';
+import { systemClock } from '#base/clock.ts';
+import { ConfigError } from '#base/config.ts';
+import { systemRandom } from '#base/random.ts';
+import { allocate } from './commands/allocate.ts';
+import { attach } from './commands/attach.ts';
+import { doctor } from './commands/doctor.ts';
+import { metrics } from './commands/metrics.ts';
+import { release } from './commands/release.ts';
+import { run } from './commands/run.ts';
+import { sessions } from './commands/sessions.ts';
+import { status } from './commands/status.ts';
+import type { Command, Context, Shell } from './context.ts';
+import { ERRORS, EXIT_BEFORE_PROGRAM, VramError, explain } from './errors.ts';
+import { commandList, commandPage } from './help.ts';
+import { HelpWanted } from './options.ts';
+import { createProcesses } from './processes.ts';
+import { systemDisk } from './sessions/disk.ts';
+
+const COMMANDS: readonly Command[] = [run, sessions, allocate, attach, status, release, metrics, doctor];
+/** Commands that become another program: their own failures are told apart from its exit status. */
+const BECOMING = new Set(['run', 'attach']);
+/** Where the wrapper listens for what it is to become. */
+const PLAN_FD = 3;
+/** As shells say it: 128 + SIGPIPE. */
+const EXIT_PIPE = 141;
+const SHELL_OPTION = /^--shell=([1-9][0-9]{0,9})$/;
+
+function shellFrom(option: string | undefined): Shell | undefined {
+  const pid = SHELL_OPTION.exec(option ?? '')?.[1];
+  if (pid === undefined) return undefined;
+  const handOver: Shell['handOver'] = (drop, objects) => void writeSync(PLAN_FD, `${drop} ${objects.join(':')}`);
+  return { pid: Number(pid), handOver };
+}
+
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+function printer(stream: NodeJS.WriteStream): (text: string) => void {
+  return (text) => void stream.write(text);
+}
+
+const HELP_WORDS = new Set(['help', '--help', '-h']);
+
+function find(word: string): Command {
+  const command = COMMANDS.find(({ name }) => name === word);
+  if (command !== undefined) return command;
+  throw new VramError('usage', `${JSON.stringify(word)} is not a command`, { fix: 'see penstock-vram help' });
+}
+
+async function main([word = 'help', ...rest]: readonly string[], context: Context): Promise<number> {
+  if (word === 'version' || word === '--version') {
+    context.out(`penstock-vram ${version()}\n`);
+    return 0;
+  }
+  if (HELP_WORDS.has(word)) {
+    context.out(rest[0] === undefined ? commandList(COMMANDS) : commandPage(find(rest[0])));
+    return 0;
+  }
+  const command = find(word);
+  try {
+    return await command.run(context, rest);
+  } catch (err) {
+    if (!(err instanceof HelpWanted)) throw err;
+    context.out(commandPage(command));
+    return 0;
+  }
+}
+
+/** One sentence and what to do about it; a document for scripts. */
+function report(error: VramError, json: boolean): string {
+  const { code, message, fix } = error;
+  if (json) return `${JSON.stringify({ error: { code, message, ...(fix === undefined ? {} : { fix }) } })}\n`;
+  return `penstock-vram: ${message}${fix === undefined ? '' : `; ${fix}`}\n`;
+}
+
+function exitOf({ code }: VramError, command: string | undefined): number {
+  const { exit } = ERRORS[code];
+  return BECOMING.has(command ?? '') && exit < EXIT_BEFORE_PROGRAM ? EXIT_BEFORE_PROGRAM : exit;
+}
+
+function toVramError(err: unknown): VramError | undefined {
+  if (err instanceof ConfigError) return new VramError('usage', err.message, { cause: err });
+  return explain(err);
+}
+
+// The reader of a pipe may leave before the last line: the end, without a word, as other programs have it by SIGPIPE.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => process.exit(EXIT_PIPE));
+// SQLite makes its file by the umask.
+process.umask(0o077);
+const words = process.argv.slice(2);
+const shell = shellFrom(words[0]);
+const argv = shell === undefined ? words : words.slice(1);
+const context: Context = {
+  env: process.env,
+  uid: process.geteuid?.() ?? 0,
+  clock: systemClock,
+  random: systemRandom,
+  disk: systemDisk,
+  processes: createProcesses(),
+  out: printer(process.stdout),
+  note: printer(process.stderr),
+  terminal: process.stdout.isTTY,
+  shell,
+};
+try {
+  process.exitCode = await main(argv, context);
+} catch (err) {
+  const error = toVramError(err);
+  if (error === undefined) throw err;
+  const before = argv.slice(0, argv.includes('--') ? argv.indexOf('--') : undefined);
+  context.note(report(error, before.includes('--json')));
+  process.exitCode = exitOf(error, argv[0]);
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** A process that cannot be taken for a later one of the same number: start time in ticks since the boot of that id. */
+export interface ProcessId {
+  readonly pid: number;
+  readonly start: string;
+  readonly boot: string;
+}
+
+/** What the kernel says about processes; a test gives a folder that looks like /proc. */
+export interface Processes {
+  /** Undefined when there is none (any more), or only its exit status is left. */
+  identify(pid: number): ProcessId | undefined;
+  lives(id: ProcessId): boolean;
+  /** Processes of this user that have mapped a file of the folder, or hand it on in LD_PRELOAD. */
+  using(dir: string): number[];
+  /** Offsets of the byte locks that anyone holds on the file, in any PID namespace; undefined where the kernel does not tell. */
+  lockedBytes(inode: number): ReadonlySet<number> | undefined;
+  /** Name of the program as `ps` shows it; '' when it is gone. */
+  nameOf(pid: number): string;
+}
+
+/** Counted from behind the last parenthesis: the name before it may hold anything. */
+const STATE_FIELD = 0;
+const START_FIELD = 19;
+/** Ended; what is left is an entry for the parent (zombie), or less. */
+const ENDED = new Set(['Z', 'X', 'x']);
+/** `1: OFDLCK ADVISORY  WRITE -1 08:01:1234 100 100`; waiting ones have an arrow, and hold nothing. */
+const LOCK_LINE = /^[0-9]+: +(?:OFDLCK|POSIX) +\S+ +WRITE +\S+ +[0-9a-f]+:[0-9a-f]+:([0-9]+) +([0-9]+) +([0-9]+|EOF)$/;
+
+export function createProcesses(root = '/proc'): Processes {
+  const read = (pid: number, file: string): string | undefined => textOf(join(root, String(pid), file));
+  const boot = textOf(join(root, 'sys/kernel/random/boot_id'))?.trim() ?? '';
+  const identify = (pid: number): ProcessId | undefined => {
+    const stat = read(pid, 'stat');
+    const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
+    const start = fields[START_FIELD];
+    if (start === undefined || ENDED.has(fields[STATE_FIELD] ?? '')) return undefined;
+    return { pid, start, boot };
+  };
+  return {
+    identify,
+    lives: (id) => id.boot === boot && identify(id.pid)?.start === id.start,
+    using: (dir) =>
+      pidsOf(root).filter((pid) => {
+        const mapped = (): boolean => read(pid, 'maps')?.includes(` ${dir}/`) ?? false;
+        const handsOn = (): boolean => preloadOf(read(pid, 'environ')).some((path) => path.startsWith(`${dir}/`));
+        return identify(pid) !== undefined && (mapped() || handsOn());
+      }),
+    lockedBytes: (inode) => lockedBytes(textOf(join(root, 'locks')), inode),
+    nameOf: (pid) => read(pid, 'comm')?.trim() ?? '',
+  };
+}
+
+function textOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    // It has ended in between, or it is none of ours to look at.
+    return undefined;
+  }
+}
+
+function pidsOf(root: string): number[] {
+  return readdirSync(root)
+    .filter((name) => /^[1-9][0-9]*$/.test(name))
+    .map(Number);
+}
+
+/** The objects of LD_PRELOAD in a process's first environment; the loader splits at spaces and colons. */
+export function preloadOf(environ: string | undefined): string[] {
+  const entry = environ?.split('\0').find((line) => line.startsWith('LD_PRELOAD='));
+  return splitPreload(entry?.slice('LD_PRELOAD='.length));
+}
+
+export function splitPreload(value: string | undefined): string[] {
+  return (value ?? '').split(/[: ]+/).filter((path) => path !== '');
+}
+
+function lockedBytes(text: string | undefined, inode: number): ReadonlySet<number> | undefined {
+  if (text === undefined) return undefined;
+  const found = new Set<number>();
+  for (const line of text.split('\n')) {
+    const [, of, first, last] = LOCK_LINE.exec(line.trimEnd()) ?? [];
+    // The device is not compared: file systems of layers and snapshots show another one here than stat does.
+    if (of === undefined || Number(of) !== inode || first !== last) continue;
+    found.add(Number(first));
+  }
+  return found;
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '#base/clock.ts';
+import { VramError } from '../errors.ts';
+import { MAX_RUNS } from './record.ts';
+import type { SessionRecord } from './record.ts';
+import type { ProcessId, Processes } from '../processes.ts';
+import type { Session, SessionStore } from './store.ts';
+
+/** How long an expired session is still listed, so that a person finds out what became of it. */
+const EXPIRED_KEPT_MS = 7 * 24 * 3600 * 1000;
+/** So many processes are named in a refusal; the rest is counted. */
+const SHOWN_PROCESSES = 5;
+
+/**
+ * Nobody has to renew a session. Its time runs only while no process uses it, from the first look that finds it so, and it is
+ * looked at whenever a penstock-vram runs: a job that lives cannot be late for anything. Called inside `locked`.
+ */
+export function sweep(store: SessionStore, clock: Pick<Clock, 'now'>): void {
+  store.removeUnfinished();
+  for (const name of store.names()) {
+    const session = openOrSkip(store, name);
+    if (session !== undefined) sweepOne(store, session, clock.now());
+  }
+}
+
+/** Damaged ones and those of others are for `release` and for people. */
+export function openOrSkip(store: SessionStore, name: string): Session | undefined {
+  try {
+    return store.open(name);
+  } catch (err) {
+    if (err instanceof VramError) return undefined;
+    throw err;
+  }
+}
+
+function sweepOne(store: SessionStore, session: Session, now: number): void {
+  const { record, control } = session;
+  if (isPlainlyUsed(store, session)) return setIdle(store, record, undefined);
+  if (record.ephemeral || control.state === 'closed') {
+    if (store.processesUsing(session.dir).length === 0) store.remove(record.name);
+    return undefined;
+  }
+  // A clock that was set back must not keep a session for years.
+  const { idleUntilMs = Number.POSITIVE_INFINITY, ttlSeconds } = record;
+  const latest = now + ttlSeconds * 1000;
+  if (idleUntilMs > latest) return setIdle(store, record, latest);
+  if (idleUntilMs > now) return undefined;
+  return expire(store, session, idleUntilMs, now);
+}
+
+function expire(store: SessionStore, { dir, record, control }: Session, idleUntilMs: number, now: number): void {
+  // Programs that have not touched a GPU yet hold no slot, and children outlive what `run` started: the slow look finds them.
+  if (store.processesUsing(dir).length > 0) return setIdle(store, record, undefined);
+  if (control.state === 'active') return store.setState(record.name, 'expired');
+  return now > idleUntilMs + EXPIRED_KEPT_MS ? store.remove(record.name) : undefined;
+}
+
+function setIdle(store: SessionStore, record: SessionRecord, idleUntilMs: number | undefined): void {
+  if (record.idleUntilMs === idleUntilMs) return;
+  const { idleUntilMs: _before, ...rest } = record;
+  store.replaceRecord(idleUntilMs === undefined ? rest : { ...rest, idleUntilMs });
+}
+
+/** What `run` or `attach` started lives, or a process holds a slot. */
+export function isPlainlyUsed(store: SessionStore, session: Session): boolean {
+  return store.livingRuns(session).length > 0 || liveSlotCount(store, session.dir) > 0;
+}
+
+function liveSlotCount(store: SessionStore, dir: string): number {
+  return store.liveSlots(dir)?.size ?? 0;
+}
+
+/**
+ * Notes that a process becomes a program of the session. Inside `locked`, so that nobody finds the session unused in between.
+ * @throws VramError `expired` or `in-use`
+ */
+export function addRun(store: SessionStore, session: Session, run: ProcessId): void {
+  const { record, control } = session;
+  if (control.state !== 'active')
+    throw new VramError('expired', `session ${record.name} is ${control.state}`, {
+      fix: `penstock-vram allocate ${record.name} --limit SIZE makes it anew`,
+    });
+  const runs = store.livingRuns(session);
+  if (runs.length >= MAX_RUNS)
+    throw new VramError('in-use', `${runs.length} programs of session ${record.name} live`, { fix: 'end some' });
+  const { idleUntilMs: _idle, ...rest } = record;
+  store.replaceRecord({ ...rest, runs: [...runs, run] });
+}
+
+/** What a session's release found. `waitingFor`: processes that live on, without new credit; the files go with the last one. */
+export interface Released {
+  readonly name: string;
+  readonly waitingFor: readonly number[];
+}
+
+/** Inside `locked`. @throws VramError `not-found` or `in-use` */
+export function release(store: SessionStore, processes: Processes, name: string, force: boolean): Released {
+  const session = openForRelease(store, name, force);
+  const dir = store.dirOf(name);
+  const pids = new Set([
+    ...store.processesUsing(dir),
+    ...(session === undefined ? [] : store.livingRuns(session)).map(({ pid }) => pid),
+  ]);
+  // A process in a container of another user cannot be looked into, but its lock can be seen.
+  const hidden = session === undefined || pids.size > 0 ? 0 : liveSlotCount(store, dir);
+  if (pids.size === 0 && hidden === 0) {
+    store.remove(name);
+    return { name, waitingFor: [] };
+  }
+  if (!force)
+    throw new VramError('in-use', `session ${name} is in use by ${listed([...pids], hidden, processes)}`, {
+      fix: 'end them, or release with --force: they keep what they have and get nothing more',
+    });
+  if (session === undefined)
+    throw new VramError('in-use', `session ${name} is damaged and in use by ${listed([...pids], hidden, processes)}`, {
+      fix: 'end them first',
+    });
+  store.setState(name, 'closed');
+  return { name, waitingFor: [...pids] };
+}
+
+function openForRelease(store: SessionStore, name: string, force: boolean): Session | undefined {
+  try {
+    return store.open(name);
+  } catch (err) {
+    if (force && err instanceof VramError && err.code === 'damaged') return undefined;
+    throw err;
+  }
+}
+
+function listed(pids: readonly number[], hidden: number, processes: Processes): string {
+  if (pids.length === 0) return `${hidden} process(es) that this user may not see`;
+  const shown = pids.slice(0, SHOWN_PROCESSES).map((pid) => `${pid} (${printable(processes.nameOf(pid))})`);
+  const rest = pids.length - shown.length;
+  return `${pids.length === 1 ? 'process' : 'processes'} ${shown.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`;
+}
+
+function printable(text: string): string {
+  return text.replace(/[\p{C}\u{FFFD}]/gu, '?');
+}

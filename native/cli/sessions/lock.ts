@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { VramError } from '../errors.ts';
+
+/** Each holder needs milliseconds; whoever waits longer waits for a program that was stopped. */
+export const LOCK_WAIT_MS = 10_000;
+
+/**
+ * Runs `use` as the only one of this user's penstock-vram. The lock is the kernel's (SQLite takes byte locks on the file), so one
+ * that was killed holds nothing. Node itself offers no file locks.
+ * @throws VramError `busy` after `waitMs`
+ */
+export function withLock<T>(stateDir: string, use: () => T, waitMs = LOCK_WAIT_MS): T {
+  const database = new DatabaseSync(join(stateDir, 'lock'), { timeout: waitMs });
+  try {
+    begin(database, stateDir);
+    return use();
+  } finally {
+    // Nothing was written, so there is nothing to roll back: closing lets go.
+    database.close();
+  }
+}
+
+function begin(database: DatabaseSync, stateDir: string): void {
+  try {
+    database.exec('BEGIN EXCLUSIVE');
+  } catch (err) {
+    throw new VramError('busy', `another penstock-vram works in ${stateDir}`, {
+      fix: `try again; fuser '${join(stateDir, 'lock')}' says which one`,
+      cause: err,
+    });
+  }
+}

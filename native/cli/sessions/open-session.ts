@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Context } from '../context.ts';
+import { VramError } from '../errors.ts';
+import type { DeviceLimit } from '../limits.ts';
+import { EVERY_DEVICE, sameLimits } from '../limits.ts';
+import type { ProcessId } from '../processes.ts';
+import { cardsOf, listCards } from './cards.ts';
+import type { Card } from './cards.ts';
+import { openOrSkip, sweep } from './lifecycle.ts';
+import type { ObjectFile } from './objects.ts';
+import { overcommitError, overcommitText, overcommits } from './overcommit.ts';
+import type { PromisedShares } from './overcommit.ts';
+import type { SessionLimit, SessionRecord } from './record.ts';
+import type { Managed, Reported } from './region.ts';
+import type { Session, SessionStore } from './store.ts';
+
+export interface SessionRequest {
+  /** Undefined: any free one, and the session ends with its processes. */
+  readonly name: string | undefined;
+  readonly limits: readonly DeviceLimit[];
+  readonly ttlSeconds: number;
+  readonly report: Reported;
+  readonly managed: Managed;
+  readonly overcommit: boolean;
+  readonly ephemeral: boolean;
+  /** The process that becomes the first program of the session. */
+  readonly run?: ProcessId | undefined;
+}
+
+export interface OpenedSession {
+  readonly session: Session;
+  readonly created: boolean;
+  /** What a person should know: more promised than there is, or that nobody could tell. */
+  readonly warnings: readonly string[];
+}
+
+const CARDS_UNKNOWN =
+  'no driver could be asked (nvidia-smi): whether the limits of all sessions fit the card is not known';
+
+/**
+ * The session of that name and these limits: the one that is there, or a new one. Inside `locked`.
+ * @param cards as the driver tells; asked before the lock is taken, since a driver may take its time
+ * @throws VramError `exists`, `overcommit` or `busy`
+ */
+export function openSession(
+  store: SessionStore,
+  context: Context,
+  request: SessionRequest,
+  cards: readonly Card[] | undefined,
+  objects: readonly ObjectFile[],
+): OpenedSession {
+  sweep(store, context.clock);
+  const name = request.name ?? freeName(store, context);
+  if (store.exists(name)) {
+    const session = store.open(name);
+    if (session.control.state === 'active')
+      return { session: sameSession(session, request), created: false, warnings: [] };
+    // Expired or closed, and sweep left it: what is still in use stays.
+    if (store.livingRuns(session).length > 0 || store.processesUsing(session.dir).length > 0)
+      throw new VramError('expired', `session ${name} is ${session.control.state}, and processes of it live`, {
+        fix: 'take another name, or end them',
+      });
+    store.remove(name);
+  }
+  const limits = request.limits.map((limit) => withCards(limit, cards, context));
+  const warnings = checkCards(store, name, limits, cards, request.overcommit);
+  const record = newRecord(name, limits, request, context);
+  return { session: store.create({ record, ...request, objects }), created: true, warnings };
+}
+
+function sameSession(session: Session, request: SessionRequest): Session {
+  if (sameLimits(session.record.limits, request.limits)) return session;
+  const { name } = session.record;
+  throw new VramError('exists', `session ${name} is there already, with other limits`, {
+    fix: `penstock-vram attach ${name} joins it as it is; release it first to change the limits`,
+  });
+}
+
+function freeName(store: SessionStore, { random }: Context): string {
+  const taken = new Set(store.names());
+  for (;;) {
+    const name = `run-${Buffer.from(random.bytes(4)).toString('hex')}`;
+    if (!taken.has(name)) return name;
+  }
+}
+
+function withCards(limit: DeviceLimit, cards: readonly Card[] | undefined, { env }: Context): SessionLimit {
+  // Instances of a card are not in the list.
+  return cards === undefined || limit.device.startsWith('MIG-')
+    ? limit
+    : { ...limit, cards: cardsOf(limit, cards, env).map(({ uuid }) => uuid) };
+}
+
+function newRecord(
+  name: string,
+  limits: readonly SessionLimit[],
+  { ttlSeconds, ephemeral, run }: SessionRequest,
+  { clock, random }: Context,
+): SessionRecord {
+  const now = clock.now();
+  const id = Buffer.from(random.bytes(16)).toString('hex');
+  const base = { name, id, createdMs: now, ttlSeconds, ephemeral, limits };
+  return run === undefined ? { ...base, idleUntilMs: now + ttlSeconds * 1000, runs: [] } : { ...base, runs: [run] };
+}
+
+function checkCards(
+  store: SessionStore,
+  name: string,
+  limits: readonly SessionLimit[],
+  cards: readonly Card[] | undefined,
+  overcommit: boolean,
+): string[] {
+  if (cards === undefined) return [CARDS_UNKNOWN];
+  for (const { device, cards: meant } of limits)
+    if (meant?.length === 0 && device !== EVERY_DEVICE)
+      throw new VramError('not-found', `there is no GPU ${device}`, { fix: 'nvidia-smi -L lists them' });
+  const found = overcommits(cards, [...promised(store), { session: name, limits }]);
+  if (found.length > 0 && !overcommit) throw overcommitError(found);
+  return found.map(overcommitText);
+}
+
+/** Sessions that may still take memory. Those of other users cannot be seen. */
+function promised(store: SessionStore): PromisedShares[] {
+  return store.names().flatMap((name) => {
+    const session = openOrSkip(store, name);
+    const counts = session !== undefined && session.control.state !== 'expired';
+    return counts ? [{ session: name, limits: session.record.limits }] : [];
+  });
+}
+
+/** @throws VramError `busy` */
+export function openLocked(
+  store: SessionStore,
+  context: Context,
+  request: SessionRequest,
+  objects: readonly ObjectFile[],
+  then: (opened: OpenedSession) => void = () => {},
+): OpenedSession {
+  // A session that is there needs no driver to be asked.
+  const known =
+    request.name !== undefined &&
+    store.exists(request.name) &&
+    openOrSkip(store, request.name)?.control.state === 'active';
+  const cards = known ? undefined : listCards(context.env);
+  return store.locked(() => {
+    const opened = openSession(store, context, request, cards, objects);
+    then(opened);
+    return opened;
+  });
+}

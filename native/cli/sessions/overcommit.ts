@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+import { VramError } from '../errors.ts';
+import { formatSize } from '../sizes.ts';
+import type { Card } from './cards.ts';
+import type { SessionLimit } from './record.ts';
+
+export interface PromisedShares {
+  readonly session: string;
+  readonly limits: readonly SessionLimit[];
+}
+
+export interface Overcommit {
+  readonly card: Card;
+  readonly promisedBytes: number;
+  readonly sessions: readonly string[];
+}
+
+/** Cards on which the sessions are promised more than there is. Without a limit a session is promised the whole card. */
+export function overcommits(cards: readonly Card[], sessions: readonly PromisedShares[]): Overcommit[] {
+  return cards.flatMap((card) => {
+    const shares = sessions.flatMap(({ session, limits }) =>
+      limits
+        .filter((limit) => limit.cards?.includes(card.uuid) === true)
+        .map(({ limit }) => ({ session, bytes: limit ?? card.memoryBytes })),
+    );
+    const promisedBytes = shares.reduce((sum, { bytes }) => sum + bytes, 0);
+    if (promisedBytes <= card.memoryBytes) return [];
+    return [{ card, promisedBytes, sessions: [...new Set(shares.map(({ session }) => session))] }];
+  });
+}
+
+export function overcommitText({ card, promisedBytes, sessions }: Overcommit): string {
+  const size = formatSize(card.memoryBytes);
+  return `GPU ${card.index} (${card.name}) has ${size}, and ${sessions.join(', ')} would be promised ${formatSize(promisedBytes)}`;
+}
+
+export function overcommitError(found: readonly Overcommit[]): VramError {
+  return new VramError('overcommit', found.map(overcommitText).join('; '), {
+    fix: 'take a smaller --limit, release a session, or say --overcommit',
+  });
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+import { mkdirSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { CONTROL_SIZE, LEDGER_SIZE } from '#native/layout.ts';
+import type { Context } from '../context.ts';
+import { VramError, codeOf } from '../errors.ts';
+import { isNoexec } from '../mounts.ts';
+import type { ProcessId } from '../processes.ts';
+import { DIR_MODE, replaceFile } from './disk.ts';
+import { readLedger, slotsOf } from './ledger.ts';
+import type { LedgerView } from './ledger.ts';
+import { LOCK_WAIT_MS, withLock } from './lock.ts';
+import type { ObjectFile } from './objects.ts';
+import { checkPrivateDir, readPrivateFile, withPrivateFile } from './private-file.ts';
+import { checkName, formatRecord, parseRecord } from './record.ts';
+import type { SessionRecord } from './record.ts';
+import { makeControl, makeLedger, readControl, stateWord } from './region.ts';
+import type { Control, Managed, Reported, State } from './region.ts';
+
+/** A session as it lies on the disk. */
+export interface Session {
+  readonly dir: string;
+  readonly record: SessionRecord;
+  readonly control: Control;
+}
+
+export interface NewSession {
+  readonly record: SessionRecord;
+  readonly report: Reported;
+  readonly managed: Managed;
+  readonly objects: readonly ObjectFile[];
+}
+
+type StoreContext = Pick<Context, 'uid' | 'disk' | 'processes' | 'random'>;
+
+/** Longer records are none of ours: some hundred bytes, and a hundred for each program that was started. */
+const RECORD_MAX_BYTES = 2 ** 20;
+/** Beginning with a dot no name of a session, and so what is left of one that was being made or taken away. */
+const UNFINISHED = '.';
+
+/** The sessions of one user: a folder each. What changes them is called inside `locked` only. */
+export class SessionStore {
+  readonly stateDir: string;
+  readonly #context: StoreContext;
+
+  /** @throws VramError `not-private` or `unusable-path` when the folder cannot be used; makes it when it is not there */
+  constructor(stateDir: string, context: StoreContext) {
+    this.stateDir = stateDir;
+    this.#context = context;
+    mkdirSync(dirname(stateDir), { recursive: true, mode: DIR_MODE });
+    for (const dir of [stateDir, this.#sessions()]) {
+      try {
+        context.disk.mkdir(dir);
+      } catch (err) {
+        if (codeOf(err) !== 'EEXIST') throw err;
+      }
+      checkPrivateDir(dir, context.uid);
+    }
+    if (isNoexec(stateDir))
+      throw new VramError(
+        'unusable-path',
+        `${stateDir} lies on a file system mounted noexec: nothing can be preloaded from it`,
+        {
+          fix: 'choose another folder by --state-dir or PENSTOCK_VRAM_STATE_DIR',
+        },
+      );
+  }
+
+  locked<T>(use: () => T, waitMs = LOCK_WAIT_MS): T {
+    return withLock(this.stateDir, use, waitMs);
+  }
+
+  #sessions(name = ''): string {
+    return join(this.stateDir, 'sessions', name);
+  }
+
+  dirOf(name: string): string {
+    return this.#sessions(checkName(name));
+  }
+
+  /** Names in order; damaged sessions too. */
+  names(): string[] {
+    const entries = readdirSync(this.#sessions());
+    return entries.filter((entry) => !entry.startsWith(UNFINISHED)).toSorted();
+  }
+
+  exists(name: string): boolean {
+    return this.names().includes(checkName(name));
+  }
+
+  /** @throws VramError `not-found`, `damaged` or `not-private` */
+  open(name: string): Session {
+    const dir = this.dirOf(name);
+    const { uid } = this.#context;
+    try {
+      checkPrivateDir(dir, uid);
+    } catch (err) {
+      if (codeOf(err) !== 'ENOENT') throw err;
+      throw new VramError('not-found', `you have no session ${name}`, { fix: 'penstock-vram sessions lists them' });
+    }
+    return whole(dir, () => {
+      const recordPath = join(dir, 'session.json');
+      const record = parseRecord(readPrivateFile(recordPath, uid, RECORD_MAX_BYTES), recordPath);
+      if (record.name !== name) throw new VramError('damaged', `${recordPath}: it is of session ${record.name}`);
+      const controlPath = join(dir, 'control');
+      const control = readControl(readPrivateFile(controlPath, uid, CONTROL_SIZE), controlPath);
+      if (control.id !== record.id)
+        throw new VramError('damaged', `${dir}: control page and record are of two sessions`);
+      return { dir, record, control };
+    });
+  }
+
+  /** Appears whole, by one rename, or not at all. @throws VramError `exists` */
+  create({ record, report, managed, objects }: NewSession): Session {
+    const { disk } = this.#context;
+    const dir = this.dirOf(record.name);
+    if (this.exists(record.name)) throw new VramError('exists', `there is a session ${record.name} already`);
+    const draft = this.#draft();
+    disk.mkdir(draft);
+    for (const { name, bytes } of objects) disk.create(join(draft, name), bytes);
+    disk.create(join(draft, 'ledger'), makeLedger(record.id));
+    disk.create(join(draft, 'control'), makeControl({ ...record, report, managed }));
+    disk.create(join(draft, 'session.json'), formatRecord(record));
+    disk.syncDir(draft);
+    disk.rename(draft, dir);
+    disk.syncDir(this.#sessions());
+    return this.open(record.name);
+  }
+
+  replaceRecord(record: SessionRecord): void {
+    const dir = this.dirOf(record.name);
+    // A name of its own each time: what a crash left is never in the way, and goes with the session.
+    const temporary = join(dir, `.session.json.${this.#token()}`);
+    replaceFile(this.#context.disk, join(dir, 'session.json'), temporary, formatRecord(record));
+  }
+
+  setState(name: string, state: State): void {
+    const { bytes, position } = stateWord(state);
+    const { disk, uid } = this.#context;
+    const path = join(this.dirOf(name), 'control');
+    withPrivateFile(path, uid, true, (fd) => disk.overwrite(fd, bytes, position));
+  }
+
+  /** Gone at once, by one rename; then its files. Processes that have them mapped keep them until they end. */
+  remove(name: string): void {
+    const { disk } = this.#context;
+    const grave = this.#draft();
+    disk.rename(this.dirOf(name), grave);
+    disk.syncDir(this.#sessions());
+    disk.removeTree(grave);
+  }
+
+  /** What a penstock-vram that was killed left half made or half removed. */
+  removeUnfinished(): void {
+    for (const entry of readdirSync(this.#sessions()))
+      if (entry.startsWith(UNFINISHED)) this.#context.disk.removeTree(this.#sessions(entry));
+  }
+
+  #draft(): string {
+    return this.#sessions(`${UNFINISHED}${this.#token()}`);
+  }
+
+  #token(): string {
+    return Buffer.from(this.#context.random.bytes(8)).toString('hex');
+  }
+
+  ledgerOf({ dir, control }: Session): LedgerView {
+    const live = this.liveSlots(dir);
+    const bytes = readPrivateFile(join(dir, 'ledger'), this.#context.uid, LEDGER_SIZE);
+    const view = readLedger(bytes, control.devices, (slot) => live?.has(slot) ?? true);
+    return view;
+  }
+
+  /** Slots whose processes live, in whatever PID namespace; undefined where the kernel does not tell. */
+  liveSlots(dir: string): ReadonlySet<number> | undefined {
+    const { processes, uid } = this.#context;
+    const inode = withPrivateFile(join(dir, 'ledger'), uid, false, (_fd, _size, ino) => ino);
+    const locked = processes.lockedBytes(inode);
+    return locked === undefined ? undefined : slotsOf(locked);
+  }
+
+  livingRuns({ record }: Session): ProcessId[] {
+    return record.runs.filter((run) => this.#context.processes.lives(run));
+  }
+
+  /** Processes that were started with the session's objects, as far as this user may look. */
+  processesUsing(dir: string): number[] {
+    return this.#context.processes.using(dir);
+  }
+}
+
+/** A file that is not there, in a session that is, is damage. */
+function whole<T>(dir: string, read: () => T): T {
+  try {
+    return read();
+  } catch (err) {
+    if (codeOf(err) !== 'ENOENT') throw err;
+    throw new VramError('damaged', `${dir}: a file is missing`, {
+      fix: 'penstock-vram release --force takes the session away',
+      cause: err,
+    });
+  }
+}
