@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Knobs, trace, injected failures, latency, and objects behind handles.
+#include "cards.h"
 #include "fake.h"
 
 #include <ctype.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,64 +57,23 @@ static void read_failures(const char *text) {
   }
 }
 
-/* 32 hex digits, dashes and a leading "GPU-" ignored; as many bytes as there are. */
-static unsigned read_uuid(const char *text, size_t length, CUuuid *uuid) {
-  unsigned digits = 0;
-  if (length > 4 && !strncasecmp(text, "GPU-", 4)) text += 4, length -= 4;
-  for (size_t i = 0; i < length && digits < 32; i++) {
-    if (!isxdigit((unsigned char)text[i])) continue;
-    unsigned value = (unsigned)(isdigit((unsigned char)text[i]) ? text[i] - '0' : tolower(text[i]) - 'a' + 10);
-    unsigned char *byte = &uuid->bytes[digits / 2];
-    *byte = (unsigned char)(digits % 2 ? *byte | value : value << 4);
-    digits++;
-  }
-  return digits;
-}
-
+/* As the driver reads it: numbers or UUID prefixes, the list ends at the first that names no card; unset is all. */
 static void read_devices(void) {
-  int cards = (int)number("FAKE_CUDA_DEVICES", 1);
-  if (cards > MAX_DEVICES) cards = MAX_DEVICES;
-  uint64_t memory[MAX_DEVICES] = {0};
-  CUuuid uuid[MAX_DEVICES] = {0};
-  const char *sizes = getenv("FAKE_CUDA_MEMORY"), *uuids = getenv("FAKE_CUDA_UUIDS");
-  uint64_t last = (uint64_t)16 << 30;
-  for (int i = 0; i < cards; i++) {
-    if (sizes && *sizes) {
-      char *end;
-      last = strtoull(sizes, &end, 0);
-      sizes = *end == ',' ? end + 1 : NULL;
-    }
-    memory[i] = last;
-    memcpy(uuid[i].bytes, "penstock-fake-", 14);
-    uuid[i].bytes[15] = (unsigned char)i;
-    if (uuids && *uuids) {
-      size_t length = strcspn(uuids, ",");
-      read_uuid(uuids, length, &uuid[i]);
-      uuids += length + (uuids[length] == ',');
-    }
-  }
-  /* As the driver reads it: numbers or UUID prefixes, the list ends at the first that names no card; unset is all. */
+  struct cards cards;
+  cards_read(&cards);
   const char *visible = getenv("CUDA_VISIBLE_DEVICES");
   knobs.devices = 0;
-  for (int i = 0; !visible && i < cards; i++) knobs.order[knobs.devices++] = i;
-  while (visible && *visible && knobs.devices < cards) {
+  for (int i = 0; !visible && i < cards.count; i++) knobs.order[knobs.devices++] = i;
+  while (visible && *visible && knobs.devices < cards.count) {
     size_t length = strcspn(visible, ",");
-    int card = -1;
-    if (!strncasecmp(visible, "GPU-", 4)) {
-      CUuuid prefix = {0};
-      unsigned digits = read_uuid(visible, length, &prefix);
-      for (int i = 0; i < cards && card < 0; i++)
-        if (!memcmp(prefix.bytes, uuid[i].bytes, digits / 2)) card = i;
-    } else if (isdigit((unsigned char)*visible)) {
-      card = (int)strtol(visible, NULL, 10);
-    }
-    if (card < 0 || card >= cards) break;
+    int card = isdigit((unsigned char)*visible) ? (int)strtol(visible, NULL, 10) : cards_named(&cards, visible, length);
+    if (card < 0 || card >= cards.count) break;
     knobs.order[knobs.devices++] = card;
     visible += length + (visible[length] == ',');
   }
   for (int i = 0; i < knobs.devices; i++) {
-    knobs.memory[i] = memory[knobs.order[i]];
-    knobs.uuid[i] = uuid[knobs.order[i]];
+    knobs.memory[i] = cards.memory[knobs.order[i]];
+    knobs.uuid[i] = cards.uuid[knobs.order[i]];
   }
 }
 
