@@ -112,7 +112,7 @@ it('an app with requests that have lost their records, their places or both is p
   expect(await redis.keys(`*${s.app}*`)).toEqual([keyOf('m')]);
 });
 
-it.each(['arr:0:r1', 'q:0:r1:acme'])('an app is told of and worked off where %s was lost', async (list) => {
+it.each(['arr:0:r1', 'q:0:r1:acme', 't'])('an app is told of and worked off where %s was lost', async (list) => {
   const all = [await s.add({ deadline: s.now + LEASE_MS }), await s.add()];
   await redis.del(keyOf(list));
   expect(await s.queue.demand(s.app)).toMatchObject({ queued: 2 });
@@ -120,6 +120,15 @@ it.each(['arr:0:r1', 'q:0:r1:acme'])('an app is told of and worked off where %s 
   expect(await s.queue.demand(s.app)).toMatchObject({ queued: 2, queuedByRevision: { r1: 2 } });
   const { leases } = await s.ask('u1', { max: 3 });
   expect(leases.map((one) => one.id)).toEqual(all);
+  await expectAllGone(leases);
+});
+
+it('a unit that asks where its tenants were forgotten is given their work', async () => {
+  const all = [await s.add({ tenant: 'a' }), await s.add({ tenant: 'b' }), await s.add({ tenant: 'b' })];
+  await redis.del(keyOf('t'));
+  await s.queue.cancel(s.app, all[2] ?? '', s.now);
+  const { leases } = await s.ask('u1', { max: 3 });
+  expect(leases.map((one) => one.id).toSorted()).toEqual(all.slice(0, 2));
   await expectAllGone(leases);
 });
 

@@ -155,6 +155,8 @@ local function leave(t, place)
   local i, n = T_PLACES, #t
   if t[i] ~= place then i = place_in(t, place) end
   touched[t] = true
+  -- Its counts were lost.
+  if not i then return true end
   t[i + 1] = t[i + 1] - 1
   if t[i + 1] > 0 then return false end
   t[i], t[i + 1] = t[n - 1], t[n]

@@ -54,7 +54,8 @@ local function check_counts()
     suspects = suspects + call('ZCARD', base .. 'sus:' .. place)
     if call('ZCARD', base .. 'arr:' .. place) ~= n then wrong[#wrong + 1] = place end
   end
-  for _, place in ipairs(suspects ~= app[A_SUSPECTS] and places or wrong) do mend(place) end
+  local all = suspects ~= app[A_SUSPECTS] or (places[1] and call('EXISTS', base .. 't') == 0)
+  for _, place in ipairs(all and places or wrong) do mend(place) end
 end
 local function forget_estimates(current)
   for field in pairs(m) do

@@ -120,9 +120,9 @@ local function take_some(q)
     most = min(q.wanted - q.given, q.budget)
     if t[T_CAP] >= 0 then most = min(most, t[T_CAP] - min(1, t[T_SUSPECTS]) - t[T_HELD]) end
   end
-  local popped = call('ZPOPMIN', base .. 'q:' .. place .. ':' .. t[T_NAME], most)
+  local popped = place_in(t, place) and call('ZPOPMIN', base .. 'q:' .. place .. ':' .. t[T_NAME], most) or {}
   if #popped == 0 then
-    -- Less is there than was counted: the tenant would be looked at without an end.
+    -- Less is there than was counted, or nothing was: the tenant would be looked at without an end.
     write_leases()
     mend(place)
     return true

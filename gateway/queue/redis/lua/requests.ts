@@ -77,6 +77,7 @@ local function recount_suspects(place)
     end
   end
   app[A_SUSPECTS] = all
+  for name in pairs(counts) do tenant(name) end
   for name, t in pairs(tenants) do
     local was = parked(t)
     t[T_SUSPECTS] = counts[name] or 0
