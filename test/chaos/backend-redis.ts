@@ -42,6 +42,9 @@ export async function redisBackend({ port, prefix, clock, random, client }: Redi
     gateways: 2,
     open,
     view: () => direct,
+    flushScripts: async () => {
+      await Promise.all([client.script('FLUSH', 'SYNC'), client.function('FLUSH', 'SYNC')]);
+    },
     leftovers: async (of) =>
       (await keys()).filter((key) => !LASTING[of].test(key)).map((key) => key.slice(prefix.length)),
     close: async () => {

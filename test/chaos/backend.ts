@@ -22,6 +22,8 @@ export interface Backend {
   view(): LeaseQueue;
   /** Opens the queue for `view` where the last gateway that had it has died; absent where it lives by itself. */
   revive?(): void;
+  /** Forgets every script, cached functions included; absent where there are none. */
+  flushScripts?(): Promise<void>;
   /**
    * What is stored beyond the bookkeeping of an app that lives on and has no request left, or, after a purge, beyond what says that the
    * app is gone.

@@ -2,6 +2,7 @@
 import type { RequestRecord } from '#gateway/queue/lease-queue.ts';
 import { FINAL_STATES } from '#gateway/queue/lease-queue.ts';
 import type { Seen } from './history.ts';
+import { lettersGoOn } from './letter-rules.ts';
 import { wrongIn } from './record-rules.ts';
 import type { Answer } from './work.ts';
 
@@ -21,7 +22,7 @@ export interface Truth {
 type Of<T extends Seen['type']> = Extract<Seen, { readonly type: T }>;
 type Rule = (facts: Facts) => Iterable<string>;
 
-interface Facts {
+export interface Facts {
   readonly truth: Truth;
   readonly seen: <T extends Seen['type']>(type: T) => readonly Of<T>[];
 }
@@ -161,8 +162,10 @@ function* keysJoin({ truth, seen }: Facts): Iterable<string> {
 }
 
 /** Every record is right in itself. */
-function* recordsAddUp({ truth }: Facts): Iterable<string> {
-  for (const { record } of truth.requests.values()) yield* wrongIn(record);
+function* recordsAddUp({ truth, seen }: Facts): Iterable<string> {
+  // Also by calls whose answer was lost.
+  const discards = new Set(seen('discarding').map(({ id }) => id));
+  for (const { record } of truth.requests.values()) yield* wrongIn(record, discards.has(record.id));
 }
 
 const RULES: readonly Rule[] = [
@@ -174,5 +177,6 @@ const RULES: readonly Rule[] = [
   cancelsHold,
   retiredStayAway,
   keysJoin,
+  lettersGoOn,
   recordsAddUp,
 ];

@@ -20,6 +20,13 @@ export const POLICIES = {
   eve: { priorityCeiling: 10, maxQueued: 5 },
 } as const;
 
+/** What a schedule changes of them. */
+export interface Share {
+  readonly bobWeight: number;
+  readonly bobInFlight: number;
+  readonly eveQueued: number;
+}
+
 /** What all gateways of a run and their operator share. Made once: keys cost more than a schedule. */
 export interface Fleet {
   readonly operatorKey: PrivateJwk;
@@ -27,6 +34,9 @@ export interface Fleet {
   readonly keys: GatewayDeps['keys'];
   readonly objectsKey: Uint8Array;
   readonly tenants: TenantSource;
+  /** Of an admin, who looks after dead letters. */
+  readonly adminKey: string;
+  tenantsWith(share: Share): TenantSource;
   apiKey(tenant: TenantName): string;
   /** The id in a ticket. @throws Error for one that no gateway of this fleet made */
   idOf(tenant: TenantName, ticket: string): string;
@@ -37,19 +47,28 @@ export async function makeFleet(master: Uint8Array, operatorKey?: PrivateJwk): P
   const keys = await deriveKeys(master);
   const tickets = createTickets(keys.ticketKey);
   const apiKey = (tenant: TenantName): string => `key-of-${tenant}`;
+  const adminKey = 'key-of-admin';
+  const keysOf = (name: TenantName) => [
+    { sha256: hash('sha256', apiKey(name)) },
+    ...(name === 'ann' ? [{ sha256: hash('sha256', adminKey), role: 'admin' }] : []),
+  ];
+  const tenantsOf = (policies: Readonly<Record<TenantName, object>>): TenantSource =>
+    parseTenants({
+      tenants: TENANTS.map((name) => ({ name, namespace: APP_NAMESPACE, ...policies[name], apiKeys: keysOf(name) })),
+    });
   return {
     operatorKey: key,
     jwks: publicJwks([key]),
     keys,
     objectsKey: deriveKey(master, 'objects'),
-    tenants: parseTenants({
-      tenants: TENANTS.map((name) => ({
-        name,
-        namespace: APP_NAMESPACE,
-        ...POLICIES[name],
-        apiKeys: [{ sha256: hash('sha256', apiKey(name)) }],
-      })),
-    }),
+    tenants: tenantsOf(POLICIES),
+    adminKey,
+    tenantsWith: ({ bobWeight, bobInFlight, eveQueued }) =>
+      tenantsOf({
+        ...POLICIES,
+        bob: { ...POLICIES.bob, weight: bobWeight, maxInFlight: bobInFlight },
+        eve: { ...POLICIES.eve, maxQueued: eveQueued },
+      }),
     apiKey,
     idOf: (tenant, ticket) => {
       const id = tickets.verify({ appUid: APP_UID, tenant }, ticket);

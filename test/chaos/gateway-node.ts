@@ -6,6 +6,7 @@ import { silentLogger } from '#base/logger.ts';
 import { createRegistry } from '#base/metrics.ts';
 import type { Random } from '#base/random.ts';
 import type { AppSource } from '#gateway/apps/app-source.ts';
+import type { TenantSource } from '#gateway/auth/tenants.ts';
 import { createGateway } from '#gateway/gateway.ts';
 import { createLocalStoreHandler } from '#gateway/store/open.ts';
 import type { LocalStore } from '#gateway/store/open.ts';
@@ -16,6 +17,7 @@ import { startFaultProxy } from './fault-proxy.ts';
 import type { Fleet } from './fleet.ts';
 import type { History } from './history.ts';
 import { never } from './never.ts';
+import { BATCH_PRIORITY } from './work.ts';
 import { tapQueue } from './tap.ts';
 import type { CallFault, Tap } from './tap.ts';
 
@@ -35,6 +37,7 @@ export interface GatewayNodeOptions {
   readonly store: LocalStore;
   readonly apps: AppSource;
   readonly fleet: Fleet;
+  readonly tenants: TenantSource;
   readonly history: History;
   readonly random: Random;
   /** It was killed: whoever talks to this port meets a reset. */
@@ -59,7 +62,7 @@ export interface GatewayNode {
 }
 
 export async function startGatewayNode(options: GatewayNodeOptions): Promise<GatewayNode> {
-  const { backend, time, clock, store, apps, fleet, history, random } = options;
+  const { backend, time, clock, store, apps, fleet, tenants, history, random } = options;
   const handle = await opened(backend);
   let dead = false;
   let armed: { readonly method: string; readonly fault: CallFault } | undefined;
@@ -70,6 +73,7 @@ export async function startGatewayNode(options: GatewayNodeOptions): Promise<Gat
     history,
     now: time.now,
     isDead,
+    isBatch: ({ priority }) => priority === BATCH_PRIORITY,
     kill: () => kill(),
     fault: (method) => {
       if (armed?.method !== method) return undefined;
@@ -85,7 +89,7 @@ export async function startGatewayNode(options: GatewayNodeOptions): Promise<Gat
       queue: tap.queue,
       store: own,
       apps,
-      tenants: fleet.tenants,
+      tenants,
       clock,
       random,
       logger: silentLogger,

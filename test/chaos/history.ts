@@ -20,7 +20,7 @@ export type Seen = Span &
         readonly key?: string;
       }
     /** A gateway asked the queue to take it; whether it did, the queue knows. */
-    | { readonly type: 'offered'; readonly id: string }
+    | { readonly type: 'offered'; readonly id: string; /** That it is made of. */ readonly letter?: string }
     /** The queue has it; `time`: the queue's, when it said so. */
     | { readonly type: 'taken'; readonly id: string; readonly time: number }
     /** `mark` tells one end from another: time, cause, and the digest of the result. */
@@ -51,6 +51,10 @@ export type Seen = Span &
     | { readonly type: 'cancel'; readonly id: string; readonly outcome: string }
     | { readonly type: 'retire'; readonly unit: string; readonly outcome: string }
     | { readonly type: 'redriven'; readonly from: string; readonly id: string; readonly kind: string }
+    /** The call was made: from here on the letter may have left the list. */
+    | { readonly type: 'discarding'; readonly id: string }
+    /** So many of these letters left the list. */
+    | { readonly type: 'discarded'; readonly ids: readonly string[]; readonly count: number }
   );
 
 export interface History {

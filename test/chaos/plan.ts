@@ -3,8 +3,8 @@ import { seededRandom } from '#base/random.ts';
 import type { Random } from '#base/random.ts';
 import type { CallFault } from './tap.ts';
 import { TENANTS } from './fleet.ts';
-import type { TenantName } from './fleet.ts';
-import { DEEDS } from './work.ts';
+import type { Share, TenantName } from './fleet.ts';
+import { BATCH_PRIORITY, DEEDS } from './work.ts';
 import type { Deed } from './work.ts';
 
 export type Step =
@@ -33,6 +33,14 @@ export type Step =
   | { readonly do: 'stop-unit'; readonly of: number }
   | { readonly do: 'retire-unit'; readonly of: number }
   | { readonly do: 'revision' }
+  | { readonly do: 'await-letter' }
+  | { readonly do: 'redrive'; readonly of: number }
+  | { readonly do: 'redrive-all' }
+  | { readonly do: 'discard'; readonly of: number }
+  | { readonly do: 'discard-all' }
+  | { readonly do: 'shares'; readonly share: Share }
+  /** Redis forgets its scripts, as it does at a restart or a failover. */
+  | { readonly do: 'flush-scripts' }
   | { readonly do: 'forge' }
   | { readonly do: 'deaf' }
   | { readonly do: 'count' };
@@ -48,8 +56,36 @@ export interface Plan {
 export const LATEST = -1;
 
 /** Methods of the queue that a gateway calls while it works. */
-const METHODS = ['enqueue', 'lease', 'extend', 'complete', 'fail', 'release', 'cancel', 'expire', 'noteObject', 'get'];
+const METHODS = [
+  'enqueue',
+  'lease',
+  'extend',
+  'complete',
+  'fail',
+  'release',
+  'cancel',
+  'expire',
+  'noteObject',
+  'get',
+  'redrive',
+  'discard',
+  'setShares',
+];
 const FAULTS: readonly CallFault[] = ['fail-before', 'fail-after', 'kill-before', 'kill-during', 'kill-after'];
+
+/** Steps that choose one of what there is. */
+const POINTING = [
+  'repeat',
+  'cancel',
+  'redrive',
+  'discard',
+  'reset-unit',
+  'kill-unit',
+  'stop-unit',
+  'retire-unit',
+] as const;
+const pointsAt = (kind: Step['do']): kind is (typeof POINTING)[number] =>
+  (POINTING as readonly string[]).includes(kind);
 
 /** How often each kind of step comes, relative to the others. */
 const WEIGHTS: readonly (readonly [Step['do'], number])[] = [
@@ -70,6 +106,12 @@ const WEIGHTS: readonly (readonly [Step['do'], number])[] = [
   ['stop-unit', 1],
   ['retire-unit', 1],
   ['revision', 0.4],
+  ['redrive', 2],
+  ['redrive-all', 1],
+  ['discard', 1],
+  ['discard-all', 0.3],
+  ['shares', 1.5],
+  ['flush-scripts', 1],
   ['forge', 4],
   ['count', 2],
 ];
@@ -97,6 +139,7 @@ export function planOf(seed: number): Plan {
   const number = (): number => ++n;
   const steps = Array.from({ length: count }, () => stepOf(pick(luck.fraction()), luck, number));
   if (luck.chance(0.4)) steps.splice(luck.below(count), 0, ...deafUnit(number()));
+  if (luck.chance(0.4)) steps.splice(luck.below(count), 0, ...deadLetters(luck, number));
   const first: Step[] = [
     { do: 'start-gateways' },
     { do: 'start-unit', concurrency: 1 + luck.below(4), batchSize: 1 + luck.below(3) },
@@ -115,6 +158,27 @@ function deafUnit(n: number): Step[] {
     { do: 'cancel', of: LATEST },
     ...wait,
     { do: 'deaf' },
+  ];
+}
+
+/** Requests that fail for good, and somebody who looks after them. */
+function deadLetters(luck: Luck, number: () => number): Step[] {
+  const letter = (): Step => {
+    const n = number();
+    return { do: 'submit', tenant: luck.one(TENANTS), n, deed: 'throw', key: `key-${n}` };
+  };
+  const looks = ['redrive', 'redrive', 'redrive-all', 'discard'] as const;
+  return [
+    { do: 'start-gateways' },
+    { do: 'start-unit', concurrency: 8, batchSize: 1 },
+    letter(),
+    letter(),
+    { do: 'await-letter' },
+    // An equal request lives when the letter is redriven.
+    ...(luck.chance(0.3) ? [{ do: 'repeat', of: LATEST } as const] : []),
+    stepOf(luck.one(looks), luck, number),
+    ...(luck.chance(0.3) ? [stepOf('arm', luck, number)] : []),
+    stepOf(luck.one(looks), luck, number),
   ];
 }
 
@@ -138,18 +202,12 @@ function pick(fraction: number): Step['do'] {
 
 function stepOf(kind: Step['do'], luck: Luck, nextNumber: () => number): Step {
   const of = luck.below(1_000);
+  if (pointsAt(kind)) return { do: kind, of };
   switch (kind) {
     case 'submit':
       return submission(luck, nextNumber());
     case 'status':
       return { do: kind, of, waitSeconds: luck.chance(0.3) ? 20 : 0 };
-    case 'repeat':
-    case 'cancel':
-    case 'reset-unit':
-    case 'kill-unit':
-    case 'stop-unit':
-    case 'retire-unit':
-      return { do: kind, of };
     case 'advance':
       // Below a lease, about one, or well past it.
       return { do: kind, ms: luck.one([50, 2_000, 9_000, 16_000, 29_000, 31_000, 45_000]) };
@@ -159,6 +217,11 @@ function stepOf(kind: Step['do'], luck: Luck, nextNumber: () => number): Step {
       return { do: kind, rate: luck.one([0, 0, 0.02, 0.1, 0.3]) };
     case 'arm':
       return { do: kind, method: luck.one(METHODS), fault: luck.one(FAULTS) };
+    case 'shares':
+      return {
+        do: kind,
+        share: { bobWeight: luck.one([1, 3, 50]), bobInFlight: luck.one([1, 2, 4]), eveQueued: luck.one([1, 3, 9]) },
+      };
     case 'start-unit':
       return { do: kind, concurrency: 1 + luck.below(5), batchSize: 1 + luck.below(3) };
     default:
@@ -169,6 +232,7 @@ function stepOf(kind: Step['do'], luck: Luck, nextNumber: () => number): Step {
 function submission(luck: Luck, n: number): Step {
   let left = luck.fraction() * Object.values(DEED_WEIGHTS).reduce((sum, weight) => sum + weight, 0);
   const deed = DEEDS.find((one) => (left -= DEED_WEIGHTS[one]) < 0) ?? 'echo';
+  const priority = luck.chance(0.2) ? BATCH_PRIORITY : luck.below(21) - 10;
   return {
     do: 'submit',
     tenant: luck.one(TENANTS),
@@ -176,7 +240,7 @@ function submission(luck: Luck, n: number): Step {
     deed,
     ...(luck.chance(0.5) ? { key: `key-${n}` } : {}),
     headers: {
-      ...(luck.chance(0.2) ? { 'penstock-priority': String(luck.below(21) - 10) } : {}),
+      ...(luck.chance(0.4) ? { 'penstock-priority': String(priority) } : {}),
       ...(luck.chance(0.15) ? { 'penstock-deadline': `+${1 + luck.below(120)}` } : {}),
       ...(luck.chance(0.2) ? { 'penstock-cost': luck.one(['0.001', '1', '250.5']) } : {}),
     },

@@ -2,13 +2,17 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { RequestRecord } from '#gateway/queue/lease-queue.ts';
 
-/** What in a record contradicts itself: timeline, budgets, epochs, times. */
-export function* wrongIn(record: RequestRecord): Iterable<string> {
+/**
+ * What in a record contradicts itself: timeline, budgets, epochs, times.
+ * @param discarded somebody asked for its removal from the dead letters
+ */
+export function* wrongIn(record: RequestRecord, discarded: boolean): Iterable<string> {
   yield* budgets(record);
+  yield* death(record, discarded);
   yield* times(record);
 }
 
-function* budgets({ id, attempts, failures, losses, retry, state, deadLetter }: RequestRecord): Iterable<string> {
+function* budgets({ id, attempts, failures, losses, retry, state }: RequestRecord): Iterable<string> {
   const ended = (...kinds: string[]): number => attempts.filter(({ outcome }) => kinds.includes(outcome ?? '')).length;
   if (ended('handler', 'timeout', 'input') !== failures)
     yield `miscounted: ${id} has failures ${failures} in ${show(attempts)}`;
@@ -17,10 +21,15 @@ function* budgets({ id, attempts, failures, losses, retry, state, deadLetter }: 
   if (ended('lost') !== losses && !late) yield `miscounted: ${id} has losses ${losses} in ${show(attempts)}`;
   if (failures > retry.maxAttempts || losses > retry.maxLosses + 1)
     yield `too often: ${id} was tried ${show(attempts)}`;
+}
+
+function* death(record: RequestRecord, discarded: boolean): Iterable<string> {
+  const { id, attempts, failures, losses, retry, state, deadLetter, redrivenAs } = record;
   const spent = failures >= retry.maxAttempts || losses > retry.maxLosses;
-  const refused = attempts.at(-1)?.outcome === 'input';
-  if (state === 'failed' && deadLetter !== (spent && !refused))
-    yield `dead letters: ${id} failed after ${show(attempts)}, dead letter: ${deadLetter}`;
+  const died = state === 'failed' && spent && attempts.at(-1)?.outcome !== 'input';
+  const left = redrivenAs !== undefined || discarded;
+  if (deadLetter ? !died || redrivenAs !== undefined : died && !left)
+    yield `dead letters: ${id} is ${state} after ${show(attempts)}, dead letter: ${deadLetter}`;
 }
 
 function* times({ id, attempts, epoch, deadline, finishedAt, state }: RequestRecord): Iterable<string> {

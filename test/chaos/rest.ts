@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
 import { createRegistry } from '#base/metrics.ts';
 import { systemRandom } from '#base/random.ts';
-import type { Payload, QueueEvent } from '#gateway/queue/lease-queue.ts';
+import type { LeaseQueue, Payload, QueueEvent, RequestRecord } from '#gateway/queue/lease-queue.ts';
 import { ALL_KEYS } from '#gateway/store/keys.ts';
 import { createSweeper } from '#gateway/store/sweeper.ts';
 import { orphanSweepLater } from '#test/integration/gateway.harness.ts';
@@ -32,6 +33,8 @@ const SWEEP_LIMIT = 500;
 /** The faults are over: whatever is left must now come to its end by itself. True when it did. */
 export async function comeToRest(world: World, purging: boolean): Promise<boolean> {
   world.setRate(0);
+  // What waits for a place must hear of it.
+  world.tenants.change();
   if (purging) world.delete();
   let calls = -1;
   for (let look = 0; look < LOOKS; look++) {
@@ -43,7 +46,7 @@ export async function comeToRest(world: World, purging: boolean): Promise<boolea
     const gone = purging && (await purgeApp(world));
     wakeAll(world);
     await delay(1);
-    if (world.client.underWay() === 0 && (gone || (!purging && (await isEmpty(world))))) return true;
+    if (world.client.underWay() + world.adminCalls === 0 && (gone || (!purging && (await isEmpty(world))))) return true;
     const now = world.gateways.reduce((sum, { tap }) => sum + tap.calls(), 0);
     await world.time.advance(now - calls > QUIET_CALLS ? FEW_MS : MANY_MS);
     calls = now;
@@ -73,8 +76,19 @@ export async function truthOf(scene: Scene, purged: boolean): Promise<{ truth: T
     const answer = bytes === undefined ? undefined : answerOf(bytes);
     requests.set(record.id, { record, ...(answer === undefined ? {} : { answer }) });
   }
-  const violations = compareCounts(await scene.backend.view().demand(APP_UID), records);
-  return { truth: { requests, purged }, violations };
+  const queue = scene.backend.view();
+  const violations = compareCounts(await queue.demand(APP_UID), records, scene.caps());
+  return { truth: { requests, purged }, violations: [...violations, ...(await lettersListed(queue, records))] };
+}
+
+/** The list of dead letters is what the records say. */
+async function lettersListed(queue: LeaseQueue, records: readonly RequestRecord[]): Promise<string[]> {
+  const dead = records.flatMap(({ id, deadLetter }) => (deadLetter ? [id] : [])).toSorted();
+  const { letters, cursor } = await queue.deadLetters(APP_UID, {}, records.length + 1);
+  const listed = letters.map(({ id }) => id).toSorted();
+  const count = await queue.deadLetterCount(APP_UID);
+  if (isDeepStrictEqual([listed, count, cursor], [dead, dead.length, undefined])) return [];
+  return [`miscounted: ${count} dead letters, ${listed.join()} listed, by the records ${dead.join()}`];
 }
 
 async function bytesOf({ store }: Scene, { inline, key }: Payload): Promise<Uint8Array | undefined> {

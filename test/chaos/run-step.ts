@@ -4,6 +4,8 @@ import { countNow } from './counts.ts';
 import { APP_UID } from './fleet.ts';
 import type { TenantName } from './fleet.ts';
 import { completeDeafly, forge } from './forge.ts';
+import { awaitLetter, discardAll, discardOne, letterOf, redriveAll, redriveOne } from './letters.ts';
+import type { Redriven } from './letters.ts';
 import { retireUnit } from './operator.ts';
 import { LATEST } from './plan.ts';
 import type { Step } from './plan.ts';
@@ -60,6 +62,19 @@ const DOERS: { readonly [K in Kind]: Doer<K> } = {
     if (unit !== undefined) void retireUnit(world, unit.name);
   },
   revision: (world) => world.nextRevision(),
+  'await-letter': awaitLetter,
+  redrive: async (world, { of }, progress) => {
+    const letter = await letterOf(world, of);
+    if (letter !== undefined) redrive(redriveOne(world, letter), progress);
+  },
+  'redrive-all': (world, _step, progress) => redrive(redriveAll(world), progress),
+  discard: async (world, { of }) => {
+    const letter = await letterOf(world, of);
+    if (letter !== undefined) void discardOne(world, letter);
+  },
+  'discard-all': (world) => void discardAll(world),
+  shares: (world, { share }) => world.tenants.change(share),
+  'flush-scripts': (world) => world.backend.flushScripts?.(),
   forge,
   deaf: completeDeafly,
   count: async (world, _step, { violations }) => {
@@ -86,6 +101,11 @@ function submit(world: World, order: Extract<Step, { readonly do: 'submit' }>, p
   void call.then((ticket) => {
     if (ticket !== undefined) progress.tickets.push({ tenant, ticket });
   });
+}
+
+/** Whoever redrives gets tickets, and asks for them as for any other. */
+function redrive(call: Promise<Redriven[]>, { tickets }: Progress): void {
+  void call.then((made) => tickets.push(...made));
 }
 
 /** What the sweep of every gateway does on its timer. */

@@ -11,6 +11,8 @@ import type {
   LeaseQueue,
   NewRequest,
   QueueEvent,
+  Redrive,
+  RedriveOutcome,
 } from '#gateway/queue/lease-queue.ts';
 import type { History, Span } from './history.ts';
 import { never } from './never.ts';
@@ -28,6 +30,8 @@ export interface TapOptions {
   /** The fault says so: the gateway must go now. */
   readonly kill?: () => void;
   readonly isDead?: () => boolean;
+  /** Whose work goes to the batch lane: no route of the gateway leads there yet, its units take it all the same. */
+  readonly isBatch?: (request: NewRequest) => boolean;
 }
 
 export interface Tap {
@@ -82,7 +86,8 @@ export function tapQueue(options: TapOptions): Tap {
     const start = history.now();
     noteCall(history, method, args, start);
     calls += 1;
-    const running = invoke(queue, method, withNow(method, args, options.now));
+    const given = method === 'enqueue' ? [inLanes(args[0] as readonly NewRequest[], options.isBatch)] : args;
+    const running = invoke(queue, method, withNow(method, given, options.now));
     if (fault === 'kill-during') options.kill?.();
     const answer = await running;
     if (fault === 'kill-after') options.kill?.();
@@ -135,6 +140,11 @@ async function invoke(queue: LeaseQueue, method: string, args: readonly unknown[
   ]);
 }
 
+function inLanes(requests: readonly NewRequest[], isBatch: TapOptions['isBatch']): readonly NewRequest[] {
+  if (isBatch === undefined) return requests;
+  return requests.map((request) => (isBatch(request) ? { ...request, lane: 'batch' } : request));
+}
+
 function withNow(method: string, args: readonly unknown[], now: (() => number) | undefined): readonly unknown[] {
   const place = NOW_AT[method];
   if (now === undefined || place === undefined) return args;
@@ -149,6 +159,11 @@ function broken(method: string): QueueError {
 function noteCall(history: History, method: string, args: readonly unknown[], start: number): void {
   if (method === 'enqueue')
     for (const { id } of args[0] as readonly NewRequest[]) history.add({ type: 'offered', id, start, end: start });
+  if (method === 'redrive')
+    for (const { id, newId } of args[1] as readonly Redrive[])
+      history.add({ type: 'offered', id: newId, letter: id, start, end: start });
+  if (method === 'discard')
+    for (const id of args[1] as readonly string[]) history.add({ type: 'discarding', id, start, end: start });
   if (method !== 'complete' && method !== 'fail' && method !== 'release') return;
   for (const { id, token } of args[2] as readonly Held[])
     history.add({ type: 'ending', id, nonce: token.nonce, start, end: start });
@@ -157,6 +172,10 @@ function noteCall(history: History, method: string, args: readonly unknown[], st
 /** `time`: the schedule's, when the answer came. */
 interface Timed extends Span {
   readonly time?: number;
+}
+
+interface Answered extends Span {
+  readonly time: number | undefined;
 }
 
 function note(
@@ -181,10 +200,38 @@ function note(
       const outcome = (answer as readonly string[])[i] ?? 'none';
       history.add({ type: 'settled', call: method, id, ...token, unit, outcome, ...span });
     });
-  } else if (method === 'cancel')
+  } else noteOther(history, method, args, answer, { time, ...span });
+}
+
+function noteOther(
+  history: History,
+  method: string,
+  args: readonly unknown[],
+  answer: unknown,
+  { time, ...span }: Answered,
+): void {
+  if (method === 'cancel')
     history.add({ type: 'cancel', id: args[1] as string, outcome: answer as CancelOutcome, ...span });
   else if (method === 'retire')
     history.add({ type: 'retire', unit: args[1] as string, outcome: answer as string, ...span });
+  else if (method === 'discard')
+    history.add({ type: 'discarded', ids: args[1] as readonly string[], count: answer as number, ...span });
+  else if (method === 'redrive') noteRedriven(history, args, answer as readonly RedriveOutcome[], { time, ...span });
+}
+
+function noteRedriven(
+  history: History,
+  args: readonly unknown[],
+  answer: readonly RedriveOutcome[],
+  { time, ...span }: Answered,
+): void {
+  (args[1] as readonly Redrive[]).forEach(({ id: from, newId }, i) => {
+    const outcome = answer[i];
+    if (outcome?.kind !== 'redriven' && outcome?.kind !== 'joined') return;
+    const { id, createdAt } = outcome.record;
+    if (id === newId) history.add({ type: 'taken', id, time: time ?? createdAt, ...span });
+    history.add({ type: 'redriven', from, id, kind: outcome.kind, ...span });
+  });
 }
 
 function noteLease(

@@ -5,6 +5,9 @@ import { isObject } from '#base/json.ts';
 export const DEEDS = ['echo', 'large', 'slow', 'throw', 'flaky', 'input', 'poison', 'hang'] as const;
 export type Deed = (typeof DEEDS)[number];
 
+/** Orders of this priority are batch work. */
+export const BATCH_PRIORITY = -5;
+
 /** A body of a schedule: what to do, and a number that makes it unlike any other. */
 export interface Task {
   readonly n: number;

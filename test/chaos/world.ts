@@ -23,6 +23,8 @@ import type { Fleet } from './fleet.ts';
 import { startGatewayNode } from './gateway-node.ts';
 import type { GatewayNode } from './gateway-node.ts';
 import { createHistory } from './history.ts';
+import { changingTenants } from './shares.ts';
+import type { Caps, ChangingTenants } from './shares.ts';
 import type { History } from './history.ts';
 import { startUnitNode } from './unit-node.ts';
 import type { UnitNode } from './unit-node.ts';
@@ -50,9 +52,12 @@ export class World {
   readonly apps: TestApps;
   readonly dir: string;
   readonly fleet: Fleet;
+  readonly tenants: ChangingTenants;
   readonly gateways: GatewayNode[] = [];
   readonly units: UnitNode[] = [];
   readonly client: ChaosClient;
+  /** Of an admin, under way. */
+  adminCalls = 0;
   backend!: Backend;
   store!: LocalStore;
   #objects!: FaultProxy;
@@ -66,6 +71,7 @@ export class World {
     this.#seed = seed;
     this.random = this.fork();
     this.fleet = fleet;
+    this.tenants = changingTenants(fleet);
     this.dir = mkdtempSync(join(FAST_DIR, 'penstock-chaos-'));
     this.apps = testApps([]);
     this.#setApp({});
@@ -108,6 +114,10 @@ export class World {
     return seededRandom(this.#seed * 1_000_003 + this.#forks++ * 7_919);
   }
 
+  caps(): Caps {
+    return this.tenants.caps();
+  }
+
   get revision(): string {
     return `rev${this.#revision}`;
   }
@@ -135,7 +145,8 @@ export class World {
       const onKill = (port: number): void => {
         for (const network of [...this.units, this.#objects]) network.reset(port);
       };
-      const gateway = await startGatewayNode({ backend, time, clock, store, apps, fleet, history, random, onKill });
+      const shared = { backend, time, store, apps, fleet, tenants: this.tenants.source, history };
+      const gateway = await startGatewayNode({ ...shared, clock, random, onKill });
       gateway.setRate(this.#rate);
       this.gateways.push(gateway);
     }

@@ -69,4 +69,18 @@ export const EMBEDDED_MUTATIONS: readonly Mutation[] = [
     from: "return request.state === 'queued' || request.state === 'leased';",
     to: "return request.state === 'queued';",
   },
+  {
+    name: 'embedded-letter-redriven-twice',
+    driver,
+    file: `${QUEUE}/dead-letters.ts`,
+    from: 'if (letter?.redrivenAs !== undefined) {',
+    to: "if (letter?.redrivenAs !== undefined) letter.deadLetter = true;\n  if (letter?.redrivenAs === '') {",
+  },
+  {
+    name: 'embedded-discarded-letter-stays',
+    driver,
+    file: `${QUEUE}/dead-letters.ts`,
+    from: 'for (const letter of letters) leaveList(step, letter);',
+    to: 'for (const letter of letters.slice(1)) leaveList(step, letter);',
+  },
 ];

@@ -73,4 +73,25 @@ export const REDIS_MUTATIONS: readonly Mutation[] = [
     from: "write_all('ZREM', k_lease, dropped)\n",
     to: "if #dropped > 1 then write_all('ZREM', k_lease, dropped) end\n",
   },
+  {
+    name: 'redis-letter-redriven-twice',
+    driver,
+    file: `${LUA}/letters.ts`,
+    from: "if earlier and call('HEXISTS', k_rq, earlier) == 1 then return whole('redriven', earlier) end\n  if not r or r[DEAD] == 0 then",
+    to: 'if not r or (r[DEAD] == 0 and not earlier) then',
+  },
+  {
+    name: 'redis-redriven-letter-keeps-its-place',
+    driver,
+    file: `${LUA}/letters.ts`,
+    from: '  r[DEAD], r[REDRIVEN] = 0, hex(other)\n  unlist(id, r)\n',
+    to: '  r[DEAD], r[REDRIVEN] = 0, hex(other)\n',
+  },
+  {
+    name: 'redis-raised-cap-unheard',
+    driver,
+    file: `${LUA}/fair.ts`,
+    from: 't[T_WEIGHT], t[T_CAP], t[T_FULL] = weight, cap, full\n  rejudge(t, was)',
+    to: 't[T_WEIGHT], t[T_CAP], t[T_FULL] = weight, cap, full\n  touched[t] = true',
+  },
 ];

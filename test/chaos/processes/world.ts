@@ -36,6 +36,7 @@ import type { Fleet } from '../fleet.ts';
 import { createHistory } from '../history.ts';
 import type { History, Seen } from '../history.ts';
 import type { Scene } from '../scene.ts';
+import { FIRST_CAPS } from '../shares.ts';
 import { startChildNode } from './child-node.ts';
 import type { ChildNode } from './child-node.ts';
 import type { ProcessPlan } from './plan.ts';
@@ -69,6 +70,7 @@ export class ProcessWorld implements Scene {
   readonly apps = testApps([chaosApp()]);
   readonly time = { now: () => Date.now() };
   readonly revision = chaosApp().revision;
+  readonly caps = () => FIRST_CAPS;
   readonly gateways: GatewayChild[] = [];
   readonly units: Node[] = [];
   readonly client: ChaosClient;
