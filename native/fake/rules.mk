@@ -9,3 +9,11 @@ $(O)/fake/entries.c: $(HERE)/cuda/symbols.txt $(HERE)/fake/entries.awk
 $(O)/fake/entries.c.o: $(O)/fake/entries.c $(HERE)/fake/cuda/stub.h $(HERE)/fake/cuda/entries.h
 	$(CC) $(C) -D_GNU_SOURCE -fvisibility=hidden $(CFLAGS_fake) -c -o $@ $<
 $(OUT)/fake/libcuda.so.1: $(O)/fake/entries.c.o
+
+# NVML likewise, with the fake machine's cards and the file that the fake driver keeps.
+$(O)/fake/nvml/stubs.c: $(HERE)/nvml/symbols.txt $(HERE)/fake/nvml/stubs.awk
+	@mkdir -p $(@D)
+	awk -f $(HERE)/fake/nvml/stubs.awk $< >$@
+$(O)/fake/nvml/stubs.c.o: $(O)/fake/nvml/stubs.c
+	$(CC) $(C) -D_GNU_SOURCE -fvisibility=hidden $(CFLAGS_fake) -c -o $@ $<
+$(OUT)/fake/libnvidia-ml.so.1: $(O)/fake/nvml/stubs.c.o $(O)/fake/cuda/cards.c.o $(O)/fake/cuda/heap.c.o
