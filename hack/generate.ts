@@ -6,6 +6,7 @@ import { emitDocs } from './generate-docs.ts';
 import { emitLayout } from './generate-layout.ts';
 import { CRD_FILES, fileName, loadCrd } from './generate-schema.ts';
 import { emitShapes } from './generate-shapes.ts';
+import { emitTrampolines } from './generate-trampolines.ts';
 import { emitTypes } from './generate-types.ts';
 import { emitValidators, emitValidatorTypes } from './generate-validators.ts';
 
@@ -27,6 +28,7 @@ export function generate(): Map<string, string> {
   files.set('docs/api.md', emitDocs(crds));
   files.set('docs/configuration.md', emitConfiguration(root));
   files.set('native/vram/layout.gen.h', emitLayout(head('native/layout.ts')));
+  for (const [path, text] of emitTrampolines(root)) files.set(path, text);
   return files;
 }
 

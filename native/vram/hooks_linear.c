@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linear memory: cuMemAlloc, cuMemAllocPitch, cuMemAllocManaged, cuMemFree, and addresses opened from other processes.
+// A charge comes before the real call and goes after it: an address may be handed out anew the moment the driver has it back, so the map
+// forgets it first.
+#include "hooks.h"
+#include "layout.gen.h"
+
+// Rows of pitched memory begin at multiples of this on every GPU so far; what the driver really did is charged afterwards.
+#define PITCH_ALIGNMENT UINT64_C(512)
+
+CUresult hook_cuMemFree(uint32_t address);
+CUresult hook_cuMemFree_v2(CUdeviceptr address);
+CUresult hook_cuMemAlloc(uint32_t *address, unsigned bytes);
+CUresult hook_cuMemAlloc_v2(CUdeviceptr *address, size_t bytes);
+CUresult hook_cuMemAllocManaged(CUdeviceptr *address, size_t bytes, unsigned flags);
+CUresult hook_cuMemAllocPitch(uint32_t *address, unsigned *pitch, unsigned width, unsigned height, unsigned element);
+CUresult hook_cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t width, size_t height, unsigned element);
+
+static void undo(uint64_t address) { NEXT(cuMemFree_v2)(address); }
+static void undo_v1(uint64_t address) { NEXT(cuMemFree)((uint32_t)address); }
+
+CUresult hook_cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
+  if (!quota_active() || address == NULL || bytes == 0) return NEXT(cuMemAlloc_v2)(address, bytes);
+  struct charge c;
+  if (UNLIKELY(charge_begin(&c, bytes) != CUDA_SUCCESS)) return CUDA_ERROR_OUT_OF_MEMORY;
+  CUresult result = NEXT(cuMemAlloc_v2)(address, bytes);
+  return charge_end(&c, result, result == CUDA_SUCCESS ? *address : 0, KIND_LINEAR, undo);
+}
+
+CUresult hook_cuMemAlloc(uint32_t *address, unsigned bytes) {
+  if (!quota_active() || address == NULL || bytes == 0) return NEXT(cuMemAlloc)(address, bytes);
+  struct charge c;
+  if (charge_begin(&c, bytes) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
+  CUresult result = NEXT(cuMemAlloc)(address, bytes);
+  return charge_end(&c, result, result == CUDA_SUCCESS ? *address : 0, KIND_LINEAR, undo_v1);
+}
+
+// Where managed pages lie changes from moment to moment: charged in full, or not at all where the session says so.
+CUresult hook_cuMemAllocManaged(CUdeviceptr *address, size_t bytes, unsigned flags) {
+  if (!quota_active() || address == NULL || bytes == 0 || (ledger_flags() & CONTROL_FLAG_MANAGED_UNCHARGED) != 0) {
+    return NEXT(cuMemAllocManaged)(address, bytes, flags);
+  }
+  struct charge c;
+  if (charge_begin(&c, bytes) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
+  CUresult result = NEXT(cuMemAllocManaged)(address, bytes, flags);
+  return charge_end(&c, result, result == CUDA_SUCCESS ? *address : 0, KIND_LINEAR, undo);
+}
+
+static uint64_t rows(uint64_t width, uint64_t height) {
+  return product(sum(width, PITCH_ALIGNMENT - 1) & ~(PITCH_ALIGNMENT - 1), height);
+}
+
+// The pitch is known after the call: the charge goes up or down to what the driver took. 0, or 1 where the rest is not granted.
+static int correct(struct charge *c, uint64_t pitch, uint64_t height) {
+  uint64_t actual = product(pitch, height);
+  if (!c->known) { // charge_end() reserves
+    c->bytes = actual;
+    return 0;
+  }
+  if (actual > c->bytes && reserve(c->place.device, actual - c->bytes) != 0) return 1;
+  if (actual < c->bytes) release(c->place.device, c->bytes - actual);
+  c->bytes = actual;
+  return 0;
+}
+
+static CUresult pitched(struct charge *c, CUresult result, uint64_t address, uint64_t pitch, uint64_t height, void (*back)(uint64_t)) {
+  if (result == CUDA_SUCCESS && correct(c, pitch, height) != 0) {
+    back(address);
+    return charge_end(c, CUDA_ERROR_OUT_OF_MEMORY, 0, KIND_LINEAR, back);
+  }
+  return charge_end(c, result, address, KIND_LINEAR, back);
+}
+
+CUresult hook_cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t width, size_t height, unsigned element) {
+  if (!quota_active() || address == NULL || pitch == NULL || width == 0 || height == 0) {
+    return NEXT(cuMemAllocPitch_v2)(address, pitch, width, height, element);
+  }
+  struct charge c;
+  if (charge_begin(&c, rows(width, height)) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
+  CUresult result = NEXT(cuMemAllocPitch_v2)(address, pitch, width, height, element);
+  return result != CUDA_SUCCESS ? charge_end(&c, result, 0, KIND_LINEAR, undo) : pitched(&c, result, *address, *pitch, height, undo);
+}
+
+CUresult hook_cuMemAllocPitch(uint32_t *address, unsigned *pitch, unsigned width, unsigned height, unsigned element) {
+  if (!quota_active() || address == NULL || pitch == NULL || width == 0 || height == 0) {
+    return NEXT(cuMemAllocPitch)(address, pitch, width, height, element);
+  }
+  struct charge c;
+  if (charge_begin(&c, rows(width, height)) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
+  CUresult result = NEXT(cuMemAllocPitch)(address, pitch, width, height, element);
+  return result != CUDA_SUCCESS ? charge_end(&c, result, 0, KIND_LINEAR, undo_v1) : pitched(&c, result, *address, *pitch, height, undo_v1);
+}
+
+// cuMemFree also takes stream-ordered addresses; what their pool then holds is read from the driver.
+static int forget(uint64_t address, struct map_entry *entry, int *pooled) {
+  *pooled = 0;
+  if (LIKELY(map_remove(address, KIND_LINEAR, entry))) return 1;
+  *pooled = pools_known() && map_remove(address, KIND_POOLED, entry);
+  return *pooled;
+}
+
+static CUresult after_free(CUresult result, int found, int pooled, const struct map_entry *entry) {
+  freed(result, found, entry);
+  if (UNLIKELY(pooled) && result == CUDA_SUCCESS) pool_freed(entry);
+  return result;
+}
+
+CUresult hook_cuMemFree_v2(CUdeviceptr address) {
+  if (!quota_active() || address == 0) return NEXT(cuMemFree_v2)(address);
+  struct map_entry entry;
+  int pooled, found = forget(address, &entry, &pooled);
+  return after_free(NEXT(cuMemFree_v2)(address), found, pooled, &entry);
+}
+
+CUresult hook_cuMemFree(uint32_t address) {
+  if (!quota_active() || address == 0) return NEXT(cuMemFree)(address);
+  struct map_entry entry;
+  int pooled, found = forget(address, &entry, &pooled);
+  return after_free(NEXT(cuMemFree)(address), found, pooled, &entry);
+}
