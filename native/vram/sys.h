@@ -24,10 +24,10 @@
 #if defined(__x86_64__)
 
 enum {
-  SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_mmap = 9, SYS_munmap = 11, SYS_rt_sigprocmask = 14, SYS_pread64 = 17,
+  SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_mmap = 9, SYS_mprotect = 10, SYS_munmap = 11, SYS_rt_sigprocmask = 14, SYS_pread64 = 17,
   SYS_sched_yield = 24, SYS_madvise = 28, SYS_getpid = 39, SYS_clone = 56, SYS_exit = 60, SYS_fcntl = 72,
   SYS_geteuid = 107, SYS_capset = 126, SYS_prctl = 157, SYS_gettid = 186, SYS_futex = 202, SYS_getdents64 = 217,
-  SYS_clock_gettime = 228, SYS_openat = 257, SYS_newfstatat = 262, SYS_readlinkat = 267, SYS_close_range = 436
+  SYS_clock_gettime = 228, SYS_openat = 257, SYS_newfstatat = 262, SYS_readlinkat = 267, SYS_fallocate = 285, SYS_close_range = 436
 };
 
 BARE_INLINE long sys6(long n, long a, long b, long c, long d, long e, long f) {
@@ -51,10 +51,10 @@ BARE_INLINE uint64_t cpu_ticks(void) {
 #elif defined(__aarch64__)
 
 enum {
-  SYS_fcntl = 25, SYS_openat = 56, SYS_close = 57, SYS_getdents64 = 61, SYS_read = 63, SYS_write = 64, SYS_pread64 = 67,
+  SYS_fcntl = 25, SYS_fallocate = 47, SYS_openat = 56, SYS_close = 57, SYS_getdents64 = 61, SYS_read = 63, SYS_write = 64, SYS_pread64 = 67,
   SYS_readlinkat = 78, SYS_newfstatat = 79, SYS_capset = 91, SYS_exit = 93, SYS_futex = 98, SYS_clock_gettime = 113,
   SYS_sched_yield = 124, SYS_rt_sigprocmask = 135, SYS_prctl = 167, SYS_getpid = 172, SYS_geteuid = 175, SYS_gettid = 178,
-  SYS_munmap = 215, SYS_clone = 220, SYS_mmap = 222, SYS_madvise = 233, SYS_close_range = 436
+  SYS_munmap = 215, SYS_clone = 220, SYS_mmap = 222, SYS_mprotect = 226, SYS_madvise = 233, SYS_close_range = 436
 };
 
 BARE_INLINE long sys6(long n, long a, long b, long c, long d, long e, long f) {
@@ -88,7 +88,10 @@ BARE_INLINE uint64_t cpu_ticks(void) {
 #define sys4(n, a, b, c, d) sys6((n), (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
 
 /** Errors as system calls return them. */
-enum { E_NOENT = 2, E_INTR = 4, E_AGAIN = 11, E_ACCES = 13, E_NOTDIR = 20, E_INVAL = 22, E_LOOP = 40, E_TIMEDOUT = 110 };
+enum {
+  E_NOENT = 2, E_INTR = 4, E_AGAIN = 11, E_NOMEM = 12, E_ACCES = 13, E_NOTDIR = 20, E_INVAL = 22, E_NFILE = 23, E_MFILE = 24,
+  E_LOOP = 40, E_TIMEDOUT = 110
+};
 
 enum {
   AT_FDCWD_ = -100, AT_EMPTY_PATH_ = 0x1000,

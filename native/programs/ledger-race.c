@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// ledger-race DIR both|one|threads|pair ROUNDS: the core alone, without hooks or driver.
+//   one      two processes want 5/8 of the limit at the same moment: exactly one gets it, each round
+//   both     two processes want 1/2 of the limit each: both get it, each round
+//   threads  four threads allocate and free at random; the sum is right at the end, and never above the limit meanwhile
+//   pair     prints nanoseconds per reserve + insert + remove + release, with 1, 1000 and 10000 live
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "programs/session.h"
+#include "vram/ledger.h"
+#include "vram/map.h"
+
+#define LIMIT (UINT64_C(4) << 30)
+enum { KIND = 1, THREADS = 4, HELD = 64 };
+
+static const char *directory;
+int self_directory(char *path, uint64_t size) { return snprintf(path, size, "%s", directory) >= (int)size; }
+
+struct meeting {
+  atomic_int arrived, round;
+  atomic_int granted[2];
+};
+
+static void meet(struct meeting *meeting, int *round) {
+  ++*round;
+  if (atomic_fetch_add(&meeting->arrived, 1) == 1) {
+    atomic_store(&meeting->arrived, 0);
+    atomic_store(&meeting->round, *round);
+  }
+  for (int spin = 0; atomic_load(&meeting->round) != *round; spin++)
+    if (spin > 2000) sched_yield();
+}
+
+static int racer(struct meeting *meeting, int me, int rounds, uint64_t bytes, int winners) {
+  int round = 0, wrong = 0;
+  for (int i = 0; i < rounds; i++) {
+    meet(meeting, &round);
+    int granted = ledger_reserve(0, bytes) == 0;
+    atomic_store(&meeting->granted[me], granted);
+    meet(meeting, &round);
+    if (atomic_load(&meeting->granted[0]) + atomic_load(&meeting->granted[1]) != winners) wrong++;
+    if (granted) ledger_release(0, bytes);
+    meet(meeting, &round);
+  }
+  return wrong > 255 ? 255 : wrong;
+}
+
+static int race(uint64_t bytes, int winners, int rounds) {
+  struct meeting *meeting = mmap(NULL, sizeof *meeting, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  pid_t child = fork();
+  if (child == 0) _exit(racer(meeting, 1, rounds, bytes, winners));
+  int wrong = racer(meeting, 0, rounds, bytes, winners), status = 0;
+  waitpid(child, &status, 0);
+  printf("%d rounds, %d wrong, child %d\n", rounds, wrong, status);
+  return wrong || status;
+}
+
+static atomic_ullong sum;
+static atomic_int above;
+
+struct work { unsigned seed; int rounds; };
+
+static void *worker(void *argument) {
+  struct work *work = argument;
+  uint64_t held[HELD] = {0};
+  unsigned seed = work->seed;
+  for (int i = 0; i < work->rounds; i++) {
+    int at = rand_r(&seed) % HELD;
+    uint64_t key = (uint64_t)work->seed << 32 | (uint64_t)at << 9 | 1;
+    if (held[at]) {
+      struct map_entry entry;
+      if (!map_remove(key, KIND, &entry) || entry.bytes != held[at]) abort();
+      atomic_fetch_sub(&sum, held[at]);
+      ledger_release(0, held[at]);
+      held[at] = 0;
+      continue;
+    }
+    uint64_t bytes = (uint64_t)rand_r(&seed) % (LIMIT / 64) + 1;
+    if (ledger_reserve(0, bytes)) continue;
+    if (atomic_fetch_add(&sum, bytes) + bytes > LIMIT) atomic_fetch_add(&above, 1);
+    if (map_insert(key, KIND, 0, bytes)) abort();
+    held[at] = bytes;
+  }
+  for (int at = 0; at < HELD; at++) {
+    if (!held[at]) continue;
+    if (!map_remove((uint64_t)work->seed << 32 | (uint64_t)at << 9 | 1, KIND, NULL)) abort();
+    ledger_release(0, held[at]);
+  }
+  return NULL;
+}
+
+static int threads(int rounds) {
+  pthread_t thread[THREADS];
+  struct work work[THREADS];
+  for (int i = 0; i < THREADS; i++) {
+    work[i] = (struct work){(unsigned)i + 1, rounds};
+    pthread_create(&thread[i], NULL, worker, &work[i]);
+  }
+  for (int i = 0; i < THREADS; i++) pthread_join(thread[i], NULL);
+  uint64_t limit, used;
+  ledger_report(0, &limit, &used);
+  printf("%d above the limit, %llu left, map %llu\n", atomic_load(&above), (unsigned long long)used, (unsigned long long)map_bytes(0));
+  return atomic_load(&above) || used || map_bytes(0) || ledger_reserve(0, LIMIT);
+}
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static void pair(int live, int rounds) {
+  uint64_t first = 0x7f0000000000;
+  for (int i = 0; i < live; i++)
+    if (ledger_reserve(0, 512) || map_insert(first + (uint64_t)i * 512, KIND, 0, 512)) abort();
+  uint64_t at = 0;
+  double start = now();
+  for (int i = 0; i < rounds; i++) {
+    // Frees the oldest and allocates at a new address, as a ring.
+    if (!map_remove(first + at % (uint64_t)live * 512, KIND, NULL)) abort();
+    ledger_release(0, 512);
+    if (ledger_reserve(0, 512) || map_insert(first + at % (uint64_t)live * 512, KIND, 0, 512)) abort();
+    at++;
+  }
+  double each = (now() - start) / rounds;
+  static uint64_t a, b;
+  start = now();
+  for (int i = 0; i < rounds; i++) {
+    __atomic_fetch_add(&a, 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&b, 1, __ATOMIC_SEQ_CST);
+  }
+  double two = (now() - start) / rounds;
+  double report = now();
+  uint64_t limit, used;
+  for (int i = 0; i < rounds; i++) ledger_report(0, &limit, &used);
+  report = (now() - report) / rounds;
+  printf("live %d: pair %.1f ns, two read-modify-writes %.1f ns, ratio %.2f, report %.1f ns\n", live, each, two, each / two, report);
+  for (int i = 0; i < live; i++) {
+    if (!map_remove(first + (uint64_t)i * 512, KIND, NULL)) abort();
+    ledger_release(0, 512);
+  }
+}
+
+int main(int count, char **arguments) {
+  if (count != 4) return 2;
+  directory = arguments[1];
+  int rounds = atoi(arguments[3]);
+  session_make(directory, 1, LIMIT, 0);
+  if (!strcmp(arguments[2], "one")) return race(LIMIT / 8 * 5, 1, rounds);
+  if (!strcmp(arguments[2], "both")) return race(LIMIT / 2, 2, rounds);
+  if (!strcmp(arguments[2], "threads")) return threads(rounds);
+  if (strcmp(arguments[2], "pair")) return 2;
+  for (int live = 1; live <= 10000; live = live == 1 ? 1000 : live * 10) pair(live, rounds);
+  return 0;
+}

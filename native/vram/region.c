@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finding the session: the files beside the preloaded object, and the memory of this process's own.
+#include "vram/core.h"
+#include "vram/ledger.h"
+
+uint32_t ledger_mode;
+const struct control *ledger_control;
+struct arena *ledger_arena;
+uint32_t arena_unwiped;
+
+/** Found once, never changed: the path of `ledger`, or what to say when something is denied. */
+static const char *found_path;
+static const char *broken_why = "unknown";
+static uint32_t complained;
+
+static uint64_t length(const char *text) {
+  uint64_t n = 0;
+  while (text[n]) n++;
+  return n;
+}
+
+/** to = directory + name; 0, or 1 when it does not fit. */
+static int join(char to[PATH_BYTES], const char *directory, const char *name) {
+  uint64_t first = length(directory), second = length(name);
+  if (first + second + 1 > PATH_BYTES) return 1;
+  memcpy(to, directory, first);
+  memcpy(to + first, name, second + 1);
+  return 0;
+}
+
+BARE int file_is(long fd, uint64_t size) {
+  // struct stat of both machines: the size at byte 48, the mode where its order of members puts it.
+  struct { uint64_t head[2]; uint32_t middle[8]; uint64_t size; uint64_t tail[16]; } stat = {0};
+  _Static_assert(offsetof(__typeof__(stat), size) == 48, "struct stat");
+  if (sys4(SYS_newfstatat, fd, "", &stat, AT_EMPTY_PATH_) < 0) return 1;
+#if defined(__x86_64__)
+  uint32_t mode = stat.middle[2];
+#else
+  uint32_t mode = stat.middle[0];
+#endif
+  return (mode & 0170000) != 0100000 || stat.size < size;
+}
+
+static int missing(long error) { return error == -E_NOENT || error == -E_NOTDIR; }
+
+static int exists(const char *path) {
+  char none[1];
+  return !missing(sys4(SYS_readlinkat, AT_FDCWD_, path, none, sizeof none));
+}
+
+/** Maps `path` as the control page. NULL and *why when it is no such page. */
+static const struct control *control_map(long fd, const char **why) {
+  *why = "control is not a file of the right size";
+  if (file_is(fd, CONTROL_SIZE)) return NULL;
+  const struct control *control = sys_mmap(CONTROL_SIZE, PROT_READ_, MAP_SHARED_, fd);
+  *why = "control cannot be mapped";
+  if (!control) return NULL;
+  *why = "control is of another version";
+  int good = control->magic == CONTROL_MAGIC && control->version == LAYOUT_VERSION && control->size == CONTROL_SIZE;
+  if (good && control->device_count <= DEVICES) return control;
+  sys_munmap((void *)(uintptr_t)control, CONTROL_SIZE);
+  return NULL;
+}
+
+/** Several threads may get here at once: each finds the same, the first to publish wins, nobody waits for anybody. */
+static int settle(uint32_t mode, const struct control *control, const char *path) {
+  if (control) {
+    const char *no_path = NULL;
+    const struct control *none = NULL;
+    compare_swap(&found_path, &no_path, path);
+    compare_swap(&ledger_control, &none, control);
+  }
+  uint32_t unknown = 0;
+  return (int)(compare_swap(&ledger_mode, &unknown, mode) ? mode : unknown);
+}
+
+static int broken(const char *why) {
+  store_release(&broken_why, why);
+  return settle(LEDGER_BROKEN, NULL, NULL);
+}
+
+/** 0: nothing of a session in `directory`. Else the mode. */
+static int try_directory(char *scratch, const char *directory) {
+  if (join(scratch, directory, "/control")) return broken("its path is too long");
+  long fd = sys_open(scratch, O_RDONLY_ | O_NONBLOCK_);
+  if (missing(fd)) {
+    if (join(scratch, directory, "/ledger")) return broken("its path is too long");
+    return exists(scratch) ? broken("there is a ledger, but no control") : 0;
+  }
+  // Out of descriptors or memory: denied now, looked at again at the next call.
+  if (fd == -E_MFILE || fd == -E_NFILE || fd == -E_NOMEM) return LEDGER_BROKEN;
+  if (fd < 0) return broken("control cannot be opened");
+  const char *why;
+  const struct control *control = control_map(fd, &why);
+  sys_close(fd);
+  if (!control) return broken(why);
+  if (join(scratch, directory, "/ledger")) return broken("its path is too long");
+  return settle(LEDGER_ON, control, scratch);
+}
+
+int ledger_open(void) {
+  uint32_t mode = load_acquire(&ledger_mode);
+  if (mode) return (int)mode;
+  // Kept for good when a session is found; at most once per thread that came here first.
+  char *pages = sys_mmap(2 * PATH_BYTES, PROT_READ_ | PROT_WRITE_, MAP_PRIVATE_ | MAP_ANONYMOUS_, -1);
+  if (!pages) return broken("no memory");
+  char *directory = pages + PATH_BYTES;
+  int found;
+  if (self_directory(directory, PATH_BYTES - 16)) {
+    found = settle(LEDGER_OFF, NULL, NULL);
+  } else if (!exists(directory)) {
+    // A chroot, another mount namespace, or a session that was released: what cannot be seen cannot be said to lend.
+    found = broken("its directory is gone");
+  } else {
+    found = try_directory(pages, directory);
+    if (!found) {
+      uint64_t end = length(directory);
+      memcpy(directory + end, "/../region", 11);
+      found = try_directory(pages, directory);
+    }
+    if (!found) found = settle(LEDGER_OFF, NULL, NULL);
+  }
+  if (load_acquire(&found_path) != pages) sys_munmap(pages, 2 * PATH_BYTES);
+  return found;
+}
+
+BARE const char *ledger_path(void) { return load_acquire(&found_path); }
+
+static void say(const char *text) { sys_write(2, text, length(text)); }
+
+void ledger_complain(const char *why) {
+  if (exchange_acquire(&complained, 1)) return;
+  // One write, so that lines of several processes do not mix.
+  char line[256];
+  const char *parts[] = {"penstock-vram: GPU memory is denied: the session cannot be used: ", why ? why : broken_why, "\n"};
+  uint64_t end = 0;
+  for (int part = 0; part < 3; part++)
+    for (const char *c = parts[part]; *c && end < sizeof line - 1; c++) line[end++] = *c;
+  line[end] = 0;
+  say(line);
+}
+
+uint32_t control_devices(void) {
+  uint32_t count = load_relaxed(&ledger_control->device_count);
+  return count < DEVICES ? count : DEVICES;
+}
+
+uint64_t control_limit(int device) {
+  uint64_t limit = load_relaxed(&ledger_control->devices[device].limit);
+  return limit < AMPLE ? limit : AMPLE;
+}
+
+uint64_t control_chunk(int device) {
+  uint64_t chunk = load_relaxed(&ledger_control->chunk);
+  // A small quota is not hoarded: sixteen processes can hold a chunk each before anybody has to take credit back.
+  uint64_t share = control_limit(device) / 16;
+  if (!chunk) chunk = DEFAULT_CHUNK;
+  return chunk < share ? chunk : share;
+}
+
+BARE int ledger_is_ours(const struct ledger *ledger) {
+  const struct ledger_header *header = &ledger->header;
+  if (header->magic != LEDGER_MAGIC || header->version != LAYOUT_VERSION || header->size != LEDGER_SIZE) return 0;
+  if (header->slots != SLOTS || header->devices != DEVICES) return 0;
+  for (int i = 0; i < 16; i++)
+    if (header->session[i] != ledger_control->session[i]) return 0;
+  return 1;
+}
+
+/** A child whose kernel did not wipe the arena: the first thread that notices forgets the parent's state, others wait for it. */
+static __attribute__((noinline)) void arena_forget(struct arena *arena, uint32_t pid) {
+  const uint32_t forgetting = UINT32_MAX;
+  for (;;) {
+    uint32_t owner = load_acquire(&arena->pid);
+    if (owner == pid) return;
+    if (owner == forgetting || !compare_swap(&arena->pid, &owner, forgetting)) {
+      sys1(SYS_sched_yield, 0);
+      continue;
+    }
+    uint64_t from = offsetof(struct arena, pid) + sizeof arena->pid;
+    memset(arena, 0, offsetof(struct arena, pid));
+    memset((char *)arena + from, 0, sizeof *arena - from);
+    store_release(&arena->pid, pid);
+  }
+}
+
+struct arena *arena_get(void) {
+  struct arena *arena = load_acquire(&ledger_arena);
+  if (likely(arena != NULL)) {
+    if (unlikely(arena_unwiped)) arena_forget(arena, sys_getpid());
+    return arena;
+  }
+  arena = sys_mmap(sizeof *arena, PROT_READ_ | PROT_WRITE_, MAP_PRIVATE_ | MAP_ANONYMOUS_, -1);
+  if (!arena) return NULL;
+  if (sys_madvise(arena, sizeof *arena, MADV_WIPEONFORK_) < 0) {
+    arena->pid = sys_getpid();
+    store_release(&arena_unwiped, 1);
+  }
+  struct arena *first = NULL;
+  if (compare_swap(&ledger_arena, &first, arena)) return arena;
+  sys_munmap(arena, sizeof *arena);
+  return first;
+}
