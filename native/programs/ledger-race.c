@@ -88,6 +88,7 @@ static void *worker(void *argument) {
   for (int at = 0; at < HELD; at++) {
     if (!held[at]) continue;
     if (!map_remove((uint64_t)work->seed << 32 | (uint64_t)at << 9 | 1, KIND, NULL)) abort();
+    atomic_fetch_sub(&sum, held[at]);
     ledger_release(0, held[at]);
   }
   return NULL;

@@ -24,16 +24,28 @@
 #define MILLISECOND UINT64_C(1000000)
 #define PATH_BYTES 4096
 
+/** Whole pages, since the kernel wipes pages: AArch64 kernels have pages of up to 64 KiB. */
+#if defined(__aarch64__)
+#define ARENA_ALIGNMENT 65536
+#else
+#define ARENA_ALIGNMENT 4096
+#endif
+
+/** A place of a shard's table. Four whole words, so that it is written and read in one piece each; kind 0: empty. */
+struct place {
+  uint64_t key, owner, bytes;
+  uint64_t about; // kind | device << 16 | count << 32
+};
+
 struct shard {
   uint32_t lock;
-  uint32_t bits; // the table has 2^bits places; 0: no table yet
+  uint32_t bits; // the table has 2^bits places
   uint32_t count;
-  uint32_t own; // the table is a mapping of its own
-  struct map_entry *table;
-  uint64_t gap[5];
+  uint32_t gap;
+  struct place *table; // NULL: none yet
   /** Bytes that the shard holds, and how many it may hold: the sum of the latter is the limit at most. */
   struct { uint64_t held, cap; } account[DEVICES];
-};
+} __attribute__((aligned(64)));
 
 struct keeper {
   uint32_t asked;    // futex: goes up with each errand
@@ -68,18 +80,25 @@ struct arena {
   uint64_t looked; // cpu_ticks() of the last look for dead neighbours
   uint64_t view_dead[SLOT_WORDS];
   struct keeper keeper;
-  struct shard shards[SHARDS] __attribute__((aligned(128)));
-};
+  struct shard shards[SHARDS];
+} __attribute__((aligned(ARENA_ALIGNMENT)));
+
 
 /* ---- region.c ---- */
 
 /** The control page, or NULL before ledger_open() found one. */
 extern const struct control *ledger_control HIDDEN;
-extern struct arena *ledger_arena HIDDEN;
-/** 1: the kernel does not know MADV_WIPEONFORK; then nothing is kept in `cells` and each call compares process numbers. */
+/** Static, so that the fast path reaches it without a pointer. Use arena_get() unless the call only matters once it was used. */
+extern struct arena ledger_arena HIDDEN;
+/** 1: the kernel does not know MADV_WIPEONFORK: nothing is kept in `cells`, `arena_ready` stays 2, each call compares process numbers. */
 extern uint32_t arena_unwiped HIDDEN;
 
-HIDDEN struct arena *arena_get(void);
+extern uint32_t arena_ready HIDDEN;
+HIDDEN void arena_prepare(void);
+static inline struct arena *arena_get(void) {
+  if (unlikely(load_acquire(&arena_ready) != 1)) arena_prepare();
+  return &ledger_arena;
+}
 HIDDEN const char *ledger_path(void);
 HIDDEN void ledger_complain(const char *why);
 /** Device entries in use and their limit, bounded. */

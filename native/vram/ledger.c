@@ -52,8 +52,8 @@ int register_here(struct arena *arena) {
 
 int ledger_register(void) {
   if (!ledger_active()) return 0;
-  struct arena *arena = ledger_control ? arena_get() : NULL;
-  if (!arena) return 1;
+  if (!ledger_control) return 1;
+  struct arena *arena = arena_get();
   if (load_acquire(&arena->registered)) return 0;
   uint64_t signals;
   if (turn_take(arena, &signals)) return 1;
@@ -170,7 +170,6 @@ static __attribute__((noinline)) int reserve_slow(int device, uint64_t bytes) {
   if (!ledger_control) ledger_complain(NULL);
   if (!ledger_control || !in_use(device)) return 1;
   struct arena *arena = arena_get();
-  if (!arena) return 1;
   if (bytes > control_limit(device)) {
     count_denial(arena, device);
     return 1;
@@ -196,23 +195,21 @@ static __attribute__((noinline)) int reserve_slow(int device, uint64_t bytes) {
 /* ---- what hooks call ---- */
 
 int ledger_reserve(int device, uint64_t bytes) {
-  struct arena *arena = load_acquire(&ledger_arena);
-  if (likely(arena != NULL && (uint32_t)device < DEVICES)) {
-    struct slot_cell *cell = load_acquire(&arena->cells[device]);
-    if (likely(cell != NULL && control_gate(ledger_control) == load_relaxed(&arena->gate)) && likely(!take(cell, bytes)))
+  if (likely((uint32_t)device < DEVICES)) {
+    struct slot_cell *cell = load_acquire(&ledger_arena.cells[device]);
+    if (likely(cell != NULL && control_gate(ledger_control) == load_relaxed(&ledger_arena.gate)) && likely(!take(cell, bytes)))
       return 0;
   }
   return reserve_slow(device, bytes);
 }
 
 void ledger_release(int device, uint64_t bytes) {
-  struct arena *arena = load_acquire(&ledger_arena);
-  if (unlikely(arena == NULL || (uint32_t)device >= DEVICES)) return;
-  struct slot_cell *cell = load_acquire(&arena->cells[device]);
+  if (unlikely((uint32_t)device >= DEVICES)) return;
+  struct slot_cell *cell = load_acquire(&ledger_arena.cells[device]);
   if (unlikely(cell == NULL)) {
     // Without a slot there is nothing to give back: a child after fork that frees what its parent reserved.
     if (!arena_unwiped || !arena_get()->registered || !in_use(device)) return;
-    cell = &arena->ledger->cells[device][arena->slot];
+    cell = &ledger_arena.ledger->cells[device][ledger_arena.slot];
   }
   // Adds beside a SEIZING mark as well as without one.
   fetch_add(&cell->avail, bytes);
@@ -241,7 +238,7 @@ uint32_t ledger_flags(void) { return ledger_control ? load_relaxed(&ledger_contr
 void ledger_unaccounted(int device, int kind, uint64_t bytes) {
   if (kind < 0 || (uint32_t)kind >= UNACCOUNTED_KINDS || !ledger_active() || !ledger_control || !in_use(device)) return;
   struct arena *arena = arena_get();
-  if (!arena || (!load_acquire(&arena->registered) && ledger_register())) return;
+  if (!load_acquire(&arena->registered) && ledger_register()) return;
   struct unaccounted *counter = &arena->ledger->header.stats[device].unaccounted[kind];
   fetch_add(&counter->bytes, bytes);
   fetch_add(&counter->calls, 1);

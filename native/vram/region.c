@@ -5,7 +5,8 @@
 
 uint32_t ledger_mode;
 const struct control *ledger_control;
-struct arena *ledger_arena;
+struct arena ledger_arena;
+uint32_t arena_ready; // 0: nobody asked yet, 1: wiped by the kernel at fork, 2: to be compared at each call
 uint32_t arena_unwiped;
 
 /** Found once, never changed: the path of `ledger`, or what to say when something is denied. */
@@ -184,20 +185,16 @@ static __attribute__((noinline)) void arena_forget(struct arena *arena, uint32_t
   }
 }
 
-struct arena *arena_get(void) {
-  struct arena *arena = load_acquire(&ledger_arena);
-  if (likely(arena != NULL)) {
-    if (unlikely(arena_unwiped)) arena_forget(arena, sys_getpid());
-    return arena;
-  }
-  arena = sys_mmap(sizeof *arena, PROT_READ_ | PROT_WRITE_, MAP_PRIVATE_ | MAP_ANONYMOUS_, -1);
-  if (!arena) return NULL;
-  if (sys_madvise(arena, sizeof *arena, MADV_WIPEONFORK_) < 0) {
-    arena->pid = sys_getpid();
+void arena_prepare(void) {
+  struct arena *arena = &ledger_arena;
+  if (load_acquire(&arena_ready) == 0) {
+    // Several threads may come here at once, and do the same. A child of a fork before this has an arena that nobody used.
+    if (sys_madvise(arena, sizeof *arena, MADV_WIPEONFORK_) == 0) {
+      store_release(&arena_ready, 1);
+      return;
+    }
     store_release(&arena_unwiped, 1);
+    store_release(&arena_ready, 2);
   }
-  struct arena *first = NULL;
-  if (compare_swap(&ledger_arena, &first, arena)) return arena;
-  sys_munmap(arena, sizeof *arena);
-  return first;
+  if (load_acquire(&arena_ready) == 2) arena_forget(arena, sys_getpid());
 }

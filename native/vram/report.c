@@ -53,7 +53,7 @@ static const struct ledger *view_get(struct arena *arena) {
 /** For a process without a slot: the dead are left out, not reaped. */
 static uint64_t used_seen(struct arena *arena, int device) {
   const struct ledger *view = view_get(arena);
-  if (!view) return control_limit(device);
+  if (!view) return control_limit(device); // nothing is free for whoever cannot see the ledger
   uint64_t dead[SLOT_WORDS], wanted[SLOT_WORDS] = {0};
   for (uint32_t slot = 0, top = ledger_top(view); slot < top; slot++)
     if (load_relaxed(&view->cells[device][slot].lease)) wanted[slot / 64] |= UINT64_C(1) << slot % 64;
@@ -69,8 +69,6 @@ void ledger_report(int device, uint64_t *limit, uint64_t *used) {
   uint64_t bound = control_limit(device);
   *limit = bound < AMPLE ? bound : UNLIMITED;
   struct arena *arena = arena_get();
-  *used = bound; // nothing is free for whoever cannot see the ledger
-  if (!arena) return;
   if (!load_acquire(&arena->registered)) {
     *used = used_seen(arena, device);
     return;
