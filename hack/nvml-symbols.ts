@@ -20,6 +20,10 @@ for (const file of process.argv.slice(2)) {
   }
 }
 const lines = [...names].filter((name) => !name.endsWith('_t')).toSorted();
-const head = ['# SPDX-License-Identifier: Apache-2.0', '# Made by hack/nvml-symbols.ts. DO NOT EDIT.', '# Exported functions of NVML.'];
+const head = [
+  '# SPDX-License-Identifier: Apache-2.0',
+  '# Made by hack/nvml-symbols.ts. DO NOT EDIT.',
+  '# Exported functions of NVML.',
+];
 writeFileSync(new URL('../native/nvml/symbols.txt', import.meta.url), `${[...head, ...lines].join('\n')}\n`);
 process.stdout.write(`${String(lines.length)} names\n`);

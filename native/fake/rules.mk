@@ -17,3 +17,22 @@ $(O)/fake/nvml/stubs.c: $(HERE)/nvml/symbols.txt $(HERE)/fake/nvml/stubs.awk
 $(O)/fake/nvml/stubs.c.o: $(O)/fake/nvml/stubs.c
 	$(CC) $(C) -D_GNU_SOURCE -fvisibility=hidden $(CFLAGS_fake) -c -o $@ $<
 $(OUT)/fake/libnvidia-ml.so.1: $(O)/fake/nvml/stubs.c.o $(O)/fake/cuda/cards.c.o $(O)/fake/cuda/heap.c.o
+
+# The mini runtime, a static library as the vendor's is by default; and the program of its test, for both kinds of default stream.
+MINI := $(OUT)/fake/libpenstock_mini_cudart.a
+$(O)/fake/runtime/lookups.h: $(HERE)/fake/runtime/lookups.txt $(HERE)/fake/runtime/lookups.awk
+	@mkdir -p $(@D)
+	awk -f $(HERE)/fake/runtime/lookups.awk $< >$@
+$(O)/fake/runtime/runtime.c.o: $(HERE)/fake/runtime/runtime.c $(O)/fake/runtime/lookups.h
+	$(CC) $(C) -D_GNU_SOURCE -I$(O) $(CFLAGS_fake) -c -o $@ $<
+$(MINI): $(O)/fake/runtime/runtime.c.o
+	@mkdir -p $(@D)
+	rm -f $@ && ar rcs $@ $^
+DEPS_runtime-steps := $(MINI)
+LDLIBS_runtime-steps := $(MINI)
+$(O)/programs/runtime-steps-ptsz.c.o: $(HERE)/programs/runtime-steps.c
+	@mkdir -p $(@D)
+	$(CC) $(C) -D_GNU_SOURCE -DPENSTOCK_PER_THREAD_STREAMS -c -o $@ $<
+$(OUT)/programs/runtime-steps-ptsz: $(O)/programs/runtime-steps-ptsz.c.o $(MINI)
+	$(begin) $(SANITIZE) $^ -pthread -ldl $(finish)
+EXTRA += $(OUT)/programs/runtime-steps-ptsz

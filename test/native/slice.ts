@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { makeControl, makeLedger } from '#native/cli/sessions/region.ts';
+
+export const BUILT = resolve(import.meta.dirname, '../../dist/native');
+export const FAKES = join(BUILT, 'fake');
+export const PROGRAMS = join(BUILT, 'programs');
+/** Far above what any of the programs needs; one that hangs is a failure. */
+const LIMIT_MS = 60_000;
+
+export interface Run {
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A session's folder without the command line's help: the two objects, and the region beside them. */
+export interface Slice {
+  readonly folder: string;
+  readonly vram: string;
+  readonly nvml: string;
+  /** Runs a program inside the slice, on the fake machine, to its end. */
+  run(program: string, args?: readonly string[], env?: Readonly<Record<string, string>>): Run;
+  remove(): void;
+}
+
+export interface SliceOptions {
+  /** Bytes by device: an ordinal or `GPU-…`; null is no limit. No entry at all: a folder without a region, so no quota. */
+  readonly limits?: Readonly<Record<string, number | null>>;
+  /** What cuDeviceTotalMem and NVML's total tell. */
+  readonly report?: 'limit' | 'physical';
+}
+
+export function createSlice({ limits, report = 'limit' }: SliceOptions): Slice {
+  const folder = mkdtempSync(join(tmpdir(), 'penstock-slice-'));
+  const vram = join(folder, 'libpenstock_vram.so');
+  const nvml = join(folder, 'libpenstock_nvml.so');
+  mkdirSync(join(folder, 'work'));
+  symlinkSync(join(BUILT, 'lib/libpenstock_vram.so'), vram);
+  symlinkSync(join(BUILT, 'lib/libpenstock_nvml.so'), nvml);
+  if (limits !== undefined) {
+    const id = randomBytes(16).toString('hex');
+    const devices = Object.entries(limits).map(([device, limit]) => ({ device, limit }));
+    writeFileSync(join(folder, 'control'), makeControl({ id, limits: devices, report, managed: 'charged' }));
+    writeFileSync(join(folder, 'ledger'), makeLedger(id));
+  }
+  return {
+    folder,
+    vram,
+    nvml,
+    run: (program, args = [], env = {}) => {
+      const run = runFake(program, args, { LD_PRELOAD: `${vram}:${nvml}`, ...env });
+      return run;
+    },
+    remove: () => rmSync(folder, { recursive: true, force: true }),
+  };
+}
+
+/** A program on the fake machine, with nothing preloaded. */
+export function runFake(program: string, args: readonly string[], env: Readonly<Record<string, string>>): Run {
+  const { CUDA_VISIBLE_DEVICES: _visible, LD_PRELOAD: _preload, ...inherited } = process.env;
+  const run = spawnSync(program, args, {
+    env: { ...inherited, LD_LIBRARY_PATH: FAKES, ...env },
+    encoding: 'utf8',
+    timeout: LIMIT_MS,
+    killSignal: 'SIGKILL',
+  });
+  if (run.error !== undefined) throw run.error;
+  return { status: run.status, signal: run.signal, stdout: run.stdout, stderr: run.stderr };
+}
