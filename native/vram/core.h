@@ -39,12 +39,13 @@ struct place {
 
 struct shard {
   uint32_t lock;
-  uint32_t bits; // the table has 2^bits places
-  uint32_t count;
-  uint32_t gap;
-  struct place *table; // NULL: none yet
-  /** Bytes that the shard holds, and how many it may hold: the sum of the latter is the limit at most. */
-  struct { uint64_t held, cap; } account[DEVICES];
+  uint32_t spare;     // places that may still be filled before the table has to grow
+  uint32_t mask;      // the table has mask + 1 places
+  uint32_t shift;     // 64 - log2 of that
+  struct place *hot;  // the table; NULL: none yet, or every call must look at `table` first (arena_unwiped)
+  struct place *table;
+  /** Bytes that the shard may hold, and how many of them it does not hold yet. The sum of the former is the limit at most. */
+  struct { uint64_t cap, left; } account[DEVICES];
 } __attribute__((aligned(64)));
 
 struct keeper {
