@@ -88,11 +88,17 @@ static u64 asked_flags;
 static CUresult (*look_up)(const char *, void **, int, u64, int *);
 static CUresult (*look_up1)(const char *, void **, int, u64);
 
+// These took other parameters later; the steps use the older form.
+static int version_of(const char *name) {
+  int last = !strcmp(name, "cuCtxCreate") ? 4000 : !strcmp(name, "cuCtxSynchronize") ? 12000 : asked_version;
+  return last < asked_version ? last : asked_version;
+}
+
 static void *entry(const char *name, const char *symbol) {
   void *found = NULL;
-  int status = 0;
-  if (look_up && look_up(name, &found, asked_version, asked_flags, &status)) return NULL;
-  if (look_up1 && look_up1(name, &found, asked_version, asked_flags)) return NULL;
+  int status = 0, version = version_of(name);
+  if (look_up && look_up(name, &found, version, asked_flags, &status)) return NULL;
+  if (look_up1 && look_up1(name, &found, version, asked_flags)) return NULL;
   return look_up || look_up1 ? found : dlsym(source, symbol);
 }
 

@@ -16,3 +16,10 @@ $(OUT)/programs/next-chain.so: $(HERE)/programs/next-chain.c
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -MMD -MP,$(C)) -D_GNU_SOURCE -fvisibility=hidden -shared -o $@.new $< -ldl
 	@mv -f $@.new $@
+
+PLAIN_PROGRAMS := $(filter-out odd-driver,$(PLAIN_PROGRAMS))
+EXTRA += $(OUT)/odd/libcuda.so.1
+$(OUT)/odd/libcuda.so.1: $(HERE)/programs/odd-driver.c
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -MMD -MP,$(C)) -fvisibility=hidden -shared -Wl,-Bsymbolic -Wl,-soname,libcuda.so.1 -o $@.new $<
+	@mv -f $@.new $@
