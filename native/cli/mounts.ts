@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
+import { dirname } from 'node:path';
 
 export interface Mount {
   readonly point: string;
@@ -34,10 +35,19 @@ export function mountOf(mounts: readonly Mount[], path: string): Mount | undefin
   return best;
 }
 
+/** Where a path leads: of what is not there yet, the folder in which it will lie. */
+function real(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path === '/' ? path : real(dirname(path));
+  }
+}
+
 /** Whether objects on this path cannot be mapped as code. A system that does not tell counts as one that allows it. */
 export function isNoexec(path: string, mountinfo = '/proc/self/mountinfo'): boolean {
   try {
-    return mountOf(parseMounts(readFileSync(mountinfo, 'utf8')), path)?.options.includes('noexec') ?? false;
+    return mountOf(parseMounts(readFileSync(mountinfo, 'utf8')), real(path))?.options.includes('noexec') ?? false;
   } catch {
     return false;
   }

@@ -106,6 +106,7 @@ export class SessionStore {
       const control = readControl(readPrivateFile(controlPath, uid, CONTROL_SIZE), controlPath);
       if (control.id !== record.id)
         throw new VramError('damaged', `${dir}: control page and record are of two sessions`);
+      withPrivateFile(join(dir, 'ledger'), uid, true, (_fd, size) => checkLedgerSize(dir, size));
       return { dir, record, control };
     });
   }
@@ -167,8 +168,7 @@ export class SessionStore {
   ledgerOf({ dir, control }: Session): LedgerView {
     const live = this.liveSlots(dir);
     const bytes = readPrivateFile(join(dir, 'ledger'), this.#context.uid, LEDGER_SIZE);
-    const view = readLedger(bytes, control.devices, (slot) => live?.has(slot) ?? true);
-    return view;
+    return readLedger(bytes, control.devices, (slot) => live?.has(slot) ?? true);
   }
 
   /** Slots whose processes live, in whatever PID namespace; undefined where the kernel does not tell. */
@@ -187,6 +187,13 @@ export class SessionStore {
   processesUsing(dir: string): number[] {
     return this.#context.processes.using(dir);
   }
+}
+
+function checkLedgerSize(dir: string, size: number): void {
+  if (size === LEDGER_SIZE) return;
+  throw new VramError('damaged', `${dir}/ledger: ${size} bytes, and not ${LEDGER_SIZE}`, {
+    fix: 'penstock-vram release --force takes the session away',
+  });
 }
 
 /** A file that is not there, in a session that is, is damage. */

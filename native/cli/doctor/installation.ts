@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Places } from '../config.ts';
+import { explain } from '../errors.ts';
+import { isNoexec } from '../mounts.ts';
+import { splitPreload } from '../processes.ts';
+import { NVML_OBJECT, VRAM_OBJECT, readObjects } from '../sessions/objects.ts';
+import { inspectFormat } from './binary.ts';
+import { bad, ok } from './finding.ts';
+import type { Finding } from './finding.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Whether anything can be covered here: the objects, where they would lie, and what LD_PRELOAD holds already. */
+export function inspectInstallation({ stateDir, libDir }: Places, env: Environment): Finding[] {
+  return [...inspectObjects(libDir), inspectFolder(stateDir), ...inspectPreload(env), ...inspectSystemPreload()];
+}
+
+function inspectObjects(libDir: string): Finding[] {
+  try {
+    readObjects(libDir);
+  } catch (err) {
+    const error = explain(err);
+    if (error === undefined) throw err;
+    return [bad('objects', error.message, error.fix ?? 'name their folder by --lib-dir')];
+  }
+  const wrong = [VRAM_OBJECT, NVML_OBJECT]
+    .flatMap((name) => inspectFormat(join(libDir, name)))
+    .find(({ check, result }) => check !== 'static' && result !== 'ok');
+  if (wrong === undefined) return [ok('objects', libDir)];
+  return [bad('objects', wrong.detail, 'build them on this machine')];
+}
+
+function inspectFolder(stateDir: string): Finding {
+  // Made when it is first needed: until then its parents say what it will lie on.
+  if (isNoexec(stateDir))
+    return bad('noexec', `${stateDir} lies on a file system mounted noexec`, 'choose another folder by --state-dir');
+  return ok('noexec', `objects can be loaded from ${stateDir}`);
+}
+
+function inspectPreload(env: Environment): Finding[] {
+  const missing = splitPreload(env['LD_PRELOAD']).find((path) => path.includes('/') && !existsSync(path));
+  if (missing === undefined) return [];
+  return [
+    bad(
+      'preload',
+      `LD_PRELOAD of this shell names ${missing}, which is not there`,
+      'unset LD_PRELOAD, or leave the shell',
+    ),
+  ];
+}
+
+function inspectSystemPreload(): Finding[] {
+  let text: string;
+  try {
+    text = readFileSync('/etc/ld.so.preload', 'utf8');
+  } catch {
+    return [];
+  }
+  const paths = splitPreload(text.replace(/#.*/g, '').replace(/\s+/g, ' '));
+  const ours = paths.find((path) => path.endsWith(`/${VRAM_OBJECT}`));
+  if (ours !== undefined) return [ok('ld.so.preload', `${ours} is loaded into every dynamic program, setuid ones too`)];
+  const missing = paths.find((path) => !existsSync(path));
+  return missing === undefined
+    ? []
+    : [ok('ld.so.preload', `${missing} is not there: every program says so on standard error`)];
+}

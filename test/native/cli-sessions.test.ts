@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { createFakeClock } from '#base/fake-clock.ts';
+import { systemRandom } from '#base/random.ts';
+import { createProcesses } from '#native/cli/processes.ts';
+import { systemDisk } from '#native/cli/sessions/disk.ts';
+import { sweep } from '#native/cli/sessions/lifecycle.ts';
+import { withLock } from '#native/cli/sessions/lock.ts';
+import { SessionStore } from '#native/cli/sessions/store.ts';
+import { until } from '#test/until.ts';
+import { createAccount, ended, fakeSmi } from './cli.ts';
+import type { Account, Result } from './cli.ts';
+
+let account: Account;
+beforeEach(() => {
+  account = createAccount();
+});
+afterEach(() => account.remove());
+
+interface SessionJson {
+  readonly name: string;
+  readonly state: string;
+  readonly expires: string | null;
+  readonly ttlSeconds: number;
+}
+
+const uid = process.geteuid?.() ?? 0;
+const list = (): SessionJson[] => JSON.parse(account.vram(['sessions', '--json']).stdout) as SessionJson[];
+const allocate = (name: string, ...more: string[]): Result =>
+  account.vram(['allocate', name, '--limit', '1GiB', ...more]);
+const dirOf = (name: string): string => join(account.stateDir, 'sessions', name);
+const errorCode = ({ stderr }: Result): string => (JSON.parse(stderr) as { error: { code: string } }).error.code;
+
+test('a session is made, listed, joined, shown and released', async () => {
+  expect(allocate('team', '--ttl', '2h')).toMatchObject({ status: 0, stdout: 'team\n' });
+  expect(list()).toMatchObject([{ name: 'team', state: 'active', ttlSeconds: 7200 }]);
+  expect(account.vram(['sessions']).stdout).toMatch(
+    /^NAME +STATE +LIMIT +PROCESSES +EXPIRES\nteam +active +1GiB +0 +in (?:2h|1h 59m)\n$/,
+  );
+  const child = account.start(['attach', 'team', '--', 'sh', '-c', 'echo ready; read x']);
+  const result = ended(child);
+  await until(() => list()[0]?.expires === null, { what: 'the session to be in use' });
+  expect(account.vram(['status', 'team']).stdout).toContain('not while in use');
+  expect(account.vram(['release', 'team'])).toMatchObject({
+    status: 5,
+    stderr: expect.stringContaining(`process ${child.pid} (sh)`),
+  });
+  child.stdin?.end('x\n');
+  expect((await result).status).toBe(0);
+  expect(account.vram(['release', 'team'])).toMatchObject({ status: 0, stdout: 'team: released\n' });
+  expect(list()).toEqual([]);
+  expect(account.vram(['release', 'team']).status).toBe(3);
+});
+
+test('the same session is allocated twice without harm, another limit under its name is refused', () => {
+  allocate('team');
+  expect(JSON.parse(allocate('team', '--json').stdout)).toMatchObject({ name: 'team', created: false });
+  expect(account.vram(['allocate', 'team', '--limit', '2GiB'])).toMatchObject({
+    status: 4,
+    stderr: expect.stringContaining('attach team'),
+  });
+  expect(account.vram(['run', '--session', 'team', '--limit', '1024MiB', '--', 'true']).status).toBe(0);
+  expect(account.vram(['run', '--session', 'team', '--', 'true']).status).toBe(0);
+});
+
+test('everything is the user’s own: folders 0700, files 0600', () => {
+  allocate('team');
+  const modes = (dir: string): string[] =>
+    readdirSync(dir).flatMap((name) => {
+      const path = join(dir, name);
+      const stat = lstatSync(path);
+      const mode = `${stat.isDirectory() ? 'd' : '-'}${(stat.mode & 0o777).toString(8)}`;
+      return stat.isDirectory() ? [mode, ...modes(path)] : [mode];
+    });
+  expect(new Set(modes(account.stateDir))).toEqual(new Set(['d700', '-600']));
+  expect(lstatSync(account.stateDir).mode & 0o777).toBe(0o700);
+});
+
+test.each([
+  [
+    'the state folder is a link',
+    () => {
+      renameSync(account.stateDir, `${account.stateDir}.real`);
+      symlinkSync(`${account.stateDir}.real`, account.stateDir);
+    },
+  ],
+  ['the state folder is open to others', () => chmodSync(account.stateDir, 0o755)],
+  [
+    'the session is a link',
+    () => {
+      renameSync(dirOf('team'), join(account.home, 'elsewhere'));
+      symlinkSync(join(account.home, 'elsewhere'), dirOf('team'));
+    },
+  ],
+  ['the session is open to the group', () => chmodSync(dirOf('team'), 0o770)],
+  [
+    'the control page is a link',
+    () => {
+      renameSync(join(dirOf('team'), 'control'), join(account.home, 'control'));
+      symlinkSync(join(account.home, 'control'), join(dirOf('team'), 'control'));
+    },
+  ],
+  ['the record is open to others', () => chmodSync(join(dirOf('team'), 'session.json'), 0o644)],
+  [
+    'the record is a pipe',
+    () => {
+      rmSync(join(dirOf('team'), 'session.json'));
+      spawnSync('mkfifo', ['-m', '600', join(dirOf('team'), 'session.json')]);
+    },
+  ],
+])('a session is not opened and not released when %s', (_what, change) => {
+  allocate('team');
+  change();
+  const joined = account.vram(['attach', '--json', 'team', '--', 'true']);
+  expect([joined.status, errorCode(joined)]).toEqual([125, 'not-private']);
+  expect(account.vram(['release', 'team', '--force']).status).toBe(8);
+});
+
+test('a folder of another user is refused, whoever asks', () => {
+  allocate('team');
+  // Root may open everything, and must refuse none the less; anybody else finds folders of root's everywhere.
+  const foreign = uid === 0 ? account.stateDir : '/usr';
+  if (uid === 0) chownSync(foreign, 65_534, 65_534);
+  const result = account.vram(['sessions', '--state-dir', foreign, '--json']);
+  expect([result.status, errorCode(result)]).toEqual([8, 'not-private']);
+});
+
+test('another user cannot open or release a session', () => {
+  allocate('team');
+  // As root there is another user to become; anybody else is another user to root.
+  const other = uid === 0 ? { uid: 65_534, gid: 65_534 } : {};
+  const folder = uid === 0 ? account.stateDir : '/root';
+  chmodSync(account.home, 0o755);
+  const node = process.execPath;
+  for (const args of [
+    ['attach', 'team', '--', 'true'],
+    ['release', 'team', '--force'],
+    ['status', 'team'],
+  ]) {
+    const words = [
+      join(import.meta.dirname, '../../native/cli/main.ts'),
+      '--shell=1',
+      ...args.slice(0, 1),
+      '--state-dir',
+      folder,
+      ...args.slice(1),
+    ];
+    const run = spawnSync(node, words, {
+      ...other,
+      encoding: 'utf8',
+      env: { PATH: process.env['PATH'] ?? '' },
+    });
+    expect(run.status).not.toBe(0);
+  }
+  expect(list()).toMatchObject([{ name: 'team', state: 'active' }]);
+});
+
+/** The store as the commands have it, with a clock of the test's. */
+function storeOf(): SessionStore {
+  return new SessionStore(account.stateDir, {
+    uid,
+    disk: systemDisk,
+    processes: createProcesses(),
+    random: systemRandom,
+  });
+}
+
+test('time runs only while no process lives: a job never expires, an idle session does', async () => {
+  allocate('job', '--ttl', '60s');
+  const clock = createFakeClock(Date.now());
+  const store = storeOf();
+  const look = async (seconds: number): Promise<string> => {
+    await clock.advance(seconds * 1000);
+    store.locked(() => sweep(store, clock));
+    return store.exists('job') ? store.open('job').control.state : 'gone';
+  };
+  const child = account.start(['attach', 'job', '--', 'sh', '-c', 'echo ready; read x']);
+  const result = ended(child);
+  await until(() => store.open('job').record.runs.length === 1, { what: 'the job' });
+  for (let day = 0; day < 3; day += 1) expect(await look(86_400)).toBe('active');
+  child.stdin?.end();
+  await result;
+  // Found idle now: the whole time is left.
+  expect(await look(0)).toBe('active');
+  expect(await look(59)).toBe('active');
+  expect(await look(2)).toBe('expired');
+  expect(await look(6 * 86_400)).toBe('expired');
+  expect(await look(86_400)).toBe('gone');
+});
+
+test('a child that outlives what was started keeps the session, also before it touches a GPU', async () => {
+  allocate('job', '--ttl', '1s');
+  const child = account.start(['attach', 'job', '--', 'sh', '-c', '(echo $$; read x; exec sleep 60) & exit 0'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  await until(() => child.exitCode === 0, { what: 'the program to end' });
+  const clock = createFakeClock(Date.now());
+  const store = storeOf();
+  for (let hours = 0; hours < 3; hours += 1) {
+    await clock.advance(3_600_000);
+    store.locked(() => sweep(store, clock));
+    expect(store.open('job').control.state).toBe('active');
+  }
+  child.stdin?.end();
+});
+
+test('a clock that was set back does not keep a session', async () => {
+  allocate('job', '--ttl', '60s');
+  const clock = createFakeClock(Date.now() - 1_000_000_000);
+  const store = storeOf();
+  store.locked(() => sweep(store, clock));
+  await clock.advance(61_000);
+  store.locked(() => sweep(store, clock));
+  expect(store.open('job').control.state).toBe('expired');
+});
+
+test('an expired session is made anew by the same command', async () => {
+  allocate('job', '--ttl', '1s');
+  await until(() => list()[0]?.state === 'expired', { what: 'the session to expire' });
+  expect(account.vram(['attach', 'job', '--', 'true'])).toMatchObject({
+    status: 125,
+    stderr: expect.stringContaining('expired'),
+  });
+  expect(JSON.parse(allocate('job', '--ttl', '1h', '--json').stdout)).toMatchObject({ created: true, state: 'active' });
+});
+
+test('limits of all sessions together fit the card, or --overcommit is said', () => {
+  fakeSmi(account, [8192, 8192]);
+  expect(account.vram(['allocate', 'a', '--limit', '0=6GiB'])).toMatchObject({ status: 0, stderr: '' });
+  const refused = account.vram(['allocate', 'b', '--limit', '3GiB', '--json']);
+  expect([refused.status, errorCode(refused)]).toEqual([7, 'overcommit']);
+  expect(refused.stderr).toContain('GPU 0 (Test) has 8GiB, and a, b would be promised 9GiB');
+  expect(account.vram(['allocate', 'b', '--limit', '1=3GiB']).status).toBe(0);
+  expect(account.vram(['run', '--limit', '3GiB', '--', 'true'], { CUDA_VISIBLE_DEVICES: '1' }).status).toBe(0);
+  expect(account.vram(['run', '--limit', '3GiB', '--', 'true'], { CUDA_VISIBLE_DEVICES: '0' }).status).toBe(125);
+  const allowed = account.vram(['run', '--limit', '3GiB', '--overcommit', '--', 'true']);
+  expect(allowed).toMatchObject({ status: 0, stderr: expect.stringContaining('would be promised') });
+  expect(account.vram(['allocate', 'c', '--limit', '7=1GiB']).stderr).toContain('no GPU 7');
+  account.vram(['release', 'a']);
+  expect(account.vram(['allocate', 'c', '--limit', '0=8GiB']).status).toBe(0);
+});
+
+test('without a driver nobody can tell, and a note says so', () => {
+  account.script('nvidia-smi', '#!/bin/sh\nexit 9\n');
+  expect(allocate('a')).toMatchObject({ status: 0, stderr: expect.stringContaining('is not known') });
+});
+
+test('a session that is in use is closed by force: no new program, and it goes with the last one', async () => {
+  allocate('team');
+  const child = account.start(['attach', 'team', '--', 'sh', '-c', 'read x']);
+  const result = ended(child);
+  await until(() => list()[0]?.expires === null, { what: 'the program' });
+  expect(account.vram(['release', '--force', 'team', '--json']).stdout).toBe(
+    `${JSON.stringify([{ name: 'team', waitingFor: [child.pid] }])}\n`,
+  );
+  expect(list()).toMatchObject([{ name: 'team', state: 'closed' }]);
+  expect(account.vram(['attach', 'team', '--', 'true']).status).toBe(125);
+  expect(allocate('team').status).toBe(6);
+  child.stdin?.end();
+  expect((await result).signal).toBeNull();
+  expect(list()).toEqual([]);
+});
+
+test('whoever only looks does not wait for the lock; whoever changes something is told after ten seconds', () => {
+  allocate('team');
+  withLock(account.stateDir, () => {
+    expect(list()).toHaveLength(1);
+    const result = account.vram(['release', 'team', '--json']);
+    expect([result.status, errorCode(result)]).toEqual([13, 'busy']);
+  });
+  expect(account.vram(['release', 'team']).status).toBe(0);
+});
+
+test('eight at once make eight sessions, and of one name one', async () => {
+  const all = Array.from({ length: 8 }, (_, at) => ended(account.start(['allocate', `s${at}`, '--limit', '1GiB'])));
+  const same = Array.from({ length: 4 }, () => ended(account.start(['allocate', 'same', '--limit', '1GiB', '--json'])));
+  expect((await Promise.all(all)).map(({ status }) => status)).toEqual(Array.from({ length: 8 }, () => 0));
+  const created = (await Promise.all(same)).map(({ stdout }) => (JSON.parse(stdout) as { created: boolean }).created);
+  expect(created.filter(Boolean)).toHaveLength(1);
+  expect(list()).toHaveLength(9);
+});
+
+const DAMAGE: readonly (readonly [string, (dir: string) => void])[] = [
+  ['the record is missing', (dir) => rmSync(join(dir, 'session.json'))],
+  ['the record is torn', (dir) => truncateSync(join(dir, 'session.json'), 20)],
+  ['the record is huge', (dir) => truncateSync(join(dir, 'session.json'), 2 ** 40)],
+  ['the control page is missing', (dir) => rmSync(join(dir, 'control'))],
+  ['the control page is short', (dir) => truncateSync(join(dir, 'control'), 100)],
+  ['the control page is noise', (dir) => writeFileSync(join(dir, 'control'), Buffer.alloc(4096, 0xa5))],
+  ['the ledger is missing', (dir) => rmSync(join(dir, 'ledger'))],
+  ['the ledger is huge', (dir) => truncateSync(join(dir, 'ledger'), 2 ** 40)],
+  ['it is of another session', (dir) => cpSync(join(dir, '../other/control'), join(dir, 'control'))],
+];
+
+test.each(DAMAGE)('a session is shown as damaged and goes by force when %s', (_what, damage) => {
+  allocate('other');
+  allocate('team');
+  damage(dirOf('team'));
+  expect(list()).toMatchObject([
+    { name: 'other', state: 'active' },
+    { name: 'team', state: 'damaged' },
+  ]);
+  for (const command of ['status', 'metrics', 'sessions']) expect(account.vram([command]).status).toBe(0);
+  expect(account.vram(['metrics']).stdout).toContain('penstock_vram_sessions{state="damaged",component="vram"} 1');
+  expect(account.vram(['release', 'team', '--force'])).toMatchObject({ status: 0 });
+  expect(list()).toMatchObject([{ name: 'other' }]);
+});
+
+test('a ledger full of noise is shown within its limit', () => {
+  allocate('team');
+  const path = join(dirOf('team'), 'ledger');
+  writeFileSync(path, Buffer.from(systemRandom.bytes(readFileSync(path).length)));
+  const [session] = JSON.parse(account.vram(['status', '--json']).stdout) as [{ devices: { usedBytes: number }[] }];
+  for (const { usedBytes } of session.devices) expect(usedBytes).toBeLessThanOrEqual(2 ** 30);
+  expect(account.vram(['status']).status).toBe(0);
+  expect(account.vram(['release', 'team']).status).toBe(0);
+});
+
+test('what a killed penstock-vram left unfinished is cleared away', () => {
+  allocate('team');
+  mkdirSync(dirOf('.0123456789abcdef'), { mode: 0o700 });
+  writeFileSync(join(dirOf('.0123456789abcdef'), 'ledger'), 'x');
+  expect(list()).toHaveLength(1);
+  expect(existsSync(dirOf('.0123456789abcdef'))).toBe(false);
+});
+
+test('the figures are text that Prometheus reads', () => {
+  allocate('team');
+  const { stdout } = account.vram(['metrics']);
+  for (const line of stdout.split('\n').filter(Boolean))
+    expect(line).toMatch(
+      /^(?:# (?:HELP|TYPE) penstock_vram_\w+ .+|penstock_vram_\w+\{(?:\w+="[^"\\\n]*",?)+\} (?:[0-9.e+]+|\+Inf|Inf))$/,
+    );
+  expect(stdout).toContain('penstock_vram_limit_bytes{session="team",device="0",component="vram"} 1073741824');
+});
+
+test('status is shown again and again, until interrupted', async () => {
+  allocate('team');
+  const child = account.start(['status', '--watch', '--interval', '1s', '--json']);
+  let seen = '';
+  child.stdout?.on('data', (data) => (seen += String(data)));
+  const result = ended(child);
+  await until(() => seen.split('\n').length > 2, { what: 'a second look' });
+  child.kill('SIGINT');
+  expect((await result).signal).toBe('SIGINT');
+  for (const line of seen.trimEnd().split('\n')) expect(JSON.parse(line)).toMatchObject([{ name: 'team' }]);
+});
+
+test.each(['run', 'sessions', 'allocate', 'attach', 'status', 'release', 'metrics', 'doctor'])(
+  '%s has a page that names its options',
+  (command) => {
+    const page = account.vram([command, '--help']);
+    expect(page.status).toBe(0);
+    for (const title of ['NAME', 'SYNOPSIS', 'DESCRIPTION', 'OPTIONS', 'EXIT STATUS', 'EXAMPLES'])
+      expect(page.stdout).toMatch(new RegExp(`^${title}$`, 'm'));
+    expect(account.vram(['help', command]).stdout).toBe(page.stdout);
+    expect(Math.max(...page.stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(120);
+  },
+);

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+import { spawn, spawnSync } from 'node:child_process';
+import type { ChildProcess, SpawnOptions } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+export const ROOT = resolve(import.meta.dirname, '../..');
+export const CLI = join(ROOT, 'native/cli/penstock-vram');
+const FAKES = join(ROOT, 'dist/native/fake');
+export const PROGRAMS = join(ROOT, 'dist/native/programs');
+/** Far above what any command needs; a command that hangs is a failure. */
+const LIMIT_MS = 60_000;
+
+export interface Result {
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A person's account for a test: a home of its own, the fake driver, no other driver. */
+export interface Account {
+  readonly home: string;
+  readonly stateDir: string;
+  readonly env: Record<string, string | undefined>;
+  /** Runs penstock-vram to its end. */
+  vram(args: readonly string[], env?: Record<string, string>): Result;
+  /** Starts it, and leaves it. */
+  start(args: readonly string[], options?: SpawnOptions): ChildProcess;
+  /** Puts an executable script in front of the PATH. */
+  script(name: string, text: string): string;
+  remove(): void;
+}
+
+export function createAccount(): Account {
+  const home = mkdtempSync(join(tmpdir(), 'penstock-vram-'));
+  const stateDir = join(home, 'state');
+  const bin = join(home, 'bin');
+  mkdirSync(bin);
+  const started: ChildProcess[] = [];
+  const { LD_PRELOAD: _preload, XDG_STATE_HOME: _xdg, CUDA_VISIBLE_DEVICES: _visible, ...inherited } = process.env;
+  const env: Record<string, string | undefined> = {
+    ...inherited,
+    HOME: home,
+    PATH: `${bin}:${process.env['PATH'] ?? ''}`,
+    LD_LIBRARY_PATH: FAKES,
+    PENSTOCK_VRAM_STATE_DIR: stateDir,
+  };
+  return {
+    home,
+    stateDir,
+    env,
+    vram: (args, more = {}) => {
+      const run = spawnSync(CLI, args, {
+        env: { ...env, ...more },
+        encoding: 'utf8',
+        timeout: LIMIT_MS,
+        killSignal: 'SIGKILL',
+        cwd: home,
+      });
+      return { status: run.status, signal: run.signal, stdout: run.stdout, stderr: run.stderr };
+    },
+    start: (args, options = {}) => {
+      const child = spawn(CLI, args, { env, cwd: home, stdio: ['pipe', 'pipe', 'pipe'], ...options });
+      started.push(child);
+      return child;
+    },
+    script: (name, text) => {
+      const path = join(bin, name);
+      writeFileSync(path, text);
+      chmodSync(path, 0o755);
+      return path;
+    },
+    remove: () => {
+      for (const child of started) child.kill('SIGKILL');
+      rmSync(home, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A card with that much memory, as nvidia-smi tells. */
+export function fakeSmi(account: Account, mebibytes: readonly number[]): void {
+  const lines = mebibytes.map(
+    (size, index) => `${index}, GPU-0000000${index}-0000-0000-0000-000000000000, Test, ${size}`,
+  );
+  account.script('nvidia-smi', `#!/bin/sh\ncat <<'E'\n${lines.join('\n')}\nE\n`);
+}
+
+/** Everything a child prints, until it ends. */
+export function ended(child: ChildProcess): Promise<Result> {
+  let stdout = '';
+  let stderr = '';
+  child.stdout?.on('data', (data) => (stdout += String(data)));
+  child.stderr?.on('data', (data) => (stderr += String(data)));
+  return new Promise((done) => child.once('close', (status, signal) => done({ status, signal, stdout, stderr })));
+}
