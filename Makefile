@@ -6,7 +6,7 @@ NODE_BIN = $(shell hack/node --where)
 RUN = PATH="$(NODE_BIN):$(CURDIR)/node_modules/.bin:$$PATH"
 STAMP = node_modules/.penstock-installed
 
-.PHONY: help demo standalone test unit e2e bench chaos chaos-processes chaos-mutations generate verify lint fmt images clean
+.PHONY: help demo standalone test native unit e2e bench chaos chaos-processes chaos-mutations generate verify lint fmt images clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,9 +26,14 @@ demo: $(STAMP) ## the main job on this machine: pages to text through the queue,
 standalone: $(STAMP) ## serve APPS=manifest-or-folder on this machine until stopped (ARGS="--port 8080 --data .data")
 	@deploy/standalone/penstock standalone -f "$(or $(APPS),config/samples/handler-app.yaml)" $(ARGS)
 
-test: $(STAMP) ## unit, conformance and integration tests, against a real kube-apiserver, Redis and S3 server (root only where a Debian package is missing)
+test: $(STAMP) ## unit, conformance, integration and native tests, against a real kube-apiserver, Redis, S3 server and a fake GPU driver (root only where a Debian package is missing)
 	@hack/ensure test
-	@hack/node hack/test.ts unit conformance integration
+	@hack/ensure native
+	@hack/node hack/test.ts unit conformance integration native
+
+native: ## the VRAM quota's objects, fake drivers and test programs, in dist/native
+	@hack/ensure native
+	@$(MAKE) --no-print-directory -j2 -C native all
 
 unit: $(STAMP) ## the fast tests only: no server is started
 	@hack/node hack/test.ts unit

@@ -34,6 +34,18 @@ export default defineConfig({
         },
       },
       {
+        // The preloaded object, its core and its command line against fake drivers: processes, no servers. Builds with make first.
+        test: {
+          name: 'native',
+          include: ['test/native/**/*.test.ts'],
+          globalSetup: ['test/native/setup.ts'],
+          pool: 'forks',
+          maxWorkers: 2,
+          testTimeout: 120 * seconds,
+          hookTimeout: 120 * seconds,
+        },
+      },
+      {
         // On a real node, one after another; its own set-up brings the node up.
         test: {
           name: 'e2e',

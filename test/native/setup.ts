@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Builds what the tests run. Says what to install when a compiler is missing, rather than skip.
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+export default function setup(): void {
+  const build = spawnSync('make', ['--no-print-directory', '-s', '-j2', '-C', 'native', 'all'], {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 16 * 1024 * 1024,
+  });
+  if (build.status === 0) return;
+  const said = build.error?.message ?? `${build.stdout}${build.stderr}`;
+  throw new Error(
+    `the native programs do not build (compilers are brought by: hack/ensure native)\n${said.slice(-4000)}`,
+  );
+}
