@@ -65,7 +65,8 @@ static int try_folder(struct wanted *wanted, const char *folder) {
   text_add(&text, folder);
   text_add(&text, "/");
   text_add(&text, wanted->name);
-  return !text.cut && folder[0] == '/' && try_path(wanted, path);
+  // Relative folders too, as the loader has it; the slash keeps it from searching by name.
+  return !text.cut && folder[0] && try_path(wanted, path);
 }
 
 static const char *const default_folders[] = {

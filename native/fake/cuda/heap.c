@@ -39,8 +39,9 @@ struct heap *heap_open(const char *path) {
   return heap;
 }
 
-static bool alive(int slot) {
-  if (slot == own) return true;
+/* A process does not see its own record locks, so the fake NVML of the same process goes by the number. */
+static bool alive(const struct heap *heap, int slot) {
+  if (slot == own || heap->slots[slot].pid == (uint32_t)getpid()) return true;
   struct flock lock = slot_lock(slot, F_WRLCK);
   return fcntl(file, F_GETLK, &lock) || lock.l_type != F_UNLCK;
 }
@@ -49,7 +50,7 @@ void heap_reap(struct heap *heap) {
   uint64_t used[HEAP_DEVICES] = {0};
   for (int i = 0; i < HEAP_SLOTS; i++) {
     struct heap_slot *slot = &heap->slots[i];
-    if (slot->state && !alive(i)) memset(slot, 0, sizeof *slot);
+    if (slot->state && !alive(heap, i)) memset(slot, 0, sizeof *slot);
     for (int device = 0; device < HEAP_DEVICES; device++) used[device] += slot->used[device];
   }
   memcpy(heap->used, used, sizeof used);
