@@ -4,14 +4,6 @@ import { readFileSync, writeSync } from 'node:fs';
 import { systemClock } from '#base/clock.ts';
 import { ConfigError } from '#base/config.ts';
 import { systemRandom } from '#base/random.ts';
-import { allocate } from './commands/allocate.ts';
-import { attach } from './commands/attach.ts';
-import { doctor } from './commands/doctor.ts';
-import { metrics } from './commands/metrics.ts';
-import { release } from './commands/release.ts';
-import { run } from './commands/run.ts';
-import { sessions } from './commands/sessions.ts';
-import { status } from './commands/status.ts';
 import type { Command, Context, Shell } from './context.ts';
 import { ERRORS, EXIT_BEFORE_PROGRAM, VramError, explain } from './errors.ts';
 import { commandList, commandPage } from './help.ts';
@@ -19,7 +11,17 @@ import { HelpWanted } from './options.ts';
 import { createProcesses } from './processes.ts';
 import { systemDisk } from './sessions/disk.ts';
 
-const COMMANDS: readonly Command[] = [run, sessions, allocate, attach, status, release, metrics, doctor];
+/** Loaded when they are called: a program that is run waits for what `run` needs, and for nothing else. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  run: async () => (await import('./commands/run.ts')).run,
+  sessions: async () => (await import('./commands/sessions.ts')).sessions,
+  allocate: async () => (await import('./commands/allocate.ts')).allocate,
+  attach: async () => (await import('./commands/attach.ts')).attach,
+  status: async () => (await import('./commands/status.ts')).status,
+  release: async () => (await import('./commands/release.ts')).release,
+  metrics: async () => (await import('./commands/metrics.ts')).metrics,
+  doctor: async () => (await import('./commands/doctor.ts')).doctor,
+};
 /** Commands that become another program: their own failures are told apart from its exit status. */
 const BECOMING = new Set(['run', 'attach']);
 /** Where the wrapper listens for what it is to become. */
@@ -46,10 +48,15 @@ function printer(stream: NodeJS.WriteStream): (text: string) => void {
 
 const HELP_WORDS = new Set(['help', '--help', '-h']);
 
-function find(word: string): Command {
-  const command = COMMANDS.find(({ name }) => name === word);
-  if (command !== undefined) return command;
+async function find(word: string): Promise<Command> {
+  const load = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
+  if (load !== undefined) return await load();
   throw new VramError('usage', `${JSON.stringify(word)} is not a command`, { fix: 'see penstock-vram help' });
+}
+
+async function helpFor(word: string | undefined): Promise<string> {
+  if (word !== undefined) return commandPage(await find(word));
+  return commandList(await Promise.all(Object.values(COMMANDS).map((load) => load())));
 }
 
 async function main([word = 'help', ...rest]: readonly string[], context: Context): Promise<number> {
@@ -58,10 +65,10 @@ async function main([word = 'help', ...rest]: readonly string[], context: Contex
     return 0;
   }
   if (HELP_WORDS.has(word)) {
-    context.out(rest[0] === undefined ? commandList(COMMANDS) : commandPage(find(rest[0])));
+    context.out(await helpFor(rest[0]));
     return 0;
   }
-  const command = find(word);
+  const command = await find(word);
   try {
     return await command.run(context, rest);
   } catch (err) {

@@ -2,15 +2,13 @@
 // cli-crash.child STATE_DIR LIB_DIR SCENARIO N: changes sessions with a disk on which the N-th step is the last one: the process is
 // killed before it (N counts half steps, so that it is killed in the middle of a write too). Prints "done" when it gets to the end.
 import * as fs from 'node:fs';
-import { systemClock } from '#base/clock.ts';
-import { systemRandom } from '#base/random.ts';
-import { createProcesses } from '#native/cli/processes.ts';
 import { systemDisk } from '#native/cli/sessions/disk.ts';
 import type { Disk } from '#native/cli/sessions/disk.ts';
 import { addRun, release, sweep } from '#native/cli/sessions/lifecycle.ts';
 import { readObjects } from '#native/cli/sessions/objects.ts';
 import { openSession } from '#native/cli/sessions/open-session.ts';
 import { SessionStore } from '#native/cli/sessions/store.ts';
+import { CRASH_REQUEST, contextOf } from './cli.ts';
 
 const [stateDir = '', libDir = '', scenario = '', count = '0'] = process.argv.slice(2);
 let left = Number(count);
@@ -56,31 +54,11 @@ const deadly: Disk = {
     ),
 };
 
-const context = {
-  env: {},
-  uid: process.geteuid?.() ?? 0,
-  clock: systemClock,
-  random: systemRandom,
-  disk: deadly,
-  processes: createProcesses(),
-  out: () => {},
-  note: () => {},
-  terminal: false,
-  shell: undefined,
-};
+const context = contextOf(deadly);
 const store = new SessionStore(stateDir, context);
-const request = {
-  name: 'job',
-  limits: [{ device: '0', limit: 1 << 20 }],
-  ttlSeconds: 60,
-  report: 'limit',
-  managed: 'charged',
-  overcommit: false,
-  ephemeral: false,
-} as const;
 const self = context.processes.identify(process.pid);
 const SCENARIOS: Readonly<Record<string, () => void>> = {
-  allocate: () => void openSession(store, context, request, undefined, readObjects(libDir)),
+  allocate: () => void openSession(store, context, CRASH_REQUEST, undefined, readObjects(libDir)),
   attach: () => addRun(store, store.open('job'), self!),
   release: () => void release(store, context.processes, 'job', false),
   close: () => store.setState('job', 'closed'),

@@ -19,13 +19,10 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createFakeClock } from '#base/fake-clock.ts';
 import { systemRandom } from '#base/random.ts';
-import { createProcesses } from '#native/cli/processes.ts';
-import { systemDisk } from '#native/cli/sessions/disk.ts';
 import { sweep } from '#native/cli/sessions/lifecycle.ts';
 import { withLock } from '#native/cli/sessions/lock.ts';
-import { SessionStore } from '#native/cli/sessions/store.ts';
 import { until } from '#test/until.ts';
-import { createAccount, ended, fakeSmi } from './cli.ts';
+import { createAccount, ended, fakeSmi, storeOf } from './cli.ts';
 import type { Account, Result } from './cli.ts';
 
 let account: Account;
@@ -172,20 +169,10 @@ test('another user cannot open or release a session', () => {
   expect(list()).toMatchObject([{ name: 'team', state: 'active' }]);
 });
 
-/** The store as the commands have it, with a clock of the test's. */
-function storeOf(): SessionStore {
-  return new SessionStore(account.stateDir, {
-    uid,
-    disk: systemDisk,
-    processes: createProcesses(),
-    random: systemRandom,
-  });
-}
-
 test('time runs only while no process lives: a job never expires, an idle session does', async () => {
   allocate('job', '--ttl', '60s');
   const clock = createFakeClock(Date.now());
-  const store = storeOf();
+  const store = storeOf(account);
   const look = async (seconds: number): Promise<string> => {
     await clock.advance(seconds * 1000);
     store.locked(() => sweep(store, clock));
@@ -212,7 +199,7 @@ test('a child that outlives what was started keeps the session, also before it t
   });
   await until(() => child.exitCode === 0, { what: 'the program to end' });
   const clock = createFakeClock(Date.now());
-  const store = storeOf();
+  const store = storeOf(account);
   for (let hours = 0; hours < 3; hours += 1) {
     await clock.advance(3_600_000);
     store.locked(() => sweep(store, clock));
@@ -224,7 +211,7 @@ test('a child that outlives what was started keeps the session, also before it t
 test('a clock that was set back does not keep a session', async () => {
   allocate('job', '--ttl', '60s');
   const clock = createFakeClock(Date.now() - 1_000_000_000);
-  const store = storeOf();
+  const store = storeOf(account);
   store.locked(() => sweep(store, clock));
   await clock.advance(61_000);
   store.locked(() => sweep(store, clock));

@@ -4,6 +4,14 @@ import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { systemClock } from '#base/clock.ts';
+import { systemRandom } from '#base/random.ts';
+import type { Context } from '#native/cli/context.ts';
+import { createProcesses } from '#native/cli/processes.ts';
+import { systemDisk } from '#native/cli/sessions/disk.ts';
+import type { Disk } from '#native/cli/sessions/disk.ts';
+import type { SessionRequest } from '#native/cli/sessions/open-session.ts';
+import { SessionStore } from '#native/cli/sessions/store.ts';
 
 export const ROOT = resolve(import.meta.dirname, '../..');
 export const CLI = join(ROOT, 'native/cli/penstock-vram');
@@ -79,6 +87,27 @@ export function createAccount(): Account {
   };
 }
 
+/** The account's sessions as the commands see them, in this process. */
+export function storeOf({ stateDir }: Account): SessionStore {
+  return new SessionStore(stateDir, contextOf());
+}
+
+/** What a command is given, without terminal and driver. */
+export function contextOf(disk: Disk = systemDisk): Context {
+  return {
+    env: {},
+    uid: process.geteuid?.() ?? 0,
+    clock: systemClock,
+    random: systemRandom,
+    disk,
+    processes: createProcesses(),
+    out: () => {},
+    note: () => {},
+    terminal: false,
+    shell: undefined,
+  };
+}
+
 /** A card with that much memory, as nvidia-smi tells. */
 export function fakeSmi(account: Account, mebibytes: readonly number[]): void {
   const lines = mebibytes.map(
@@ -95,3 +124,14 @@ export function ended(child: ChildProcess): Promise<Result> {
   child.stderr?.on('data', (data) => (stderr += String(data)));
   return new Promise((done) => child.once('close', (status, signal) => done({ status, signal, stdout, stderr })));
 }
+
+/** The session that is made and changed while penstock-vram is killed. */
+export const CRASH_REQUEST: SessionRequest = {
+  name: 'job',
+  limits: [{ device: '0', limit: 2 ** 20 }],
+  ttlSeconds: 60,
+  report: 'limit',
+  managed: 'charged',
+  overcommit: false,
+  ephemeral: false,
+};
