@@ -122,6 +122,7 @@ async function assemble(deps: GatewayDeps, options: GatewayOptions) {
       sessions,
       revocations,
       waiters,
+      waits,
       recovery,
       leaseSeconds: options.leaseSeconds,
       largeBodies: createByteBudget(LARGE_BODIES_BYTES),

@@ -46,7 +46,7 @@ const SETTLED = [
 
 /** A wait that was ended by `recheck` or `time` and found something had missed a message (DESIGN §3.8). */
 const WOKEN = [
-  ...['event', 'recheck'].map((by) => ({ waiter: 'client', by })),
+  ...['commit', 'event', 'recheck'].map((by) => ({ waiter: 'client', by })),
   ...['event', 'passed', 'settled', 'app', 'recheck', 'time'].map((by) => ({ waiter: 'unit', by })),
 ];
 

@@ -5,6 +5,7 @@ import type { Random } from '#base/random.ts';
 import type { AppSource } from '../apps/app-source.ts';
 import type { Revocations } from '../auth/revocations.ts';
 import type { Sessions, UnitIdentity } from '../auth/sessions.ts';
+import type { Waits } from '../client/waits.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import type { LeaseQueue } from '../queue/lease-queue.ts';
@@ -21,6 +22,8 @@ export interface BrokerContext {
   readonly sessions: Sessions;
   readonly revocations: Revocations;
   readonly waiters: LeaseWaiters;
+  /** Clients that wait for results. */
+  readonly waits: Pick<Waits, 'committing'>;
   readonly recovery: Pick<Recovery, 'held'>;
   readonly clock: Clock;
   readonly random: Random;

@@ -14,6 +14,9 @@ import type {
 import type { UnitIdentity } from '../auth/sessions.ts';
 import { gatewayError, storeUnavailable } from '../errors.ts';
 import { SIGNED_URL_MIN_SECONDS } from '../limits.ts';
+import type { CommitOutcome, Completion } from '../queue/lease-queue.ts';
+import { serviceTime } from '../queue/order.ts';
+import type { ToldOutcome } from '../queue/request-outcome.ts';
 import { resultKey } from '../store/keys.ts';
 import { storedType } from '../store/stored-type.ts';
 import type { BrokerContext } from './context.ts';
@@ -36,7 +39,7 @@ export async function extend(
  * @throws ProblemError 400, 422 naming the result; 503
  */
 export async function complete(context: BrokerContext, unit: UnitIdentity, call: CompleteCall): Promise<CompleteReply> {
-  const { queue, metrics, waiters } = context;
+  const { metrics, waiters } = context;
   const checked = call.results.map((entry, i) => {
     const held = heldOf(entry);
     const place = checkResult(context, unit, held, entry.result, `body.results[${i}].result`);
@@ -45,7 +48,7 @@ export async function complete(context: BrokerContext, unit: UnitIdentity, call:
   const done = await Promise.all(
     checked.map(async ({ held, place, serviceMicros }) => ({ ...held, result: await place(), serviceMicros })),
   );
-  const outcomes = await queue.complete(unit.appUid, unit.unit, done);
+  const outcomes = await commit(context, unit, done);
   waiters.settled(unit.appUid, unit.unit);
   return {
     results: done.map(({ id }, i) => {
@@ -53,6 +56,39 @@ export async function complete(context: BrokerContext, unit: UnitIdentity, call:
       metrics.settled('complete', outcome, 1);
       return { id, outcome };
     }),
+  };
+}
+
+/** What waits for these results here hears of them by the answer, which comes after they are on disk, without a look at the queue. */
+async function commit(
+  { queue, waits }: BrokerContext,
+  { appUid, unit }: UnitIdentity,
+  done: readonly Completion[],
+): Promise<readonly CommitOutcome[]> {
+  const under = waits.committing(done.map(({ id }) => id));
+  let outcomes: readonly CommitOutcome[] = [];
+  try {
+    outcomes = await queue.complete(appUid, unit, done);
+    return outcomes;
+  } finally {
+    under.over((place) => {
+      const one = done[place];
+      return one !== undefined && outcomes[place] === 'committed' ? told(appUid, one) : undefined;
+    });
+  }
+}
+
+/** Of a first attempt only: how many came before another one (released ones, too) is not in its token. */
+function told(app: string, { id, token, result, serviceMicros }: Completion): ToldOutcome | undefined {
+  if (token.epoch !== 1) return undefined;
+  return {
+    id,
+    app,
+    state: 'succeeded',
+    attempts: { length: 1 },
+    deadLetter: false,
+    result,
+    serviceMicros: serviceTime(serviceMicros),
   };
 }
 

@@ -7,7 +7,7 @@ import { gatewayError } from '../errors.ts';
 import { onGone } from '../http/exchange.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { EnqueueOutcome, NewRequest, RequestRecord } from '../queue/lease-queue.ts';
-import type { RequestOutcome } from '../queue/request-outcome.ts';
+import type { ToldOutcome } from '../queue/request-outcome.ts';
 import { queueFull } from '../ratelimit.ts';
 import { bodyKey } from '../store/keys.ts';
 import { uuid7 } from '#base/uuid7.ts';
@@ -157,7 +157,7 @@ async function waited(
   record: RequestRecord,
   seconds: number,
   watch: Watch | undefined,
-): Promise<RequestOutcome> {
+): Promise<ToldOutcome> {
   if (seconds === 0 || isFinal(record.state)) return record;
   const gone: Gone = (ring) => onGone(x, ring);
   try {

@@ -4,7 +4,7 @@ import type { ProblemError } from '#base/problem.ts';
 import { gatewayError } from '../errors.ts';
 import { answerJson } from '../http/answer.ts';
 import type { Exchange } from '../http/exchange.ts';
-import type { RequestOutcome } from '../queue/request-outcome.ts';
+import type { ToldOutcome } from '../queue/request-outcome.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import type { Preference } from './prefer.ts';
 import { answerResult } from './result.ts';
@@ -25,7 +25,7 @@ export interface OutcomeContext {
  * The answer that a request's state calls for: 200 with the result, 202, or the problem that ended it.
  * @throws ProblemError
  */
-export async function answerOutcome(x: Exchange, record: RequestOutcome, context: OutcomeContext): Promise<void> {
+export async function answerOutcome(x: Exchange, record: ToldOutcome, context: OutcomeContext): Promise<void> {
   const { store, preference } = context;
   const headers: OutgoingHttpHeaders = {
     ...x.rate,
@@ -53,7 +53,7 @@ function answerPending(x: Exchange, { ticket, appName }: OutcomeContext, headers
 }
 
 /** A failure of the request is never a 502, 503 or 504: those speak of the gateway, and retries by proxies would follow. */
-function endedBadly(record: RequestOutcome, given: OutgoingHttpHeaders): ProblemError {
+function endedBadly(record: ToldOutcome, given: OutgoingHttpHeaders): ProblemError {
   const headers = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]));
   const facts = { headers, state: record.state, attempts: record.attempts.length };
   if (record.state === 'cancelled') {

@@ -9,7 +9,7 @@ import { answerBytes } from '../http/answer.ts';
 import { ClientGone } from '../http/client-gone.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { Payload } from '../queue/lease-queue.ts';
-import type { RequestOutcome } from '../queue/request-outcome.ts';
+import type { ToldOutcome } from '../queue/request-outcome.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 
 const inflate = promisify(gunzip);
@@ -29,7 +29,7 @@ const GUARD = {
  */
 export async function answerResult(
   x: Exchange,
-  record: RequestOutcome,
+  record: ToldOutcome,
   store: ObjectStore,
   given: OutgoingHttpHeaders,
 ): Promise<void> {

@@ -8,7 +8,7 @@ import { gatewayError, queueUnavailable } from '../errors.ts';
 import { onGone } from '../http/exchange.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { RequestRecord } from '../queue/lease-queue.ts';
-import type { RequestOutcome } from '../queue/request-outcome.ts';
+import type { ToldOutcome } from '../queue/request-outcome.ts';
 import type { ClientContext } from './context.ts';
 import { answerOutcome, resultExpired } from './outcome.ts';
 import { parsePrefer } from './prefer.ts';
@@ -55,7 +55,7 @@ export async function find(context: ClientContext, claimed: Claimed): Promise<Re
 }
 
 /** What a look finds, unless its time is over; what is missing is explained. */
-async function kept<T extends Pick<RequestOutcome, 'finishedAt' | 'retentionMs'>>(
+async function kept<T extends Pick<ToldOutcome, 'finishedAt' | 'retentionMs'>>(
   context: ClientContext,
   claimed: Claimed,
   look: () => Promise<T | undefined>,
@@ -115,7 +115,7 @@ function lookUp(
   { queue, waits }: ClientContext,
   { app, id }: Claimed,
   waitSeconds: number,
-): Promise<RequestOutcome | undefined> {
+): Promise<ToldOutcome | undefined> {
   if (waitSeconds === 0) return queue.outcome(app.uid, id);
   return waits.untilFinal(app.uid, id, waitSeconds * 1000, (ring) => onGone(x, ring));
 }

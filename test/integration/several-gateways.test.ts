@@ -86,6 +86,22 @@ describe('three gateways', () => {
       }
       expectByEvent(await wakeUps(second, 'unit'), ROUNDS);
       expectByEvent(await wakeUps(third, 'client'), ROUNDS);
+      // A client of the gateway that commits is told by the commit: the event is for the others.
+      const waiting = worker.one(30);
+      await untilMetric(second, 'penstock_gateway_waiting_units', 1);
+      const ticket = await accept(first, 'at home');
+      const lease = await waiting;
+      const answer = awaited(second, ticket);
+      await untilMetric(second, 'penstock_gateway_waiting_clients', 1);
+      expect(await worker.complete(lease, 'told')).toBe('committed');
+      const response = await answer;
+      expect([response.status, response.headers.get('penstock-attempts'), await response.text()]).toEqual([
+        200,
+        '1',
+        'told',
+      ]);
+      expect(await metricOf(second, WAKE_UPS, 'waiter="client",by="commit"')).toBe(1);
+      expect(await wakeUps(second, 'client')).toEqual({ event: 0, recheck: 0 });
     },
     TEST_MS,
   );

@@ -32,7 +32,7 @@ const DELIVERY_CONNECTIONS = 12;
 /** The gateway is there and wants the same call later: it had no time for the body, or too many of them. */
 const TRY_AGAIN: ReadonlySet<number> = new Set([408, 429]);
 const CONNECT_TIMEOUT_MS = 5_000;
-/** 64 leases with 16 KiB inline each, as base64, with room for the rest. */
+/** 128 leases with 16 KiB inline each, as base64, with room for the rest. */
 const ANSWER_LIMIT_BYTES = 8 * 1024 * 1024;
 
 export function createTransport(origin: string): BrokerTransport {
