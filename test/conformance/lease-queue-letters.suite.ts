@@ -212,7 +212,8 @@ export function letterSuite(driver: QueueDriver): void {
     it(
       'makes a new request of the same content with fresh budgets; the letter leaves the list and names it',
       on(async (s) => {
-        const letter = await bury(s, { lane: 'batch', tenant: 'a', cost: 77, priority: 5, deadline: T0 + 50 });
+        const shape = { lane: 'batch', tenant: 'a', cost: 77, priority: 5, dedupeKey: 'a:r1:k:1' } as const;
+        const letter = await bury(s, { ...shape, deadline: T0 + 50 });
         const old = await s.record(letter);
         s.now += 100;
         const newId = id();

@@ -138,14 +138,20 @@ local function redrive(a)
   local s = call('HGET', k_rq, id)
   local rest, fixed = cmsgpack.unpack_one(s, 0)
   app[A_SEQ] = app[A_SEQ] + 1
-  fixed[SEQ], fixed[REV], fixed[DEADLINE], fixed[CREATED] = app[A_SEQ], rev, 0, now
+  fixed[SEQ], fixed[DEADLINE], fixed[CREATED] = app[A_SEQ], 0, now
   fixed[SCORE] = fixed[SCORE] - fixed[SCORE] % SCORE_STEP + NO_DEADLINE
   -- The object goes over to the new request.
   fixed[BODY_KEY], r[BODY_KEY] = r[BODY_KEY], ''
   call('HSET', k_rq, new, pack(fixed) .. string.sub(s, rest + 1))
   call('HSET', base .. 'dd', r[DIGEST], equal == id and new .. string.sub(entry, 17) or new)
   leave_list(id, r, new)
-  queue(new, load(new))
+  local made = load(new)
+  -- The key begins with the revision of the fixed part, which stays; work that moves to another one has that in its state.
+  if made[REV] ~= rev then
+    made[REV] = rev
+    save(new, made)
+  end
+  queue(new, made)
   return whole('redriven', new)
 end
 local answers = {}
