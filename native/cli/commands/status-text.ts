@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { formatSize } from '../sizes.ts';
 import { shownDevices } from '../sessions/ledger.ts';
-import type { DeviceView, ProcessView } from '../sessions/ledger.ts';
+import type { DeviceView, LedgerView, ProcessView } from '../sessions/ledger.ts';
 import type { Overview } from '../sessions/overview.ts';
 import { formatTable } from '../table.ts';
 import { sessionJson } from './session-json.ts';
@@ -19,8 +19,18 @@ function freeBytes({ limitBytes, usedBytes }: DeviceView): number | null {
 
 export function statusJson({ name, session, ledger, problem }: Overview): unknown {
   if (problem !== undefined) return { name, state: 'damaged', problem: problem.message };
-  const devices = ledger.devices.map((device) => ({ ...device, freeBytes: freeBytes(device) }));
-  return { ...sessionJson(session), devices, processes: ledger.processes };
+  const devices = shownDevices(ledger).map((device) => ({ ...device, freeBytes: freeBytes(device) }));
+  const processes = ledger.processes.map(({ usedBytes, ...rest }) => ({
+    ...rest,
+    usedBytes: byDevice(ledger, usedBytes),
+  }));
+  return { ...sessionJson(session), devices, processes };
+}
+
+/** `{"0": 4096}`: without the GPUs of which it holds nothing. */
+function byDevice({ devices }: LedgerView, usedBytes: readonly number[]): Record<string, number> {
+  const pairs = devices.map(({ device }, at) => [device, usedBytes[at] ?? 0] as const);
+  return Object.fromEntries(pairs.filter(([, bytes]) => bytes > 0));
 }
 
 export function statusText({ name, session, ledger, problem }: Overview, now: number): string {
