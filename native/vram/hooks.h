@@ -8,7 +8,7 @@
 
 // Kinds of map entries (map.h: 1-63). Keys are unique per kind.
 enum {
-  KIND_LINEAR = 1,   // device address of cuMemAlloc, Pitch, Managed; owner: context
+  KIND_LINEAR = 1,   // device address of cuMemAlloc, Pitch, Managed; owner: context, 0: not asked yet
   KIND_ARRAY = 2,    // CUarray; owner: context
   KIND_MIPMAP = 3,   // CUmipmappedArray; owner: context
   KIND_POOLED = 4,   // device address of a stream-ordered allocation, not charged by itself; owner: pool
@@ -33,7 +33,8 @@ int device_index(CUdevice ordinal);
 // Number of devices that the driver shows, 0 before cuInit.
 int device_count(void);
 
-// The owner number of a context, taken out so that a new context at the same address gets another; 0: never seen.
+// The owner number of a context, taken out so that a new context at the same address gets another. Linear memory that nobody owns yet and that
+// lies in it gets that owner: it is not asked for at each allocation.
 uint64_t context_forget(CUcontext context);
 // Puts it back where the context did not end after all.
 void context_restore(CUcontext context, uint64_t owner);
@@ -104,8 +105,8 @@ static inline void gate_unlock(struct gate_lock *lock) {
 #define MAX_DEVICES 64U
 #define MAX_POOLS 256U
 struct context_row {
-  uint64_t context, owner;
-  int32_t ordinal, pad;
+  uint64_t context, owner; // owner 0: forgotten
+  int32_t ordinal, pad;    // ordinal -1: not asked
 };
 struct pool_row {
   uint64_t pool;      // 0: free row
@@ -128,5 +129,18 @@ struct hook_state {
   struct context_row contexts[MAX_CONTEXTS];
   struct pool_row pools[MAX_POOLS];
 };
-// Never NULL: where there is no memory for it, a static one that a child inherits.
-struct hook_state *hook_state(void);
+// Whole pages, since the kernel wipes pages.
+#if defined(__aarch64__)
+#define STATE_ALIGNMENT 65536
+#else
+#define STATE_ALIGNMENT 4096
+#endif
+extern struct hook_state vram_state __attribute__((visibility("hidden"), aligned(STATE_ALIGNMENT)));
+static inline struct hook_state *hook_state(void) { return &vram_state; }
+// Before the gate opens for the hooks.
+void hook_state_prepare(void);
+
+// The one device's index, where the driver shows one device and it is charged; -1: ask place_current().
+static inline int device_hot(void) {
+  return LIKELY(load_relaxed(&vram_state.count) == 2) ? load_relaxed(&vram_state.devices[0]) - 3 : -1;
+}

@@ -16,7 +16,6 @@ static CUresult end(CUcontext context, CUresult (*real)(CUcontext)) {
   if (!quota_active()) return real(context);
   uint64_t owner = context_forget(context);
   CUresult result = real(context);
-  if (owner == 0) return result;
   if (result == CUDA_SUCCESS) {
     map_drop(owner, 0);
     if (pools_known()) pools_settle();

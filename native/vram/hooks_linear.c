@@ -19,12 +19,29 @@ CUresult hook_cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t wid
 static void undo(uint64_t address) { NEXT(cuMemFree_v2)(address); }
 static void undo_v1(uint64_t address) { NEXT(cuMemFree)((uint32_t)address); }
 
-CUresult hook_cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
+static __attribute__((noinline)) CUresult alloc_slowly(CUdeviceptr *address, size_t bytes) {
   if (!quota_active() || address == NULL || bytes == 0) return NEXT(cuMemAlloc_v2)(address, bytes);
   struct charge c;
   if (UNLIKELY(charge_begin(&c, bytes) != CUDA_SUCCESS)) return CUDA_ERROR_OUT_OF_MEMORY;
   CUresult result = NEXT(cuMemAlloc_v2)(address, bytes);
   return charge_end(&c, result, result == CUDA_SUCCESS ? *address : 0, KIND_LINEAR, undo);
+}
+
+// The one call that programs make often: one charged device, credit at hand, a real call that succeeds. Whose context it is in is asked when a
+// context ends.
+CUresult hook_cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
+  int device = device_hot();
+  if (UNLIKELY(device < 0 || address == NULL || bytes == 0)) return alloc_slowly(address, bytes);
+  if (UNLIKELY(ledger_reserve(device, bytes) != 0) && reserve(device, bytes) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
+  CUresult result = ((__typeof__(&hook_cuMemAlloc_v2))vram_real[I_cuMemAlloc_v2])(address, bytes);
+  if (UNLIKELY(result != CUDA_SUCCESS)) {
+    ledger_release(device, bytes);
+  } else if (UNLIKELY(map_insert(*address, KIND_LINEAR, device, bytes) != 0)) {
+    undo(*address);
+    ledger_release(device, bytes);
+    result = CUDA_ERROR_OUT_OF_MEMORY;
+  }
+  return result;
 }
 
 CUresult hook_cuMemAlloc(uint32_t *address, unsigned bytes) {

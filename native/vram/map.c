@@ -162,8 +162,8 @@ static int deal(struct shard *shard, int device, uint64_t bytes, int forced) {
 
 void map_recap(struct arena *arena) {
   if (lock_all()) return;
-  for (uint32_t i = 0; i < SHARDS; i++)
-    for (uint32_t device = 0; device < DEVICES; device++) {
+  for (uint32_t i = 0, devices = control_devices(); i < SHARDS; i++)
+    for (uint32_t device = 0; device < devices; device++) {
       arena->shards[i].account[device].cap -= arena->shards[i].account[device].left;
       arena->shards[i].account[device].left = 0;
     }
@@ -236,6 +236,10 @@ int map_insert_entry(const struct map_entry *entry) {
 
 int map_insert(uint64_t key, int kind, int device, uint64_t bytes) {
   return insert(key, 0, bytes, about((uint16_t)kind, device, 1));
+}
+
+int map_insert_owned(uint64_t key, int kind, int device, uint64_t bytes, uint64_t owner) {
+  return insert(key, owner, bytes, about((uint16_t)kind, device, 1));
 }
 
 void map_restore(const struct map_entry *entry) {
@@ -357,6 +361,32 @@ uint64_t map_drop(uint64_t owner, int kind) {
 uint64_t map_drop_device(int device) {
   struct match match = {0, 0, device};
   return device < 0 ? 0 : drop(&match);
+}
+
+_Static_assert(MAP_PARTS == SHARDS, "a part is a shard");
+uint32_t map_list(uint32_t part, int kind, uint64_t owner, uint64_t *keys, uint32_t room) {
+  struct shard *shard = &arena_get()->shards[part];
+  uint32_t found = 0;
+  if (part >= SHARDS || lock(shard)) return 0;
+  for (uint32_t at = 0; shard->table && at <= shard->mask; at++) {
+    const struct place *entry = &shard->table[at];
+    if ((int)kind_of(entry->about) != kind || entry->owner != owner) continue;
+    if (found < room) keys[found] = entry->key;
+    found++;
+  }
+  unlock(shard);
+  return found;
+}
+
+int map_own(uint64_t key, int kind, uint64_t before, uint64_t owner) {
+  uint64_t hashed = hash(key, (uint32_t)kind);
+  struct shard *shard = shard_get(hashed);
+  if (unlikely(!shard)) return 0;
+  struct place *entry = find(shard, hashed, key, (uint32_t)kind);
+  int ours = entry != NULL && entry->owner == before;
+  if (ours) entry->owner = owner;
+  unlock(shard);
+  return ours;
 }
 
 uint64_t map_bytes(int device) {

@@ -24,6 +24,8 @@ struct map_entry {
  * An entry of the same key and kind is out of date (its context died unseen): it is replaced and its bytes released.
  */
 int map_insert(uint64_t key, int kind, int device, uint64_t bytes);
+/** The same with an owner, in registers: what allocating hooks call. */
+int map_insert_owned(uint64_t key, int kind, int device, uint64_t bytes, uint64_t owner);
 /** The same with owner and count. */
 int map_insert_entry(const struct map_entry *entry);
 /** Puts back what map_remove() took out, when the real free failed. Never refuses for the limit. */
@@ -52,6 +54,15 @@ int map_resize(uint64_t key, int kind, uint64_t bytes, uint64_t *before);
 uint64_t map_drop(uint64_t owner, int kind);
 /** Takes out every entry of that device, whoever owns it, and releases its bytes (primary context reset). */
 uint64_t map_drop_device(int device);
+
+/**
+ * Keys of that kind and owner in one of the MAP_PARTS parts of the map, at most `room` of them; returns how many there are. A
+ * snapshot: entries come and go meanwhile.
+ */
+uint32_t map_list(uint32_t part, int kind, uint64_t owner, uint64_t *keys, uint32_t room);
+#define MAP_PARTS 64
+/** Gives an entry another owner if it has that one. 1: done. */
+int map_own(uint64_t key, int kind, uint64_t before, uint64_t owner);
 
 /** Bytes that the map holds for a device: what this process uses by its own account. Walks 64 shards. */
 uint64_t map_bytes(int device);

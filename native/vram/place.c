@@ -3,20 +3,12 @@
 #include "hooks.h"
 
 #define UUID_BYTES 16
+#define ATTRIBUTE_CONTEXT 1 // CU_POINTER_ATTRIBUTE_CONTEXT
 
-static struct hook_state *shared;
-static struct hook_state fallback;
+struct hook_state vram_state;
 
-struct hook_state *hook_state(void) {
-  struct hook_state *known = load_acquire(&shared);
-  if (LIKELY(known != NULL)) return known;
-  struct hook_state *fresh = sys_mmap(sizeof *fresh, PROT_READ_ | PROT_WRITE_, MAP_PRIVATE_ | MAP_ANONYMOUS_, -1);
-  if (fresh == NULL) fresh = &fallback;
-  else sys_madvise(fresh, (sizeof *fresh + 4095) & ~(size_t)4095, MADV_WIPEONFORK_);
-  struct hook_state *none = NULL;
-  if (compare_swap(&shared, &none, fresh)) return fresh;
-  if (fresh != &fallback) sys_munmap(fresh, sizeof *fresh);
-  return none;
+void hook_state_prepare(void) {
+  sys_madvise(&vram_state, sizeof vram_state, MADV_WIPEONFORK_);
 }
 
 int device_count(void) {
@@ -47,13 +39,13 @@ int device_index(CUdevice ordinal) {
   return index;
 }
 
-static uint32_t row_of(uint64_t context) { return (uint32_t)((context * UINT64_C(0x9e3779b97f4a7c15)) >> 56) % MAX_CONTEXTS; }
+static uint32_t context_row_of(uint64_t context) { return (uint32_t)((context * UINT64_C(0x9e3779b97f4a7c15)) >> 56) % MAX_CONTEXTS; }
 
 static uint64_t new_owner(struct hook_state *s) { return (uint64_t)fetch_add(&s->next_owner, 1U) + 1; }
 
 // Rows are found by linear probing and never move; a forgotten context leaves a row with owner 0 that is used again for the next.
 static struct context_row *find_context(struct hook_state *s, uint64_t context) {
-  uint32_t start = row_of(context);
+  uint32_t start = context_row_of(context);
   for (uint32_t i = 0; i < MAX_CONTEXTS; i++) {
     struct context_row *row = &s->contexts[(start + i) % MAX_CONTEXTS];
     uint64_t there = load_acquire(&row->context);
@@ -66,7 +58,7 @@ static struct context_row *find_context(struct hook_state *s, uint64_t context) 
 static struct context_row *add_context(struct hook_state *s, uint64_t context, CUdevice ordinal, uint64_t owner) {
   gate_lock(&s->contexts_lock);
   struct context_row *row = find_context(s, context), *spare = NULL;
-  uint32_t start = row_of(context);
+  uint32_t start = context_row_of(context);
   for (uint32_t i = 0; row == NULL && i < MAX_CONTEXTS; i++) {
     struct context_row *other = &s->contexts[(start + i) % MAX_CONTEXTS];
     if (spare == NULL && (other->context == 0 || other->owner == 0)) spare = other;
@@ -75,7 +67,7 @@ static struct context_row *add_context(struct hook_state *s, uint64_t context, C
   if (row == NULL) row = spare;
   if (row != NULL) {
     store_relaxed(&row->owner, owner);
-    store_relaxed(&row->ordinal, ordinal);
+    store_relaxed(&row->ordinal, ordinal); // -1: not asked
     store_release(&row->context, context);
   }
   gate_unlock(&s->contexts_lock);
@@ -88,7 +80,7 @@ static int learn(struct hook_state *s, uint64_t context, struct place *out) {
   struct context_row *row = find_context(s, context);
   uint64_t owner = row == NULL ? 0 : load_relaxed(&row->owner);
   // The same address on another device: the context that was there ended where nobody told us.
-  if (owner == 0 || row->ordinal != ordinal) owner = new_owner(s);
+  if (owner == 0 || (row->ordinal >= 0 && row->ordinal != ordinal)) owner = new_owner(s);
   // A full table: 0, so that these charges last until each is freed.
   if (add_context(s, context, ordinal, owner) == NULL) owner = 0;
   *out = (struct place){device_index(ordinal), ordinal, owner};
@@ -103,6 +95,7 @@ int place_current(struct place *out) {
   uint64_t owner;
   if (UNLIKELY(row == NULL || (owner = load_relaxed(&row->owner)) == 0)) return learn(s, (uint64_t)current, out);
   CUdevice ordinal = load_relaxed(&row->ordinal);
+  if (UNLIKELY(ordinal < 0)) return learn(s, (uint64_t)current, out);
   if (UNLIKELY(device_count() > 1)) {
     CUdevice now = -1;
     if (DRIVER(cuCtxGetDevice, CUdevice *)(&now) == CUDA_SUCCESS && now != ordinal) return learn(s, (uint64_t)current, out);
@@ -111,23 +104,37 @@ int place_current(struct place *out) {
   return 1;
 }
 
+// Which context an address lies in the driver knows; a context that is about to end takes its own.
+static void adopt(CUcontext context, uint64_t owner) {
+  for (uint32_t part = 0; part < MAP_PARTS; part++) {
+    uint32_t count = map_list(part, KIND_LINEAR, 0, NULL, 0);
+    size_t size = (size_t)count * sizeof(uint64_t);
+    uint64_t *keys = count == 0 ? NULL : sys_mmap(size, PROT_READ_ | PROT_WRITE_, MAP_PRIVATE_ | MAP_ANONYMOUS_, -1);
+    if (keys == NULL) continue;
+    uint32_t listed = map_list(part, KIND_LINEAR, 0, keys, count);
+    for (uint32_t i = 0; i < listed && i < count; i++) {
+      CUcontext in = NULL;
+      CUresult result = DRIVER(cuPointerGetAttribute, void *, int, CUdeviceptr)(&in, ATTRIBUTE_CONTEXT, keys[i]);
+      if (result == CUDA_SUCCESS && in == context) map_own(keys[i], KIND_LINEAR, 0, owner);
+    }
+    sys_munmap(keys, size);
+  }
+}
+
 uint64_t context_forget(CUcontext context) {
   struct hook_state *s = hook_state();
-  gate_lock(&s->contexts_lock);
   struct context_row *row = find_context(s, (uint64_t)context);
-  uint64_t owner = row == NULL ? 0 : row->owner;
+  uint64_t owner = row == NULL ? 0 : load_relaxed(&row->owner);
+  if (owner == 0) owner = new_owner(s);
+  adopt(context, owner);
+  gate_lock(&s->contexts_lock);
+  row = find_context(s, (uint64_t)context);
   if (row != NULL) store_release(&row->owner, (uint64_t)0);
   gate_unlock(&s->contexts_lock);
   return owner;
 }
 
-void context_restore(CUcontext context, uint64_t owner) {
-  struct hook_state *s = hook_state();
-  gate_lock(&s->contexts_lock);
-  struct context_row *row = find_context(s, (uint64_t)context);
-  if (row != NULL) store_release(&row->owner, owner);
-  gate_unlock(&s->contexts_lock);
-}
+void context_restore(CUcontext context, uint64_t owner) { add_context(hook_state(), (uint64_t)context, -1, owner); }
 
 int reserve(int device, uint64_t bytes) {
   if (UNLIKELY(device == LEDGER_FREE)) return 0;
@@ -162,9 +169,7 @@ CUresult charge_end(struct charge *c, CUresult result, uint64_t key, int kind, v
     }
   }
   int device = c->place.device < 0 ? -1 : c->place.device;
-  struct map_entry entry = {
-      .key = key, .owner = c->place.owner, .bytes = c->bytes, .kind = (uint16_t)kind, .device = (int16_t)device, .count = 1};
-  if (LIKELY(map_insert_entry(&entry) == 0)) return CUDA_SUCCESS;
+  if (LIKELY(map_insert_owned(key, kind, device, c->bytes, c->place.owner) == 0)) return CUDA_SUCCESS;
   undo(key);
   release(c->place.device, c->bytes);
   return CUDA_ERROR_OUT_OF_MEMORY;

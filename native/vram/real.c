@@ -8,7 +8,7 @@
 #include <link.h>
 
 #include "elf.h"
-#include "ledger.h"
+#include "hooks.h"
 #include "real.h"
 #include "sys.h"
 #include "text.h"
@@ -245,6 +245,7 @@ int driver_has(uint32_t index) {
 int gate_decide(void) {
   int active = ledger_active();
   entry_bind_hooks();
+  hook_state_prepare();
   __atomic_store_n(&vram_gate, active ? 2U : 1U, __ATOMIC_RELEASE);
   return active;
 }

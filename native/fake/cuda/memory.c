@@ -79,6 +79,18 @@ API CUresult cuMemGetAddressRange_v2(CUdeviceptr *out, size_t *bytes, CUdevicept
   return CUDA_SUCCESS;
 }
 
+/* Of the attributes of an address: its context and its device. */
+API CUresult cuPointerGetAttribute(void *data, int attribute, CUdeviceptr address) {
+  ENTER();
+  CUdeviceptr base;
+  struct block *block = block_of(address, &base);
+  if (!data || !block) return CUDA_ERROR_INVALID_VALUE;
+  if (attribute == 1) *(void **)data = block->context;
+  else if (attribute == 9) *(int *)data = block->device;
+  else return CUDA_ERROR_NOT_SUPPORTED;
+  return CUDA_SUCCESS;
+}
+
 /* ---- 32-bit addresses, as the first versions of the interface had: pieces of 1 MiB under 4 GiB, first that fits ---- */
 enum { LOW_PIECES = 3072, LOW_SHIFT = 20, LOW_FIRST = 256 };
 static struct low {
