@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+import { spawn } from 'node:child_process';
+import type { ChildProcessWithoutNullStreams } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { DEVICES, expected, LIMIT, WORKERS, written } from './ledger-oracle.ts';
+import type { Step } from './ledger-oracle.ts';
+
+const RUNS = 300;
+const program = join(import.meta.dirname, '../../dist/native/programs/ledger-model');
+const directory = mkdtempSync(join(tmpdir(), 'penstock-ledger-'));
+let child: ChildProcessWithoutNullStreams;
+let answers: AsyncIterator<string>;
+
+beforeAll(() => {
+  child = spawn(program, [directory], { stdio: ['pipe', 'pipe', 'pipe'] });
+  child.stderr.pipe(process.stderr);
+  answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+});
+
+afterAll(async () => {
+  child.stdin.end();
+  if (child.exitCode === null) await once(child, 'exit');
+  rmSync(directory, { recursive: true, force: true });
+});
+
+async function happened(steps: readonly Step[]): Promise<string[]> {
+  child.stdin.write(`${written(steps)}\n`);
+  const { value, done } = await answers.next();
+  if (done === true) throw new Error('ledger-model ended');
+  return value.trim().split(' ');
+}
+
+const worker = fc.nat(WORKERS - 1);
+const device = fc.nat(DEVICES - 1);
+// Whole limits, halves, just too much, and crumbs: what meets at the limit.
+const bytes = fc.oneof(
+  fc.nat(LIMIT + 1),
+  fc.nat(20),
+  fc.constantFrom(0, 1, LIMIT / 2, LIMIT / 2 + 1, LIMIT, LIMIT + 1),
+);
+const kind = fc.integer({ min: 1, max: 3 });
+const index = fc.nat(9);
+
+const step = fc.oneof(
+  { weight: 30, arbitrary: fc.tuple(fc.constant('a'), worker, device, kind, bytes) },
+  { weight: 12, arbitrary: fc.tuple(fc.constant('f'), worker, index) },
+  { weight: 4, arbitrary: fc.tuple(fc.constant('x'), worker, device, bytes) },
+  { weight: 2, arbitrary: fc.tuple(fc.constant('t'), worker, index) },
+  { weight: 4, arbitrary: fc.tuple(fc.constant('z'), worker, index, bytes) },
+  { weight: 2, arbitrary: fc.tuple(fc.constant('o'), worker, kind) },
+  { weight: 4, arbitrary: fc.tuple(fc.constantFrom('k', 'e', 'n'), worker) },
+  { weight: 2, arbitrary: fc.tuple(fc.constant('K'), worker, device, bytes) },
+  { weight: 3, arbitrary: fc.tuple(fc.constant('F'), worker, worker) },
+  { weight: 1, arbitrary: fc.tuple(fc.constant('c'), worker) },
+  { weight: 2, arbitrary: fc.tuple(fc.constantFrom('s', 'u'), worker) },
+  { weight: 2, arbitrary: fc.tuple(fc.constant('l'), device, fc.nat(LIMIT * 2)) },
+  { weight: 1, arbitrary: fc.tuple(fc.constant('q'), fc.constantFrom(1, 1, 2, 3)) },
+) as fc.Arbitrary<Step>;
+
+test(
+  `bytes charged and answers are the oracle's after every step of ${RUNS} random runs of real processes`,
+  { timeout: 300_000 },
+  async () => {
+    const property = fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 24 }), async (steps) => {
+      expect(await happened(steps)).toEqual(expected(steps));
+    });
+    await fc.assert(property, { numRuns: RUNS });
+  },
+);
