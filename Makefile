@@ -6,7 +6,7 @@ NODE_BIN = $(shell hack/node --where)
 RUN = PATH="$(NODE_BIN):$(CURDIR)/node_modules/.bin:$$PATH"
 STAMP = node_modules/.penstock-installed
 
-.PHONY: help demo standalone test native unit e2e bench chaos chaos-processes chaos-mutations generate verify lint fmt images clean
+.PHONY: help demo standalone test native gpu-test unit e2e bench chaos chaos-processes chaos-mutations generate verify lint fmt images clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test: $(STAMP) ## unit, conformance, integration and native tests, against a rea
 native: ## the VRAM quota's objects, fake drivers and test programs, in dist/native
 	@hack/ensure native
 	@$(MAKE) --no-print-directory -j2 -C native all
+
+gpu-test: ## the VRAM quota against a real driver and PyTorch (a machine with a GPU, gcc and Python; no network, no Node)
+	@$(MAKE) --no-print-directory -s -C native WARN=-Wall libs gpu-programs
+	@PYTHONDONTWRITEBYTECODE=1 $(or $(PYTHON),python3) test/gpu/main.py
 
 unit: $(STAMP) ## the fast tests only: no server is started
 	@hack/node hack/test.ts unit

@@ -36,3 +36,7 @@ $(O)/programs/runtime-steps-ptsz.c.o: $(HERE)/programs/runtime-steps.c
 $(OUT)/programs/runtime-steps-ptsz: $(O)/programs/runtime-steps-ptsz.c.o $(MINI)
 	$(begin) $(SANITIZE) $^ -pthread -ldl $(finish)
 EXTRA += $(OUT)/programs/runtime-steps-ptsz
+
+# What `make gpu-test` runs.
+.PHONY: gpu-programs
+gpu-programs: $(addprefix $(OUT)/programs/,driver-steps driver-steps-linked driver-steps-ptsz runtime-steps runtime-steps-ptsz nvml-view session-tool)

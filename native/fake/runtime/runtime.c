@@ -100,7 +100,11 @@ cudaError_t cudaDeviceSynchronize(void) {
 }
 cudaError_t cudaDeviceReset(void) {
   cudaError_t error = start();
-  return end(error ? error : DRIVER(cuDevicePrimaryCtxReset, 7000, 0, (CUdevice), chosen));
+  if (!error) error = DRIVER(cuDevicePrimaryCtxReset, 7000, 0, (CUdevice), chosen);
+  pthread_mutex_lock(&lock);
+  if (!error) contexts[chosen] = NULL; /* the next use retains it anew */
+  pthread_mutex_unlock(&lock);
+  return end(error);
 }
 cudaError_t cudaGetLastError(void) {
   cudaError_t error = last;
