@@ -74,7 +74,7 @@ struct arena {
   uint32_t generation;
   uint32_t bare;  // there is a keeper thread
   uint32_t stuck; // the last wait for the ledger's lock ran out
-  uint32_t gap1;
+  uint32_t dealt; // shards of the map have got shares of a limit
   struct ledger *ledger;
   const struct ledger *view; // read-only mapping of a process without a slot
   uint64_t own_lease[DEVICES]; // upper bound of our lease as we last knew it: neighbours only lower it

@@ -143,6 +143,7 @@ static void unlock_all(void) {
  */
 static int deal(struct shard *shard, int device, uint64_t bytes, int forced) {
   if (device < 0) return 0;
+  store_relaxed(&ledger_arena.dealt, 1);
   uint64_t limit = control_limit(device), held = 0;
   for (uint32_t i = 0; i < SHARDS; i++) held += ledger_arena.shards[i].account[device].cap - ledger_arena.shards[i].account[device].left;
   if (held > limit || bytes > limit - held) {
@@ -161,7 +162,7 @@ static int deal(struct shard *shard, int device, uint64_t bytes, int forced) {
 }
 
 void map_recap(struct arena *arena) {
-  if (lock_all()) return;
+  if (!load_relaxed(&arena->dealt) || lock_all()) return;
   for (uint32_t i = 0, devices = control_devices(); i < SHARDS; i++)
     for (uint32_t device = 0; device < devices; device++) {
       arena->shards[i].account[device].cap -= arena->shards[i].account[device].left;
