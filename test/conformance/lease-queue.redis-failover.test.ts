@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import { connect, createServer } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
 import { Redis } from 'ioredis';
 import { expect, it } from 'vitest';
 import { systemClock } from '#base/clock.ts';
@@ -8,39 +6,11 @@ import { silentLogger } from '#base/logger.ts';
 import type { Regression } from '#gateway/queue/lease-queue.ts';
 import { openRedisQueue } from '#gateway/queue/open.ts';
 import { startRedis } from '#test/servers/redis.ts';
+import { startTcpProxy } from '#test/tcp-proxy.ts';
 import { until } from '#test/until.ts';
 import { Scenario } from './lease-queue.harness.ts';
 
 const PATIENCE_MS = 30_000;
-
-/** What a name is in a cluster: an address whose new connections go to the primary of the moment, while those made before stay. */
-async function openName(port: number): Promise<{ readonly url: string; point(port: number): void; close(): void }> {
-  let target = port;
-  const sockets = new Set<Socket>();
-  const server = createServer((client) => {
-    const upstream = connect(target, '127.0.0.1');
-    for (const [from, to] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      sockets.add(from);
-      from.pipe(to);
-      from.on('error', () => to.destroy());
-      from.on('close', () => to.destroy());
-    }
-  });
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
-  return {
-    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    point: (next) => {
-      target = next;
-    },
-    close: () => {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
-  };
-}
 
 const role = async (admin: Redis): Promise<string> => /^role:(\w+)/m.exec(await admin.info('replication'))?.[1] ?? '';
 
@@ -50,8 +20,13 @@ it(
   async () => {
     const [first, second] = await Promise.all([startRedis({ appendonly: true }), startRedis({ appendonly: true })]);
     const [one, two] = [new Redis(first.url), new Redis(second.url)];
-    const name = await openName(first.port);
-    const queue = await openRedisQueue({ url: name.url, clock: systemClock, logger: silentLogger });
+    // What a name is in a cluster: an address whose new connections go to the primary of the moment, while those made before stay.
+    const name = await startTcpProxy(first.port);
+    const queue = await openRedisQueue({
+      url: `redis://127.0.0.1:${name.port}`,
+      clock: systemClock,
+      logger: silentLogger,
+    });
     try {
       const heard: Regression[] = [];
       queue.onRegression((found) => heard.push(found));
@@ -99,7 +74,7 @@ it(
       });
     } finally {
       await queue.close();
-      name.close();
+      await name.close();
       one.disconnect();
       two.disconnect();
       await Promise.all([first.stop(), second.stop()]);

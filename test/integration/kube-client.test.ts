@@ -14,10 +14,10 @@ import { CONFIG_MAPS, EVENTS, INFERENCE_APPS } from '#kube/resource.ts';
 import type { Condition, KubeObject } from '#kube/types.ts';
 import { createTransport } from '#kube/transport.ts';
 import { sharedKube } from '../servers/kube.ts';
+import { startTcpProxy } from '../tcp-proxy.ts';
 import { until } from '../until.ts';
 import { aConfigMap, aFixture, aNamespace } from './kube-fixture.ts';
 import type { ConfigMap, Fixture } from './kube-fixture.ts';
-import { startTcpProxy } from './tcp-proxy.ts';
 
 const kube = sharedKube();
 let fixture: Fixture;

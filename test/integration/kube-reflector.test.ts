@@ -6,11 +6,11 @@ import type { Informer } from '#kube/informer.ts';
 import { CONFIG_MAPS } from '#kube/resource.ts';
 import { startApiServer } from '../servers/apiserver.ts';
 import type { ApiServer } from '../servers/apiserver.ts';
+import { startTcpProxy } from '../tcp-proxy.ts';
+import type { TcpProxy } from '../tcp-proxy.ts';
 import { until } from '../until.ts';
 import { aConfigMap, aFixture, aNamespace, story } from './kube-fixture.ts';
 import type { ConfigMap, Fixture } from './kube-fixture.ts';
-import { startTcpProxy } from './tcp-proxy.ts';
-import type { TcpProxy } from './tcp-proxy.ts';
 
 let server: ApiServer;
 let direct: Fixture;

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
 import { inject, onTestFinished } from 'vitest';
 import { UNIT_ENV } from '#base/wire/unit-env.ts';
+import { startTcpProxy } from '#test/tcp-proxy.ts';
 import { scratchDir, startUnit } from '#worker/testing/unit-process.ts';
 import type { UnitProcess } from '#worker/testing/unit-process.ts';
 import { startFleet } from './fleet.process.ts';
@@ -106,32 +104,11 @@ export interface Service {
 }
 
 export async function startService(gateway: GatewayProcess): Promise<Service> {
-  const sockets = new Set<Socket>();
-  let port = Number(new URL(gateway.internal).port);
-  const server = createServer((client) => {
-    const upstream = connect(port, '127.0.0.1');
-    client.pipe(upstream).pipe(client);
-    for (const [socket, other] of [[client, upstream] as const, [upstream, client] as const]) {
-      sockets.add(socket);
-      socket.on('error', () => other.destroy());
-      socket.on('close', () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
-    }
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestFinished(async () => {
-    const closed = once(server, 'close');
-    server.close();
-    for (const socket of sockets) socket.destroy();
-    await closed;
-  });
+  const portOf = ({ internal }: GatewayProcess): number => Number(new URL(internal).port);
+  const proxy = await startTcpProxy(portOf(gateway));
+  onTestFinished(() => proxy.close());
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    choose: (next) => {
-      port = Number(new URL(next.internal).port);
-    },
+    url: `http://127.0.0.1:${proxy.port}`,
+    choose: (next) => proxy.point(portOf(next)),
   };
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { createServer, connect } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
 import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
+
+/** Sees what passes on one connection; false = this does not arrive, and nobody is told. */
+export type Watch = (chunk: Buffer, from: 'client' | 'server') => boolean;
 
 export interface TcpProxy {
   readonly port: number;
@@ -9,6 +12,8 @@ export interface TcpProxy {
   accepted(): number;
   /** Open now. */
   open(): number;
+  /** New connections lead to this port; those made before stay. */
+  point(port: number): void;
   /** From now on nothing passes on the connections that are open (and on new ones, until `heal`), and nobody is told. */
   blackHole(options?: { readonly newOnesToo: boolean }): void;
   /** Resets the open connections and refuses new ones by resetting them, until `heal`. */
@@ -17,9 +22,13 @@ export interface TcpProxy {
   close(): Promise<void>;
 }
 
-/** A network between a client and 127.0.0.1:`target` that can fail the way networks do. */
-export async function startTcpProxy(target: number): Promise<TcpProxy> {
+/**
+ * A network between clients and 127.0.0.1:`target` that can fail the way networks do.
+ * @param watched called for each new connection
+ */
+export async function startTcpProxy(target: number, watched: () => Watch = () => () => true): Promise<TcpProxy> {
   const pairs = new Set<readonly [Socket, Socket]>();
+  let port = target;
   let accepted = 0;
   let refusing = false;
   let swallowing = false;
@@ -30,12 +39,17 @@ export async function startTcpProxy(target: number): Promise<TcpProxy> {
       client.resetAndDestroy();
       return;
     }
-    const upstream = connect(target, '127.0.0.1');
+    const upstream = connect(port, '127.0.0.1');
     const pair = [client, upstream] as const;
     pairs.add(pair);
+    const passes = watched();
     for (const [from, to] of [pair, [upstream, client] as const]) {
+      const name = from === client ? 'client' : 'server';
       if (swallowing) from.resume();
-      else from.on('data', (chunk) => to.write(chunk));
+      else
+        from.on('data', (chunk: Buffer) => {
+          if (passes(chunk, name)) to.write(chunk);
+        });
       from.on('error', () => to.destroy());
       from.on('close', () => {
         pairs.delete(pair);
@@ -49,6 +63,9 @@ export async function startTcpProxy(target: number): Promise<TcpProxy> {
     port: (server.address() as AddressInfo).port,
     accepted: () => accepted,
     open: () => pairs.size,
+    point: (next) => {
+      port = next;
+    },
     blackHole: (options) => {
       swallowing = options?.newOnesToo ?? false;
       for (const socket of [...pairs].flat()) socket.removeAllListeners('data').resume();
