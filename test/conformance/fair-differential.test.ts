@@ -7,7 +7,7 @@ import { silentLogger } from '#base/logger.ts';
 import { seededRandom } from '#base/random.ts';
 import type { LeaseQueue } from '#gateway/queue/lease-queue.ts';
 import { openEmbeddedQueue, openRedisQueue } from '#gateway/queue/open.ts';
-import { FairHistory, queueSubject, referenceSubject } from './fair-history.ts';
+import { FairHistory, callsOf, queueSubject, referenceSubject } from './fair-history.ts';
 import type { Action, Subject } from './fair-history.ts';
 
 /** FAIR_SEED=n replays the history of a failure and prints it; FAIR_HISTORIES=n plays more of them. */
@@ -28,7 +28,8 @@ async function play(seed: number, subjects: readonly Subject[]): Promise<number>
     const wanted = await first!.play(action, history.now);
     if (REPLAY !== undefined) console.log(number, history.now, JSON.stringify(action), '→', JSON.stringify(wanted));
     history.note(action, wanted);
-    if (action.do === 'lease') leases += (wanted as { ids: string[] }).ids.length;
+    for (const [one, its] of callsOf(action, wanted))
+      if (one.do === 'lease') leases += (its as { ids: string[] }).ids.length;
     for (const other of others) {
       const got = await other.play(action, history.now);
       if (isDeepStrictEqual(got, wanted)) continue;

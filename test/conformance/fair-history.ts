@@ -8,8 +8,16 @@ import type { RefAsk, RefNew, RefToken } from './fair-reference.parts.ts';
 import { Reference } from './fair-reference.ts';
 import { T0, text } from './lease-queue.harness.ts';
 
-/** One call with everything random in it decided, so that all subjects are asked the very same. */
-export type Action =
+/** Calls with everything random in them decided, so that all subjects are asked the very same. */
+export type Action = Single | Together;
+
+/** Made in one turn, none waiting for another: a driver may take them in one step, and must answer as if it had not. */
+interface Together {
+  readonly do: 'together';
+  readonly actions: readonly Single[];
+}
+
+type Single =
   | { readonly do: 'enqueue'; readonly requests: readonly RefNew[] }
   | { readonly do: 'lease'; readonly ask: RefAsk }
   | { readonly do: 'complete'; readonly token: RefToken; readonly serviceMicros: number }
@@ -38,13 +46,23 @@ export interface Subject {
 
 const LEASE_MS = 30_000;
 
-type Plays = { readonly [K in Action['do']]: (action: Extract<Action, { do: K }>, now: number) => unknown };
+/** The calls of an action, each with its own outcome. */
+export function callsOf(action: Action, outcome: unknown): (readonly [Single, unknown])[] {
+  if (action.do !== 'together') return [[action, outcome]];
+  return action.actions.map((one, i) => [one, (outcome as readonly unknown[])[i]]);
+}
+
+type Plays = { readonly [K in Single['do']]: (action: Extract<Single, { do: K }>, now: number) => unknown };
 
 function subject(name: string, plays: Plays): Subject {
   // The compiler cannot see that the key picks the function of the action's own kind.
-  const play = async (action: Action, now: number): Promise<unknown> =>
-    (plays[action.do] as (action: Action, now: number) => unknown)(action, now);
-  return { name, play };
+  const playOne = async (action: Single, now: number): Promise<unknown> =>
+    (plays[action.do] as (action: Single, now: number) => unknown)(action, now);
+  return {
+    name,
+    play: (action, now) =>
+      action.do === 'together' ? Promise.all(action.actions.map((one) => playOne(one, now))) : playOne(action, now),
+  };
 }
 
 export function queueSubject(name: string, queue: LeaseQueue, app: string): Subject {
@@ -218,14 +236,24 @@ export class FairHistory {
     if (dice.chance(0.3)) this.now += dice.of(1, 7, 400, 2_000, 9_000, dice.chance(0.3) ? 31_000 : 90);
     if (dice.chance(0.01)) this.now += 1_000_000;
     const roll = dice.below(100);
-    if (roll < 30) return this.#enqueue();
-    if (roll < 58) return this.#lease();
-    if (roll < 94) return this.#onHeld(roll);
+    if (roll < 30) return this.#some(() => this.#enqueue());
+    // With other revisions the second call of a run may find what only the first one's own search could have moved.
+    if (roll < 58) return this.#profile.revisions ? this.#lease() : this.#some(() => this.#lease());
+    if (roll < 94) return roll < 76 ? this.#some(() => this.#onHeld(roll)) : this.#onHeld(roll);
     return this.#housekeeping(roll);
+  }
+
+  #some(next: () => Single): Action {
+    const count = this.#dice.of(1, 1, 1, 2, 4);
+    return count === 1 ? next() : { do: 'together', actions: Array.from({ length: count }, next) };
   }
 
   /** Every lease that the first subject gave can be acted on from now on. */
   note(action: Action, outcome: unknown): void {
+    for (const [one, its] of callsOf(action, outcome)) this.#noteOne(one, its);
+  }
+
+  #noteOne(action: Single, outcome: unknown): void {
     if (action.do === 'redrive' && outcome === 'redriven') this.ids.push(action.newId);
     if (action.do === 'fail' && outcome === 'failed') this.#failed.push(action.token.id);
     if (action.do !== 'lease') return;
@@ -236,7 +264,7 @@ export class FairHistory {
     }
   }
 
-  #enqueue(): Action {
+  #enqueue(): Single {
     const count = this.#dice.of(1, 1, 1, 1, 3);
     return { do: 'enqueue', requests: Array.from({ length: count }, () => this.#request()) };
   }
@@ -274,7 +302,7 @@ export class FairHistory {
     };
   }
 
-  #lease(): Action {
+  #lease(): Single {
     const [dice, profile] = [this.#dice, this.#profile];
     const max = dice.of(0, 1, 1, 1, 2, 3, 6);
     const revision = profile.revisions ? dice.of(this.#current, 'r1', 'r2', 'r3') : 'r1';
@@ -299,7 +327,7 @@ export class FairHistory {
     return { do: 'lease', ask };
   }
 
-  #onHeld(roll: number): Action {
+  #onHeld(roll: number): Single {
     const [dice, { losses, cost }] = [this.#dice, this.#profile];
     // Mostly one of the last, which may still be held.
     const token = this.#tokens.at(-1 - dice.below(Math.min(this.#tokens.length, dice.of(4, 12, 60))));
@@ -319,7 +347,7 @@ export class FairHistory {
     return { do: 'cancel', id: dice.chance(0.5) ? token.id : dice.of(...this.ids) };
   }
 
-  #housekeeping(roll: number): Action {
+  #housekeeping(roll: number): Single {
     const [dice, { tenants, revisions }] = [this.#dice, this.#profile];
     if (roll < 96) {
       if (revisions && dice.chance(0.3)) this.#current = dice.of('r1', 'r2', 'r3');

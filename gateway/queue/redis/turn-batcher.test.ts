@@ -79,12 +79,15 @@ describe('turn batcher', () => {
     expect([good.status, bad.status, worse.status]).toEqual(['fulfilled', 'rejected', 'rejected']);
   });
 
-  it('a set time is a run of its own', async () => {
+  it('calls share a run with those of the same set time only', async () => {
     const { calls, batcher } = setUp();
-    await Promise.all([batcher.add('app', completion('u', 'a'), 1000), batcher.add('app', completion('u', 'b'), 2000)]);
-    expect(calls.map(({ now, ids }) => [now, ids])).toEqual([
-      [1000, ['a']],
-      [2000, ['b']],
+    const add = (id: string, now?: number) => batcher.add('app', completion('u', id), now);
+    const outcomes = await Promise.all([add('a', 1000), add('b', 2000), add('c'), add('d', 1000)]);
+    expect(outcomes).toEqual([['a'], ['b'], ['c'], ['d']]);
+    expect(calls.map(({ app, now, ids }) => [app, now, ids])).toEqual([
+      ['app', 1000, ['a', 'd']],
+      ['app', 2000, ['b']],
+      ['app', undefined, ['c']],
     ]);
   });
 });

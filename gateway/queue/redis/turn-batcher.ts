@@ -8,6 +8,13 @@ interface Waiting<T> {
   readonly reject: (error: unknown) => void;
 }
 
+/** Calls of one app, at one time where one is set. */
+interface Company<T> {
+  readonly app: string;
+  readonly now: number | undefined;
+  readonly calls: readonly Waiting<T>[];
+}
+
 export interface TurnBatcherOptions<T> {
   /** Arguments of one item. */
   readonly perItem: number;
@@ -25,14 +32,14 @@ export interface TurnBatcherOptions<T> {
  */
 export class TurnBatcher<T> {
   readonly #options: TurnBatcherOptions<T>;
-  readonly #waiting = new Map<string, Waiting<T>[]>();
+  readonly #waiting = new Map<string, Company<T> & { readonly calls: Waiting<T>[] }>();
 
   constructor(options: TurnBatcherOptions<T>) {
     this.#options = options;
   }
 
   /**
-   * `args`: `perItem` for each item. A time that is set is a test's, and its own run.
+   * `args`: `perItem` for each item. A time that is set is a test's: calls of the same one share their runs, as those of none do.
    * @param weight default: the number of items
    */
   add(
@@ -42,48 +49,50 @@ export class TurnBatcher<T> {
     weight = args.length / this.#options.perItem,
   ): Promise<readonly T[]> {
     const { promise, resolve, reject } = Promise.withResolvers<readonly T[]>();
-    const one = { args, weight, resolve, reject };
-    if (now !== undefined) void this.#send(app, [one], now);
-    else this.#enter(app, one);
+    this.#enter(app, now, { args, weight, resolve, reject });
     return promise;
   }
 
-  #enter(app: string, one: Waiting<T>): void {
-    const company = this.#waiting.get(app);
+  #enter(app: string, now: number | undefined, one: Waiting<T>): void {
+    const key = now === undefined ? app : `${now}/${app}`;
+    const company = this.#waiting.get(key);
     if (company !== undefined) {
-      company.push(one);
+      company.calls.push(one);
       return;
     }
-    this.#waiting.set(app, [one]);
-    setImmediate(() => this.#flush(app));
+    this.#waiting.set(key, { app, now, calls: [one] });
+    setImmediate(() => this.#flush(key));
   }
 
-  #flush(app: string): void {
-    const [first = [], ...others] = this.#batches(this.#waiting.get(app) ?? []);
+  #flush(key: string): void {
+    const company = this.#waiting.get(key);
+    if (company === undefined) return;
+    const [first = [], ...others] = this.#batches(company.calls);
     if (others.length === 0) {
-      this.#waiting.delete(app);
+      this.#waiting.delete(key);
     } else {
-      this.#waiting.set(app, others.flat());
-      setImmediate(() => this.#flushRest(app));
+      this.#waiting.set(key, { ...company, calls: others.flat() });
+      setImmediate(() => this.#flushRest(key));
     }
-    void this.#send(app, first);
+    void this.#send({ ...company, calls: first });
   }
 
   /** All of them, those that came meanwhile included: nothing waits for longer than a turn, however much comes. */
-  #flushRest(app: string): void {
-    const all = this.#waiting.get(app) ?? [];
-    this.#waiting.delete(app);
-    for (const batch of this.#batches(all)) void this.#send(app, batch);
+  #flushRest(key: string): void {
+    const company = this.#waiting.get(key);
+    if (company === undefined) return;
+    this.#waiting.delete(key);
+    for (const calls of this.#batches(company.calls)) void this.#send({ ...company, calls });
   }
 
-  async #send(app: string, batch: readonly Waiting<T>[], now?: number): Promise<void> {
+  async #send({ app, now, calls }: Company<T>): Promise<void> {
     try {
-      const args = batch.flatMap((one) => one.args);
+      const args = calls.flatMap((one) => one.args);
       const outcomes = await this.#options.run(app, now, args);
       let at = 0;
-      for (const one of batch) one.resolve(outcomes.slice(at, (at += one.args.length / this.#options.perItem)));
+      for (const one of calls) one.resolve(outcomes.slice(at, (at += one.args.length / this.#options.perItem)));
     } catch (error) {
-      for (const one of batch) one.reject(error);
+      for (const one of calls) one.reject(error);
     }
   }
 
