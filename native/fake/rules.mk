@@ -40,3 +40,6 @@ EXTRA += $(OUT)/programs/runtime-steps-ptsz
 # What `make gpu-test` runs.
 .PHONY: gpu-programs
 gpu-programs: $(addprefix $(OUT)/programs/,driver-steps driver-steps-linked driver-steps-ptsz runtime-steps runtime-steps-ptsz nvml-view session-tool)
+
+DEPS_fake-check := $(OUT)/fake/libcuda.so.1
+LDLIBS_fake-check := -L$(OUT)/fake -l:libcuda.so.1

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heap.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -18,14 +21,39 @@ static struct flock slot_lock(int slot, short type) {
   return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)(1 << 20) + slot, .l_len = 1};
 }
 
-void heap_lock(void) {
-  while (flock(file, LOCK_EX)) continue;
+static char name[4096];
+/* High up, out of the way of programs that count on getting the lowest numbers. */
+static int open_file(void) {
+  int low = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  int high = low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, 400);
+  if (high < 0) return low;
+  close(low); /* before any record lock is taken: closing one descriptor drops all of the process's */
+  return high;
 }
 
-void heap_unlock(void) { flock(file, LOCK_UN); }
+/* The file's lock is between processes: threads share the descriptor. */
+static pthread_mutex_t threads = PTHREAD_MUTEX_INITIALIZER;
+
+void heap_lock(void) {
+  pthread_mutex_lock(&threads);
+  while (flock(file, LOCK_EX)) {
+    if (errno != EBADF) continue;
+    /* The program closed all descriptors: take the slot again. */
+    file = open_file();
+    if (file < 0) return;
+    struct flock lock = slot_lock(own < 0 ? HEAP_SLOTS : own, F_WRLCK);
+    fcntl(file, F_SETLK, &lock);
+  }
+}
+
+void heap_unlock(void) {
+  flock(file, LOCK_UN);
+  pthread_mutex_unlock(&threads);
+}
 
 struct heap *heap_open(const char *path) {
-  file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  snprintf(name, sizeof name, "%s", path);
+  file = open_file();
   if (file < 0) return NULL;
   heap_lock();
   struct stat status;
@@ -69,6 +97,7 @@ int heap_claim(struct heap *heap) {
 }
 
 void heap_forget(void) {
+  threads = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
   if (file >= 0) close(file);
   file = own = -1;
 }
