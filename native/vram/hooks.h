@@ -20,14 +20,14 @@ enum {
 };
 
 // Where a call allocates: the index that the ledger gave the GPU (or LEDGER_FREE, LEDGER_UNLISTED), and who owns what it allocates.
-struct place {
+struct whose {
   int device;
   CUdevice ordinal;
   uint64_t owner;
 };
 
 // The calling thread's current context. 0 where there is none: the real call will say so.
-int place_current(struct place *out);
+int place_current(struct whose *out);
 // Index of a device by its ordinal; LEDGER_UNLISTED also where the driver does not know it.
 int device_index(CUdevice ordinal);
 // Number of devices that the driver shows, 0 before cuInit.
@@ -46,14 +46,14 @@ static inline void release(int device, uint64_t bytes) {
 
 // A reservation around a real call that allocates.
 struct charge {
-  struct place place;
+  struct whose place;
   uint64_t bytes;
   int known; // a context was current
 };
 
 // CUDA_SUCCESS: go on with the real call. CUDA_ERROR_OUT_OF_MEMORY: over quota.
 CUresult charge_begin(struct charge *c, uint64_t bytes);
-CUresult charge_begin_at(struct charge *c, const struct place *place, uint64_t bytes);
+CUresult charge_begin_at(struct charge *c, const struct whose *place, uint64_t bytes);
 // After the real call: keeps the charge under that key, or gives it back where the call failed. `undo` frees the allocation where it cannot
 // be kept. Returns what the hook answers.
 CUresult charge_end(struct charge *c, CUresult result, uint64_t key, int kind, void (*undo)(uint64_t key));

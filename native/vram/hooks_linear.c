@@ -3,6 +3,7 @@
 // A charge comes before the real call and goes after it: an address may be handed out anew the moment the driver has it back, so the map
 // forgets it first.
 #include "hooks.h"
+#include "hot.h"
 #include "layout.gen.h"
 
 // Rows of pitched memory begin at multiples of this on every GPU so far; what the driver really did is charged afterwards.
@@ -32,7 +33,7 @@ static __attribute__((noinline)) CUresult alloc_slowly(CUdeviceptr *address, siz
 CUresult hook_cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
   int device = device_hot();
   if (UNLIKELY(device < 0 || address == NULL || bytes == 0)) return alloc_slowly(address, bytes);
-  if (UNLIKELY(ledger_reserve(device, bytes) != 0) && reserve(device, bytes) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (UNLIKELY(reserve_hot(device, bytes)) && reserve(device, bytes) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
   CUresult result = ((__typeof__(&hook_cuMemAlloc_v2))vram_real[I_cuMemAlloc_v2])(address, bytes);
   if (UNLIKELY(result != CUDA_SUCCESS)) {
     ledger_release(device, bytes);
@@ -122,11 +123,27 @@ static CUresult after_free(CUresult result, int found, int pooled, const struct 
   return result;
 }
 
-CUresult hook_cuMemFree_v2(CUdeviceptr address) {
+static __attribute__((noinline)) CUresult free_slowly(CUdeviceptr address) {
   if (!quota_active() || address == 0) return NEXT(cuMemFree_v2)(address);
   struct map_entry entry;
   int pooled, found = forget(address, &entry, &pooled);
   return after_free(NEXT(cuMemFree_v2)(address), found, pooled, &entry);
+}
+
+CUresult hook_cuMemFree_v2(CUdeviceptr address) {
+  if (UNLIKELY(load_acquire(&vram_gate) != 2)) return free_slowly(address);
+  struct map_taken taken = map_take(address, KIND_LINEAR);
+  if (UNLIKELY(taken.about == 0)) return free_slowly(address);
+  CUresult result = ((__typeof__(&hook_cuMemFree_v2))vram_real[I_cuMemFree_v2])(address);
+  if (LIKELY(result == CUDA_SUCCESS)) {
+    int device = taken_device(taken);
+    if (UNLIKELY((uint32_t)device >= DEVICES) || UNLIKELY(release_hot(device, taken.bytes))) release(device, taken.bytes);
+  } else {
+    // Whose it was is asked anew when a context ends.
+    struct map_entry entry = {.key = address, .bytes = taken.bytes, .kind = KIND_LINEAR, .device = (int16_t)taken_device(taken), .count = 1};
+    map_restore(&entry);
+  }
+  return result;
 }
 
 CUresult hook_cuMemFree(uint32_t address) {

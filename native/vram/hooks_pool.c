@@ -305,7 +305,7 @@ int stream_is_capturing(CUstream stream, int per_thread) {
 }
 
 CUresult pool_alloc(struct pool_request *r) {
-  struct place place;
+  struct whose place;
   if (r->address == NULL || r->bytes == 0 || !place_current(&place)) return r->call(r);
   CUdevice ordinal = stream_device(r, place.ordinal);
   if (stream_is_capturing(r->stream, r->per_thread)) {

@@ -25,7 +25,7 @@ static uint64_t shown_total(int device, uint64_t physical) {
 static CUresult memory_info(uint64_t *available, uint64_t *total) {
   size_t card_free = 0, card_total = 0;
   CUresult result = NEXT(cuMemGetInfo_v2)(&card_free, &card_total);
-  struct place place;
+  struct whose place;
   *available = card_free;
   *total = card_total;
   if (result != CUDA_SUCCESS || !quota_active() || !place_current(&place) || place.device == LEDGER_FREE) return result;

@@ -51,7 +51,7 @@ CUresult hook_cuGraphAddNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphN
 
 CUresult hook_cuImportExternalMemory(CUexternalMemory *memory, const struct external_memory *description) {
   CUresult result = NEXT(cuImportExternalMemory)(memory, description);
-  struct place place;
+  struct whose place;
   if (result == CUDA_SUCCESS && quota_active() && place_current(&place)) {
     ledger_unaccounted(place.device, (int)UNACCOUNTED_EXTERNAL, description->bytes);
   }

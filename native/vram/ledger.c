@@ -7,6 +7,7 @@
 // every neighbour and (3) the leases of dead processes have been asked.
 #include "vram/ledger.h"
 #include "vram/core.h"
+#include "vram/hot.h"
 
 /** As long as a pass finds nothing twice in a row, what is asked for is not there. See refill(). */
 enum { EMPTY_PASSES = 2, PASSES = 64, ATTEMPTS = 1000 };
@@ -60,15 +61,6 @@ int ledger_register(void) {
   int result = register_here(arena);
   turn_give(arena, signals);
   return result;
-}
-
-/** avail -= bytes, if it is there. */
-static inline int take(struct slot_cell *cell, uint64_t bytes) {
-  uint64_t avail = load_relaxed(&cell->avail);
-  // The mark SEIZING is the sign bit: credit that is being taken back counts as none.
-  while (likely(avail < SEIZING && avail >= bytes))
-    if (likely(compare_swap(&cell->avail, &avail, avail - bytes))) return 0;
-  return 1;
 }
 
 /* ---- under the lock ---- */
@@ -195,12 +187,7 @@ static __attribute__((noinline)) int reserve_slow(int device, uint64_t bytes) {
 /* ---- what hooks call ---- */
 
 int ledger_reserve(int device, uint64_t bytes) {
-  if (likely((uint32_t)device < DEVICES)) {
-    struct slot_cell *cell = load_acquire(&ledger_arena.cells[device]);
-    if (likely(cell != NULL && control_gate(ledger_control) == load_relaxed(&ledger_arena.gate)) && likely(!take(cell, bytes)))
-      return 0;
-  }
-  return reserve_slow(device, bytes);
+  return likely((uint32_t)device < DEVICES) && likely(!reserve_hot(device, bytes)) ? 0 : reserve_slow(device, bytes);
 }
 
 void ledger_release(int device, uint64_t bytes) {

@@ -205,18 +205,22 @@ static __attribute__((noinline)) int insert_unusual(uint64_t key, uint64_t owner
   return insert_slow(&entry, 0);
 }
 
-/** The first place is free, the shard's share suffices: else insert_slow. */
-static inline int insert(uint64_t key, uint64_t owner, uint64_t bytes, uint64_t about) {
-  uint32_t kind = kind_of(about);
-  int device = device_of(about);
-  uint64_t hashed = hash(key, kind), none = UNLIMITED;
+/** The place is free, the shard's share suffices: else insert_slow. A leaf: nothing is saved, and all else is a tail call. */
+static inline __attribute__((always_inline)) int insert(uint64_t key, uint64_t owner, uint64_t bytes, uint64_t about) {
+  uint32_t kind = kind_of(about), device = (uint32_t)device_of(about);
+  uint64_t hashed = hash(key, kind);
   struct shard *shard = shard_of(hashed);
-  if (unlikely(device >= (int)DEVICES) || unlikely(lock(shard))) return insert_unusual(key, owner, bytes, about);
-  uint64_t *left = likely(device >= 0) ? &shard->account[device].left : &none;
+  if (unlikely(device >= DEVICES) || unlikely(exchange_acquire(&shard->lock, 1) != 0)) return insert_unusual(key, owner, bytes, about);
+  __asm__("" : "+r"(shard)); // kept as one address: gcc would compute it anew for each member
   struct place *table = shard->hot;
+  uint64_t *left = &shard->account[device].left;
+  __asm__("" : "+r"(left));
   if (likely(table != NULL && shard->spare != 0 && *left >= bytes)) {
-    struct place *place = seek(shard, table, hashed, key, kind);
-    if (likely(!kind_of(place->about))) {
+    uint32_t at = home_of(shard, hashed);
+    struct place *place = &table[at];
+    __asm__("" : "+r"(place));
+    while (unlikely(place->about != 0) && (place->key != key || kind_of(place->about) != kind)) place = &table[at = (at + 1) & shard->mask];
+    if (likely(place->about == 0)) {
       place->key = key;
       place->owner = owner;
       place->bytes = bytes;
@@ -275,6 +279,48 @@ int map_remove(uint64_t key, int kind, struct map_entry *out) {
   }
   unlock(shard);
   return found;
+}
+
+/** The entry is not alone in its run, or not at its home. The shard is locked. */
+static __attribute__((noinline)) struct map_taken take_from_run(uint64_t key, uint32_t kind, struct shard *shard) {
+  struct place *table = shard->table, *place = find(shard, hash(key, kind), key, kind);
+  struct map_taken taken = {0, 0};
+  if (place != NULL) {
+    taken = (struct map_taken){place->bytes, place->about};
+    take_out(shard, table, place);
+  }
+  unlock(shard);
+  return taken;
+}
+
+static __attribute__((noinline)) struct map_taken take_slowly(uint64_t key, int kind) {
+  struct map_entry entry;
+  if (!map_remove(key, kind, &entry)) return (struct map_taken){0, 0};
+  return (struct map_taken){entry.bytes, about(entry.kind, entry.device, entry.count)};
+}
+
+/** As insert(): a leaf for the ordinary case. */
+struct map_taken map_take(uint64_t key, int kind) {
+  uint64_t hashed = hash(key, (uint32_t)kind);
+  struct shard *shard = shard_of(hashed);
+  if (unlikely(arena_unwiped) || unlikely(exchange_acquire(&shard->lock, 1) != 0)) return take_slowly(key, kind);
+  __asm__("" : "+r"(shard));
+  struct place *table = shard->hot;
+  if (unlikely(table == NULL)) return take_from_run(key, (uint32_t)kind, shard);
+  uint32_t at = home_of(shard, hashed);
+  struct place *place = &table[at];
+  __asm__("" : "+r"(place));
+  struct map_taken taken = {place->bytes, place->about};
+  uint32_t device = (uint32_t)device_of(taken.about);
+  if (unlikely(place->key != key || kind_of(taken.about) != (uint32_t)kind || device >= DEVICES ||
+               table[(at + 1) & shard->mask].about != 0)) {
+    return take_from_run(key, (uint32_t)kind, shard);
+  }
+  shard->account[device].left += taken.bytes;
+  shard->spare++;
+  place->about = 0;
+  unlock(shard);
+  return taken;
 }
 
 int map_find(uint64_t key, int kind, struct map_entry *out) {

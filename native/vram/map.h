@@ -33,6 +33,14 @@ void map_restore(const struct map_entry *entry);
 
 /** 1: found and taken out (copied to *out, which may be NULL), 0: not ours. Does not release the bytes. */
 int map_remove(uint64_t key, int kind, struct map_entry *out);
+/** The same in two registers, for the call that programs make often. `about` 0: not ours. */
+struct map_taken {
+  uint64_t bytes;
+  uint64_t about; // kind | device << 16 | count << 32
+};
+struct map_taken map_take(uint64_t key, int kind);
+static inline int taken_device(struct map_taken taken) { return (int16_t)(taken.about >> 16); }
+
 /** 1: found (copied to *out, may be NULL). */
 int map_find(uint64_t key, int kind, struct map_entry *out);
 

@@ -74,7 +74,7 @@ static struct context_row *add_context(struct hook_state *s, uint64_t context, C
   return row;
 }
 
-static int learn(struct hook_state *s, uint64_t context, struct place *out) {
+static int learn(struct hook_state *s, uint64_t context, struct whose *out) {
   CUdevice ordinal = -1;
   if (DRIVER(cuCtxGetDevice, CUdevice *)(&ordinal) != CUDA_SUCCESS) return 0;
   struct context_row *row = find_context(s, context);
@@ -83,11 +83,11 @@ static int learn(struct hook_state *s, uint64_t context, struct place *out) {
   if (owner == 0 || (row->ordinal >= 0 && row->ordinal != ordinal)) owner = new_owner(s);
   // A full table: 0, so that these charges last until each is freed.
   if (add_context(s, context, ordinal, owner) == NULL) owner = 0;
-  *out = (struct place){device_index(ordinal), ordinal, owner};
+  *out = (struct whose){device_index(ordinal), ordinal, owner};
   return 1;
 }
 
-int place_current(struct place *out) {
+int place_current(struct whose *out) {
   struct hook_state *s = hook_state();
   CUcontext current = NULL;
   if (UNLIKELY(DRIVER(cuCtxGetCurrent, CUcontext *)(&current) != CUDA_SUCCESS || current == NULL)) return 0;
@@ -100,7 +100,7 @@ int place_current(struct place *out) {
     CUdevice now = -1;
     if (DRIVER(cuCtxGetDevice, CUdevice *)(&now) == CUDA_SUCCESS && now != ordinal) return learn(s, (uint64_t)current, out);
   }
-  *out = (struct place){device_index(ordinal), ordinal, owner};
+  *out = (struct whose){device_index(ordinal), ordinal, owner};
   return 1;
 }
 
@@ -145,13 +145,13 @@ int reserve(int device, uint64_t bytes) {
   return !pools_shrink(device, bytes) || ledger_reserve(device, bytes) != 0;
 }
 
-CUresult charge_begin_at(struct charge *c, const struct place *place, uint64_t bytes) {
+CUresult charge_begin_at(struct charge *c, const struct whose *place, uint64_t bytes) {
   *c = (struct charge){*place, bytes, 1};
   return LIKELY(reserve(place->device, bytes) == 0) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 CUresult charge_begin(struct charge *c, uint64_t bytes) {
-  struct place place;
+  struct whose place;
   if (LIKELY(place_current(&place))) return charge_begin_at(c, &place, bytes);
   *c = (struct charge){.bytes = bytes};
   return CUDA_SUCCESS; // without a context the real call fails; charge_end() sees to one that does not
