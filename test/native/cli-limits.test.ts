@@ -90,13 +90,13 @@ test('programs of one session share it, the status says who holds what, and a ki
 
 test('a live slot keeps a session whose program has left it behind', async () => {
   // What was started ends once its child, which nobody waits for, has memory.
-  const script = `exec 4<&0; ${USE} --hold 1000 <&4 & read ready <&3`;
+  const script = `${USE} --hold 1000 <&3 & read ready`;
   const run = ['run', '--session', 'team', '--limit', '1GiB', '--ttl', '1h', '--', 'sh', '-c', script];
   const child = account.start(run, { stdio: ['pipe', 'pipe', 'inherit', 'pipe'] });
   let seen = '';
   child.stdout?.on('data', (data) => (seen += String(data)));
   await until(() => seen.includes('bytes free'), { what: 'the child to have its memory' });
-  (child.stdio[3] as NodeJS.WritableStream).end('ready\n');
+  child.stdin?.end('ready\n');
   await until(() => child.exitCode !== null, { what: 'what was started to end' });
   const store = storeOf(account);
   const clock = createFakeClock(Date.now());
@@ -106,7 +106,7 @@ test('a live slot keeps a session whose program has left it behind', async () =>
     expect(store.open('team').control.state).toBe('active');
   }
   expect(statusOf('team').processes).toMatchObject([{ alive: true }]);
-  child.stdin?.end();
+  (child.stdio[3] as NodeJS.WritableStream).end();
 });
 
 test('GPUs have separate limits, by number and by UUID; one that is not named refuses', () => {
