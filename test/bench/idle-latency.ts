@@ -22,7 +22,12 @@ export async function measureIdleLatency(redisUrl: string, folder: string): Prom
   const headers = { ...gateway.headers, prefer: 'wait=30' };
   const run = async (n: number): Promise<number> => {
     const began = performance.now();
-    const answer = await request(url, { method: 'POST', dispatcher, headers, body: JSON.stringify({ n }) });
+    const answer = await request(url, {
+      method: 'POST',
+      dispatcher,
+      headers,
+      body: JSON.stringify({ prompt: `no ${n}` }),
+    });
     const text = await answer.body.text();
     const took = performance.now() - began;
     if (answer.statusCode !== 200) throw new Error(`no result but ${answer.statusCode}: ${text}`);

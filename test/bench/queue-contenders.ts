@@ -9,8 +9,6 @@ import { uuid7 } from '#base/uuid7.ts';
 import type { Lease, LeaseQueue, NewRequest } from '#gateway/queue/lease-queue.ts';
 import { newRequest } from './request.ts';
 
-/** Leased and not completed at any time, the same for all. */
-export const IN_FLIGHT = 32;
 const FILL_CHUNK = 500;
 const FILL_PARALLEL = 4;
 const LEASE_MS = 30_000;
@@ -22,7 +20,7 @@ const TOKEN = 'token';
 /** One system under test: work is put in, then leased and completed until it is gone. */
 export interface Contender {
   fill(count: number): Promise<void>;
-  /** Leases and completes `count` items, IN_FLIGHT of them at any time; lease and completion are calls of their own. */
+  /** Leases and completes `count` items, a fixed number of them at any time. */
   drain(count: number): Promise<void>;
 }
 
@@ -31,10 +29,17 @@ export interface OursOptions {
   /** Leases of one call. */
   readonly perCall: number;
   readonly tenants: number;
+  /** Leased and not completed at any time. */
+  readonly inFlight: number;
+  /**
+   * `together`: what is done is completed and the next work leased in one round trip, as BullMQ's best path does; `apart`: units await
+   * each call before the next, as the worker does for one slot.
+   */
+  readonly how: 'together' | 'apart';
 }
 
-/** Our queue, with units that await each call before the next. Costs are not told: it charges what it has learned. */
-export function ours(queue: LeaseQueue, { app, perCall, tenants }: OursOptions): Contender {
+/** Our queue. Costs are not told: it charges what it has learned. */
+export function ours(queue: LeaseQueue, { app, perCall, tenants, inFlight, how }: OursOptions): Contender {
   const body = Buffer.from(BODY);
   let made = 0;
   const request = (): NewRequest => ({
@@ -43,10 +48,6 @@ export function ours(queue: LeaseQueue, { app, perCall, tenants }: OursOptions):
     tenant: `tenant-${made++ % tenants}`,
     share: { weight: 1, maxInFlight: 1_000, maxQueued: 10_000_000 },
   });
-  const cycle = async (unit: string, max: number): Promise<void> => {
-    const held = await leaseSome(queue, app, unit, max);
-    await complete(queue, app, unit, held);
-  };
   return {
     fill: async (count) => {
       let left = count;
@@ -63,13 +64,20 @@ export function ours(queue: LeaseQueue, { app, perCall, tenants }: OursOptions):
     drain: async (count) => {
       let left = count;
       const run = async (_: unknown, loop: number): Promise<void> => {
-        while (left > 0) {
+        const unit = `unit-${loop}`;
+        const next = async (): Promise<readonly Lease[]> => {
           const max = Math.min(perCall, left);
           left -= max;
-          await cycle(`unit-${perCall}-${loop}`, max);
+          return max === 0 ? [] : leaseSome(queue, app, unit, max);
+        };
+        for (let held = await next(); held.length > 0;) {
+          const completed = complete(queue, app, unit, held);
+          if (how === 'apart') await completed;
+          // Sent in this order on one connection: the slots are free when the lease is asked for.
+          [held] = await Promise.all([next(), completed]);
         }
       };
-      await Promise.all(Array.from({ length: IN_FLIGHT / perCall }, run));
+      await Promise.all(Array.from({ length: inFlight / perCall }, run));
     },
   };
 }
@@ -108,8 +116,8 @@ export interface BullMq {
   close(): Promise<void>;
 }
 
-/** BullMQ without its own loop, which would add its timers. It has no batches. */
-export async function openBullMq(url: string): Promise<BullMq> {
+/** BullMQ without its own loop, which would add its timers. It has no batches. `inFlight`: of either contender. */
+export async function openBullMq(url: string, inFlight: number): Promise<BullMq> {
   const name = 'cycles';
   const connections = [0, 1].map(() => new Redis(url, { maxRetriesPerRequest: null }));
   const [forQueue, forWorker] = connections as [Redis, Redis];
@@ -127,13 +135,13 @@ export async function openBullMq(url: string): Promise<BullMq> {
     if (!job) throw new Error('BullMQ ran dry');
     return job;
   };
-  const inFlight = (run: () => Promise<void>): Promise<unknown> => Promise.all(Array.from({ length: IN_FLIGHT }, run));
+  const loops = (run: () => Promise<void>): Promise<unknown> => Promise.all(Array.from({ length: inFlight }, run));
   return {
     apart: {
       fill,
       drain: async (count) => {
         let left = count;
-        await inFlight(async () => {
+        await loops(async () => {
           while (left-- > 0) await (await next()).moveToCompleted(result, TOKEN, false);
         });
       },
@@ -141,8 +149,8 @@ export async function openBullMq(url: string): Promise<BullMq> {
     together: {
       fill,
       drain: async (count) => {
-        let left = count - IN_FLIGHT;
-        await inFlight(async () => {
+        let left = count - inFlight;
+        await loops(async () => {
           for (let job: Job | undefined = await next(); job;) {
             const fetchNext = left-- > 0;
             // What its own worker makes of the answer.

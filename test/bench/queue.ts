@@ -9,18 +9,15 @@ import type { LeaseQueue } from '#gateway/queue/lease-queue.ts';
 import { openRedisQueue } from '#gateway/queue/open.ts';
 import { cpuSeconds } from './cpu-time.ts';
 import { openBullMq, ours } from './queue-contenders.ts';
-import type { Contender } from './queue-contenders.ts';
+import { race, ratio, shown } from './race.ts';
 import type { Report } from './report.ts';
 import { newRequest } from './request.ts';
-import { median } from './statistics.ts';
 import { withRedis } from './with-redis.ts';
 
 const CYCLES_PER_ROUND = 4_000;
-/** Odd, so that the median is one of them; the round before them warms the compilers up. */
-const ROUNDS = 9;
-/** On a slow or busy machine fewer will do. */
-const MIN_ROUNDS = 3;
-const RACE_LIMIT_MS = 25_000;
+const RACE = { cycles: CYCLES_PER_ROUND, limitMs: 25_000 } as const;
+/** Leased and not completed at any time, the same for all; lease and completion are calls of their own. */
+const APART = { inFlight: 32, how: 'apart' } as const;
 const MANY_TENANTS = 10_000;
 const FEW_TENANTS = 10;
 /** Queued in both apps of the comparison by tenants. */
@@ -52,17 +49,17 @@ async function withQueue(measure: (queue: LeaseQueue, url: string, pid: number) 
 }
 
 async function versusBullMq(report: Report, queue: LeaseQueue, url: string, pid: number): Promise<void> {
-  const bullmq = await openBullMq(url);
+  const bullmq = await openBullMq(url, APART.inFlight);
   const cpu = new CpuTimes(pid);
   try {
     const rates = await race(
       {
-        one: ours(queue, { app: 'one', perCall: 1, tenants: FEW_TENANTS }),
+        one: ours(queue, { app: 'one', perCall: 1, tenants: FEW_TENANTS, ...APART }),
         apart: bullmq.apart,
-        sixteen: ours(queue, { app: 'sixteen', perCall: 16, tenants: FEW_TENANTS }),
+        sixteen: ours(queue, { app: 'sixteen', perCall: 16, tenants: FEW_TENANTS, ...APART }),
         together: bullmq.together,
       },
-      { cpu },
+      { ...RACE, watch: cpu },
     );
     report.note(
       '32 in flight on both sides, lease and completion in calls of their own, 10 tenants; BullMQ has no tenants:',
@@ -98,10 +95,10 @@ async function byTenants(report: Report, queue: LeaseQueue): Promise<void> {
     ['one-at-a-time', 1],
     ['16-per-call', 16],
   ] as const) {
-    const many = ours(queue, { app: `many-${perCall}`, perCall, tenants: MANY_TENANTS });
-    const few = ours(queue, { app: `few-${perCall}`, perCall, tenants: FEW_TENANTS });
+    const many = ours(queue, { app: `many-${perCall}`, perCall, tenants: MANY_TENANTS, ...APART });
+    const few = ours(queue, { app: `few-${perCall}`, perCall, tenants: FEW_TENANTS, ...APART });
     for (const side of [many, few]) await side.fill(QUEUED_BY_TENANTS);
-    const rates = await race({ many, few });
+    const rates = await race({ many, few }, RACE);
     report.note(
       `${name}: ${MANY_TENANTS} tenants ${shown(rates, 'many')}, ${FEW_TENANTS} tenants ${shown(rates, 'few')}`,
     );
@@ -110,11 +107,11 @@ async function byTenants(report: Report, queue: LeaseQueue): Promise<void> {
 }
 
 async function byDepth(report: Report, queue: LeaseQueue): Promise<void> {
-  const deep = ours(queue, { app: 'deep', perCall: 1, tenants: FEW_TENANTS });
-  const shallow = ours(queue, { app: 'shallow', perCall: 1, tenants: FEW_TENANTS });
+  const deep = ours(queue, { app: 'deep', perCall: 1, tenants: FEW_TENANTS, ...APART });
+  const shallow = ours(queue, { app: 'shallow', perCall: 1, tenants: FEW_TENANTS, ...APART });
   await deep.fill(MANY_QUEUED - DEPTH_STEP / 2);
   await shallow.fill(FEW_QUEUED - DEPTH_STEP / 2);
-  const rates = await race({ deep, shallow }, { step: DEPTH_STEP });
+  const rates = await race({ deep, shallow }, { ...RACE, step: DEPTH_STEP });
   report.note(
     `${MANY_QUEUED} queued ${shown(rates, 'deep')}, ${FEW_QUEUED} queued ${shown(rates, 'shallow')}, each ± ${DEPTH_STEP / 2}`,
   );
@@ -192,46 +189,4 @@ class CpuTimes {
     const micros = (seconds: number): number => Math.round((seconds * 1e6) / cycles);
     return `${micros(redis)} + ${micros(here)} µs`;
   }
-}
-
-type Rates<T extends string> = Readonly<Record<T, readonly number[]>>;
-
-interface RaceOptions {
-  readonly cpu?: CpuTimes;
-  /** Items put in before as many are taken out; a divisor of CYCLES_PER_ROUND, by default all of a round. */
-  readonly step?: number;
-}
-
-/** Cycles a second of each, in alternating rounds: what slows the machine for a while slows all. Filling is not timed. */
-async function race<T extends string>(
-  contenders: Readonly<Record<T, Contender>>,
-  { cpu, step = CYCLES_PER_ROUND }: RaceOptions = {},
-): Promise<Rates<T>> {
-  const names = Object.keys(contenders) as T[];
-  const rates = Object.fromEntries(names.map((name) => [name, [] as number[]])) as unknown as Record<T, number[]>;
-  const end = performance.now() + RACE_LIMIT_MS;
-  for (let round = 0; round <= ROUNDS && (round <= MIN_ROUNDS || performance.now() < end); round++) {
-    for (const name of names) {
-      let ms = 0;
-      for (let done = 0; done < CYCLES_PER_ROUND; done += step) {
-        await contenders[name].fill(step);
-        const began = performance.now();
-        cpu?.begin();
-        await contenders[name].drain(step);
-        if (round > 0) cpu?.end(name, step);
-        ms += performance.now() - began;
-      }
-      if (round > 0) rates[name].push(CYCLES_PER_ROUND / (ms / 1000));
-    }
-  }
-  return rates;
-}
-
-/** Median of the ratios of rounds that ran next to each other. */
-function ratio<T extends string>(rates: Rates<T>, one: T, other: T): number {
-  return median(rates[one].map((rate, i) => rate / (rates[other][i] ?? Infinity)));
-}
-
-function shown<T extends string>(rates: Rates<T>, name: T): string {
-  return `${Math.round(median(rates[name]))}/s`;
 }
