@@ -8,6 +8,25 @@
 
 enum { RANGE_BITS = 40, SEGMENT_BITS = 12, SEGMENTS = 1024 };
 static const uint64_t base_address = 0x110000000000;
+/* ThreadSanitizer lets programs touch addresses under 512 GiB only, of those that nobody else uses: what may have host memory behind
+   it lies there then, in smaller ranges. */
+#ifdef __SANITIZE_THREAD__
+enum { LOW_BITS = 33 };
+static const uint64_t low_address = 0x1000000000;
+#else
+enum { LOW_BITS = FIRST_CLASS };
+static const uint64_t low_address = UINT64_MAX;
+#endif
+
+static unsigned range_bits(unsigned class) { return class + FIRST_CLASS < LOW_BITS ? LOW_BITS : RANGE_BITS; }
+static uint64_t range_start(unsigned class) {
+  return class + FIRST_CLASS < LOW_BITS ? low_address + ((uint64_t)class << LOW_BITS) : base_address + ((uint64_t)class << RANGE_BITS);
+}
+/* CLASSES or more: no address of ours. */
+static uint64_t range_of(CUdeviceptr address) {
+  if (address >= base_address) return (address - base_address) >> RANGE_BITS;
+  return address >= low_address ? (address - low_address) >> LOW_BITS : CLASSES;
+}
 
 static struct class {
   _Alignas(128) _Atomic(struct block *) segments[SEGMENTS];
@@ -37,7 +56,7 @@ static struct block *piece(unsigned class, uint32_t index) {
 static uint32_t piece_new(unsigned class) {
   const size_t bytes = sizeof(struct block) << SEGMENT_BITS;
   uint32_t index = atomic_fetch_add(&classes[class].used, 1);
-  if (index >> SEGMENT_BITS >= SEGMENTS || (uint64_t)index >> (RANGE_BITS - FIRST_CLASS - class)) {
+  if (index >> SEGMENT_BITS >= SEGMENTS || (uint64_t)index >> (range_bits(class) - FIRST_CLASS - class)) {
     atomic_fetch_sub(&classes[class].used, 1);
     return UINT32_MAX;
   }
@@ -50,7 +69,7 @@ static uint32_t piece_new(unsigned class) {
 }
 
 static CUdeviceptr address_of(unsigned class, uint32_t index) {
-  return base_address + ((uint64_t)class << RANGE_BITS) + ((uint64_t)index << (class + FIRST_CLASS));
+  return range_start(class) + ((uint64_t)index << (class + FIRST_CLASS));
 }
 
 CUdeviceptr block_new(struct context *context, int device, enum block_kind kind, uint64_t size, uint64_t charged, void *owner) {
@@ -88,10 +107,10 @@ CUdeviceptr block_new(struct context *context, int device, enum block_kind kind,
 }
 
 struct block *block_of(CUdeviceptr address, CUdeviceptr *base) {
-  uint64_t offset = address - base_address;
-  if (unlikely(address < base_address || offset >> RANGE_BITS >= CLASSES)) return NULL;
-  unsigned class = (unsigned)(offset >> RANGE_BITS);
-  uint64_t index = (offset & (((uint64_t)1 << RANGE_BITS) - 1)) >> (class + FIRST_CLASS);
+  uint64_t range = range_of(address);
+  if (unlikely(range >= CLASSES)) return NULL;
+  unsigned class = (unsigned)range;
+  uint64_t index = (address - range_start(class)) >> (class + FIRST_CLASS);
   if (unlikely(index >> SEGMENT_BITS >= SEGMENTS)) return NULL;
   struct block *block = piece(class, (uint32_t)index);
   if (unlikely(!block || atomic_load_explicit(&block->kind, memory_order_acquire) == BLOCK_FREE)) return NULL;
@@ -100,9 +119,8 @@ struct block *block_of(CUdeviceptr address, CUdeviceptr *base) {
 }
 
 bool block_end(CUdeviceptr base, struct block *block, enum block_kind kind) {
-  uint64_t offset = base - base_address;
-  unsigned class = (unsigned)(offset >> RANGE_BITS);
-  uint32_t index = (uint32_t)((offset & (((uint64_t)1 << RANGE_BITS) - 1)) >> (class + FIRST_CLASS));
+  unsigned class = (unsigned)range_of(base);
+  uint32_t index = (uint32_t)((base - range_start(class)) >> (class + FIRST_CLASS));
   struct arena *arena = &arenas[block->home];
   arena_lock(arena);
   if (atomic_load_explicit(&block->kind, memory_order_relaxed) != kind) {
