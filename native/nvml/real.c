@@ -15,9 +15,9 @@ void *nvml_bind(uint32_t index);
 static struct link_map *library;
 static uint32_t state;
 
-// Says to a second copy of this object, under whatever name, that it has found no NVML of the vendor's.
-EXPORT extern const char penstock_nvml_abi[];
-const char penstock_nvml_abi[] = "1";
+// Tells this object, under whatever name, from the vendor's.
+EXPORT int penstock_nvml_abi(void);
+int penstock_nvml_abi(void) { return 1; }
 
 static int is_nvml(const struct link_map *map) {
   return !elf_symbol(map->l_addr, map->l_ld, "penstock_nvml_abi") && elf_symbol(map->l_addr, map->l_ld, "nvmlInit_v2") != NULL;

@@ -52,7 +52,7 @@ static int is_object(const char *path) {
 }
 
 static int try_path(struct wanted *wanted, const char *path) {
-  if (!is_object(path)) return 0;
+  if (!wanted->open || !is_object(path)) return 0;
   struct link_map *map = wanted->open(path, RTLD_NOW_);
   if (!map || !wanted->fits(map)) return 0;
   wanted->found = map;
@@ -77,7 +77,7 @@ static const char *const default_folders[] = {
 #endif
     "/lib64", "/usr/lib64", "/lib", "/usr/lib",
     // Where container tool kits and WSL put it without telling ld.so.cache.
-    "/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/lib/wsl/lib", NULL};
+    "/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/local/cuda/compat", "/usr/lib/wsl/lib", NULL};
 
 static int is_default(const char *folder) {
   for (int i = 0; default_folders[i]; i++)
@@ -142,10 +142,20 @@ static int try_cache(struct wanted *wanted) {
   return found;
 }
 
-struct link_map *find_library(const char *name, int (*fits)(const struct link_map *)) {
-  struct wanted wanted = {.name = name, .fits = fits, .open = (open_function *)elf_next("dlopen")};
+static open_function *real_dlopen(void) {
+  void *found = elf_next("dlopen");
   // glibc < 2.34 in a program without libdl.
-  if (!wanted.open) wanted.open = (open_function *)elf_next("__libc_dlopen_mode");
+  return (open_function *)(found ? found : elf_next("__libc_dlopen_mode"));
+}
+
+struct link_map *open_library(const char *path, int (*fits)(const struct link_map *)) {
+  struct wanted wanted = {.fits = fits, .open = real_dlopen()};
+  try_path(&wanted, path);
+  return wanted.found;
+}
+
+struct link_map *find_library(const char *name, int (*fits)(const struct link_map *)) {
+  struct wanted wanted = {.name = name, .fits = fits, .open = real_dlopen()};
   if (!wanted.open || try_search_path(&wanted) || try_cache(&wanted)) return wanted.found;
   for (int i = 0; default_folders[i]; i++)
     if (try_folder(&wanted, default_folders[i])) break;

@@ -8,3 +8,5 @@
  * `fits` says whether an object is the one looked for. NULL when there is none; dlerror() is left as it was where files are missing.
  */
 struct link_map *find_library(const char *name, int (*fits)(const struct link_map *));
+/** The same for a path that is known. */
+struct link_map *open_library(const char *path, int (*fits)(const struct link_map *));

@@ -22,14 +22,8 @@ static struct flock slot_lock(int slot, short type) {
 }
 
 static char name[4096];
-/* High up, out of the way of programs that count on getting the lowest numbers. */
-static int open_file(void) {
-  int low = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  int high = low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, 400);
-  if (high < 0) return low;
-  close(low); /* before any record lock is taken: closing one descriptor drops all of the process's */
-  return high;
-}
+/* Nothing here ever closes it: that would drop all record locks that the process has on the file, the fake NVML's or driver's too. */
+static int open_file(void) { return open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600); }
 
 /* The file's lock is between processes: threads share the descriptor. */
 static pthread_mutex_t threads = PTHREAD_MUTEX_INITIALIZER;
