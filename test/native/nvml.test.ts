@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // NVML inside a slice: what nvidia-smi, PyTorch and vLLM read there agrees with what the driver would grant.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
+import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { until } from '#test/until.ts';
@@ -157,4 +157,27 @@ test('the ledger file may be gone: nobody is in the session then, and nothing cr
   const run = slice.run(view, [], env);
   expect(run.status).toBe(0);
   expect(parse(run.stdout).get('details')).toBe('0');
+});
+
+test('the object stands alone: the name of NVML, no library behind it, no versioned import, small', () => {
+  const dynamic = execFileSync('readelf', ['-dW', slice.nvml], { encoding: 'utf8' });
+  const symbols = execFileSync('readelf', ['-W', '--dyn-syms', slice.nvml], { encoding: 'utf8' });
+  const undefinedOnes = symbols.split('\n').filter((line) => / UND \S/.test(line));
+  expect(dynamic).toContain('soname: [libnvidia-ml.so.1]');
+  expect(dynamic).not.toMatch(/NEEDED|TLS|VERNEED/);
+  expect(
+    undefinedOnes.map((line) =>
+      line
+        .trim()
+        .split(/\s+/)
+        .slice(3, 5)
+        .concat(line.trim().split(/\s+/).at(-1) ?? ''),
+    ),
+  ).toEqual([['NOTYPE', 'WEAK', 'dl_iterate_phdr']]);
+  expect(statSync(slice.nvml).size).toBeLessThanOrEqual(128 * 1024);
+});
+
+test.each(['inert', 'inert-musl'])('a program without a GPU notices nothing of it: %s', (program) => {
+  const bare = runFake(join(PROGRAMS, program), [], { LD_PRELOAD: '' });
+  expect(slice.run(join(PROGRAMS, program), [], { LD_PRELOAD: slice.nvml })).toEqual(bare);
 });
