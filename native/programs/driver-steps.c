@@ -17,6 +17,9 @@
 
 typedef int CUresult;
 typedef unsigned long long u64;
+struct ipc {
+  unsigned char bytes[64];
+};
 
 // Look-up name, exported name, parameters.
 #ifdef PER_THREAD
@@ -64,6 +67,9 @@ typedef unsigned long long u64;
   X(cuMemMap, cuMemMap, (uint64_t, size_t, size_t, uint64_t, u64))            \
   X(cuMemUnmap, cuMemUnmap, (uint64_t, size_t))                               \
   X(cuMemRetainAllocationHandle, cuMemRetainAllocationHandle, (uint64_t *, void *)) \
+  X(cuIpcGetMemHandle, cuIpcGetMemHandle, (struct ipc *, uint64_t))           \
+  X(cuIpcOpenMemHandle, cuIpcOpenMemHandle_v2, (uint64_t *, struct ipc, unsigned)) \
+  X(cuIpcCloseMemHandle, cuIpcCloseMemHandle, (uint64_t))                     \
   X(cuGraphCreate, cuGraphCreate, (void **, unsigned))                        \
   X(cuGraphAddMemAllocNode, cuGraphAddMemAllocNode, (void **, void *, const void *, size_t, void *)) \
   X(cuImportExternalMemory, cuImportExternalMemory, (void **, const void *))  \
@@ -211,6 +217,33 @@ static CUresult map_memory(void) { // map:ADDRESS:HANDLE
   CUresult result = p_cuMemAddressReserve(&address->value, address->bytes, 0, 0, 0);
   return result ? result : p_cuMemMap(address->value, address->bytes, 0, value(a[2]), 0);
 }
+// ipc-out:ADDRESS:FILE writes the handle, ipc-in:NAME:FILE opens it: in another process, as it is meant.
+static CUresult ipc_file(int out) {
+  struct ipc handle = {{0}};
+  FILE *file = fopen(a[2], out ? "w" : "r");
+  CUresult result = out ? p_cuIpcGetMemHandle(&handle, value(a[1])) : 0;
+  if (!file || (out ? fwrite(&handle, sizeof handle, 1, file) : fread(&handle, sizeof handle, 1, file)) != 1) fail(a[2], NULL);
+  fclose(file);
+  return out || result ? result : p_cuIpcOpenMemHandle(&keep(a[1])->value, handle, 1);
+}
+// run:HOW…: another copy of this program, with the steps that stand behind it in one word, joined by commas.
+static CUresult run_copy(void) {
+  char *list[32] = {(char *)(uintptr_t)"/proc/self/exe", a[1]}, *save = NULL;
+  int words = 2, status = 0;
+  list[1] = strdup("dlopen:libcuda.so.1");
+  for (char *word = strtok_r(strdup(a[1]), ",", &save); word && words < 31; word = strtok_r(NULL, ",", &save)) {
+    for (char *at = word; *at; at++)
+      if (*at == '=') *at = ':';
+    list[words++] = word;
+  }
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    execv(list[0], list);
+    _exit(72);
+  }
+  return child > 0 && waitpid(child, &status, 0) == child ? WEXITSTATUS(status) : 999;
+}
 static CUresult graph_node(void) {
   struct node params = {.pool = {1, 0, 1, INT(2), {0}}, .bytes = N(1)};
   void *graph = NULL, *node = NULL;
@@ -304,6 +337,10 @@ static CUresult step(void) {
   if (IS("map")) return map_memory();
   if (IS("unmap")) return p_cuMemUnmap(value(a[1]), keep(a[1])->bytes);
   if (IS("retain")) return p_cuMemRetainAllocationHandle(&keep(a[1])->value, (void *)(uintptr_t)(value(a[2]) + N(3)));
+  if (IS("ipc-out")) return ipc_file(1);
+  if (IS("ipc-in")) return ipc_file(0);
+  if (IS("ipc-close")) return p_cuIpcCloseMemHandle(value(a[1]));
+  if (IS("run")) return run_copy();
   if (IS("node")) return graph_node();
   if (IS("external")) return external();
   if (IS("text")) return text();

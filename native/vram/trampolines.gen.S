@@ -300,12 +300,12 @@ PLAIN 293, cuGreenCtxWaitEvent
 HOOKED 294, cuImportExternalMemory
 PLAIN 295, cuImportExternalSemaphore
 PLAIN 296, cuInit
-PLAIN 297, cuIpcCloseMemHandle
+HOOKED 297, cuIpcCloseMemHandle
 PLAIN 298, cuIpcGetEventHandle
 PLAIN 299, cuIpcGetMemHandle
 PLAIN 300, cuIpcOpenEventHandle
-PLAIN 301, cuIpcOpenMemHandle
-PLAIN 302, cuIpcOpenMemHandle_v2
+HOOKED 301, cuIpcOpenMemHandle
+HOOKED 302, cuIpcOpenMemHandle_v2
 PLAIN 303, cuKernelGetAttribute
 PLAIN 304, cuKernelGetFunction
 PLAIN 305, cuKernelGetLibrary

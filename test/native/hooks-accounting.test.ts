@@ -261,6 +261,15 @@ test('what goes by the quota is counted in the region', () => {
   expect(device?.unaccounted).toMatchObject({ graph: { bytes: 6000, calls: 2 }, external: { bytes: 777, calls: 1 } });
 });
 
+test('memory of another process costs its importer nothing, and closing it gives nothing back', () => {
+  const file = join(limited().folder, 'handle');
+  const there = ['init', 'context=c=0', `ipc-in=x=${file}`, 'info', 'free=x', 'ipc-close=x', 'info'];
+  const all = steps(slice, ['alloc:a:1000', `ipc-out:a:${file}`, `run:${there.join(',')}`, 'info']);
+  const inner = all.slice(2).map(({ step, status, values }) => (step === 'info' ? values.used : status));
+  // The copy's first line stands behind the word that started it.
+  expect(inner).toEqual([OK, OK, OK, 1000, INVALID_VALUE, OK, 1000, OK, 1000]);
+});
+
 describe('several devices', () => {
   const TWO = { FAKE_CUDA_DEVICES: '2' };
 
