@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ledger-model DIR: drives real processes through the ledger, for a model that says what must come of it.
+// ledger-model DIR [REFUSED]: drives real processes through the ledger, for a model that says what must come of it.
 // Input: one run per line, steps apart by spaces. Output: one line per run, for each step `ANSWER:USED0,USED1`, where USED is what
 // a process without a slot reads afterwards. A run begins with an empty ledger and no process; a worker starts at its first step.
 //   aW,D,K,B    worker W allocates B bytes on device D as kind (and owner) K                       g granted, d denied
@@ -15,9 +15,14 @@
 //   sW  uW      is stopped; goes on. Steps of a stopped worker that it would have to do answer -    k
 //   lD,B        device D lends B bytes from now on                                                  k
 //   qS          the session's state becomes S                                                       k
+// REFUSED names system calls that the workers' kernel shall not know, for what the ledger does without them: `clone` (threads of
+// other kinds than a C library's), `close_range`, `wipe` (MADV_WIPEONFORK); several with commas between.
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -39,6 +44,35 @@ static int channel[WORKERS][2]; // [0] ours, [1] the worker's
 static pid_t process[WORKERS];  // 0: none
 static int watch[WORKERS];      // its pidfd
 static int stopped[WORKERS];
+
+/* ---- what the kernel refuses ---- */
+
+#define RETURN(what) BPF_STMT(BPF_RET | BPF_K, (what))
+#define REFUSE(error) RETURN(SECCOMP_RET_ERRNO | (error))
+#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)offsetof(struct seccomp_data, field))
+
+static void refuse(const char *names) {
+  const unsigned thread = 0x10000, wipe = 18;
+  int clone = strstr(names, "clone") != NULL, range = strstr(names, "close_range") != NULL, wiped = strstr(names, "wipe") != NULL;
+  struct sock_filter filter[] = {
+    LOAD(nr),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, clone ? SYS_clone : ~0U, 0, 3),
+    LOAD(args[0]),
+    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, thread, 0, 6),
+    REFUSE(EPERM),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, range ? SYS_close_range : ~0U, 0, 1),
+    REFUSE(ENOSYS),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, wiped ? SYS_madvise : ~0U, 0, 2),
+    LOAD(args[2]),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, wipe, 1, 0),
+    RETURN(SECCOMP_RET_ALLOW),
+    REFUSE(EINVAL),
+  };
+  struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) die("seccomp");
+}
+
+static const char *refused = "";
 
 /* ---- in a worker ---- */
 
@@ -181,6 +215,7 @@ static void start(int worker) {
   if (pid < 0) die("fork");
   if (pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (*refused) refuse(refused);
     serve(worker);
   }
   adopt(worker, pid);
@@ -293,6 +328,7 @@ int main(int count, char **arguments) {
     for (int i = 0; i < WORKERS; i++) channel[i][1] = atoi(arguments[3 + i]);
     serve(atoi(arguments[2]));
   }
+  if (count == 3) refused = arguments[2];
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   signal(SIGPIPE, SIG_IGN);
   const uint64_t limit = 1000;

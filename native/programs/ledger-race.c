@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// ledger-race DIR both|one|threads|pair ROUNDS: the core alone, without hooks or driver.
+// ledger-race DIR both|one|threads|scribble|pair ROUNDS: the core alone, without hooks or driver.
 //   one      two processes want 5/8 of the limit at the same moment: exactly one gets it, each round
 //   both     two processes want 1/2 of the limit each: both get it, each round
 //   threads  four threads allocate and free at random; the sum is right at the end, and never above the limit meanwhile
+//   scribble a process writes noise over the ledger, ROUNDS times, while another allocates and frees: that one neither crashes
+//            nor hangs, and never holds more than the limit
 //   pair     prints nanoseconds per reserve + insert + remove + release, with 1, 1000 and 10000 live
 #include <pthread.h>
 #include <sched.h>
@@ -15,7 +17,7 @@
 #include "vram/map.h"
 
 #define LIMIT (UINT64_C(4) << 30)
-enum { KIND = 1, THREADS = 4, HELD = 64 };
+enum { KIND = 1, THREADS = 4, HELD = 64, SCRIBBLE_SECONDS = 60 };
 
 static const char *directory;
 int self_directory(char *path, uint64_t size) { return snprintf(path, size, "%s", directory) >= (int)size; }
@@ -108,6 +110,58 @@ static int threads(int rounds) {
   return atomic_load(&above) || used || map_bytes(0) || ledger_reserve(0, LIMIT);
 }
 
+/** Where it hurts: the header, the first slots, their lines; numbers that mean something there, and noise. */
+static uint64_t *target(struct ledger *ledger, unsigned *seed) {
+  char *bases[] = {(char *)&ledger->header.lock, (char *)&ledger->header.journal, (char *)ledger->slots, (char *)ledger->cells[0], (char *)ledger};
+  unsigned spans[] = {16, 64, 4 * sizeof ledger->slots[0], 4 * sizeof ledger->cells[0][0], sizeof *ledger};
+  int at = rand_r(seed) % 5;
+  return (uint64_t *)(void *)(bases[at] + ((unsigned)rand_r(seed) % spans[at] & ~7U));
+}
+
+static void scribble(struct ledger *ledger, int rounds) {
+  unsigned seed = 7;
+  for (int i = 0; i < rounds; i++) {
+    uint64_t noise = (uint64_t)rand_r(&seed) << 33 ^ (uint64_t)rand_r(&seed) << 2;
+    uint64_t values[] = {noise, 0, UINT64_MAX, LIMIT, SEIZING, SEIZING | LIMIT, noise & 0xfff, LIMIT / 2, noise & 0x7ff};
+    *target(ledger, &seed) = values[rand_r(&seed) % 9];
+    if (i % 16 == 0) usleep(1); // lets the other one get somewhere in between
+  }
+}
+
+static int live_under_scribble(struct session *session, int rounds) {
+  if (ledger_register()) return 1;
+  pid_t child = fork();
+  if (child == 0) {
+    scribble(session->ledger, rounds);
+    _exit(0);
+  }
+  alarm(SCRIBBLE_SECONDS);
+  uint64_t held[HELD] = {0}, total = 0, most = 0, granted = 0, calls = 0;
+  unsigned seed = 3;
+  while (waitpid(child, NULL, WNOHANG) == 0) {
+    int at = rand_r(&seed) % HELD;
+    uint64_t key = (uint64_t)at << 9, bytes = (uint64_t)rand_r(&seed) % (LIMIT / 16) + 1;
+    calls++;
+    if (held[at]) {
+      if (!map_remove(key, KIND, NULL)) abort();
+      ledger_release(0, held[at]);
+      total -= held[at];
+      held[at] = 0;
+    } else if (!ledger_reserve(0, bytes)) {
+      if (map_insert(key, KIND, 0, bytes)) {
+        ledger_release(0, bytes);
+        continue;
+      }
+      held[at] = bytes;
+      total += bytes;
+      granted++;
+      if (total > most) most = total;
+    }
+  }
+  printf("%llu calls, %llu granted, %s\n", (unsigned long long)calls, (unsigned long long)granted, most > LIMIT ? "ABOVE THE LIMIT" : "never above the limit");
+  return most > LIMIT;
+}
+
 static double now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -150,10 +204,11 @@ int main(int count, char **arguments) {
   if (count != 4) return 2;
   directory = arguments[1];
   int rounds = atoi(arguments[3]);
-  session_make(directory, 1, LIMIT, 0);
+  struct session session = session_make(directory, 1, LIMIT, 0);
   if (!strcmp(arguments[2], "one")) return race(LIMIT / 8 * 5, 1, rounds);
   if (!strcmp(arguments[2], "both")) return race(LIMIT / 2, 2, rounds);
   if (!strcmp(arguments[2], "threads")) return threads(rounds);
+  if (!strcmp(arguments[2], "scribble")) return live_under_scribble(&session, rounds);
   if (strcmp(arguments[2], "pair")) return 2;
   for (int live = 1; live <= 10000; live = live == 1 ? 1000 : live * 10) pair(live, rounds);
   return 0;

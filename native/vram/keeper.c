@@ -305,7 +305,12 @@ int keeper_claim(struct arena *arena) {
 void keeper_probe(struct arena *arena, const uint64_t wanted[SLOT_WORDS], uint64_t dead[SLOT_WORDS]) {
   struct keeper *keeper = &arena->keeper;
   if (!arena->bare) {
-    probe_once(wanted, dead);
+    // Our own lock, which is held for certain, shows whether the answers can be believed.
+    uint64_t with_own[SLOT_WORDS], own = UINT64_C(1) << arena->slot % 64;
+    memcpy(with_own, wanted, sizeof with_own);
+    with_own[arena->slot / 64] |= own;
+    probe_once(with_own, dead);
+    if (dead[arena->slot / 64] & own) memset(dead, 0, sizeof with_own);
     return;
   }
   memset(dead, 0, SLOT_WORDS * sizeof *dead);

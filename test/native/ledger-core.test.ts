@@ -28,6 +28,10 @@ test('four threads at the limit never hold more than it, and nothing is left ove
   expect(runs('ledger-race', 'threads', '200000')).toBe('0 above the limit, 0 left, map 0\n');
 });
 
+test('a process that allocates while another scribbles on the ledger goes on, and never holds more than the limit', () => {
+  expect(runs('ledger-race', 'scribble', '100000')).toContain('never above the limit');
+});
+
 test('a process killed at one instruction after another of the slow path leaves a ledger that grants exactly the rest', () => {
   // Another first instruction each day: in three days every one has been the last.
   const first = 1 + (Math.floor(Date.now() / 86_400_000) % 3);
