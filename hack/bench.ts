@@ -3,6 +3,7 @@
 import { availableParallelism } from 'node:os';
 import { benchE2e } from '#test/bench/e2e.ts';
 import { benchGateway } from '#test/bench/gateway.ts';
+import { benchNative } from '#test/bench/native.ts';
 import { benchQueue } from '#test/bench/queue.ts';
 import { createReport } from '#test/bench/report.ts';
 import type { Report } from '#test/bench/report.ts';
@@ -13,6 +14,7 @@ const benches: Readonly<Record<string, (report: Report) => Promise<void>>> = {
   queue: benchQueue,
   gateway: benchGateway,
   e2e: benchE2e,
+  native: benchNative,
 };
 
 const name = process.argv[2] ?? 'skeleton';

@@ -19,6 +19,7 @@ struct physical { // CUmemAllocationProp
 static struct {
   int (*init)(unsigned);
   int (*context)(void **context, unsigned flags, int device);
+  int (*set_current)(void *context);
   int (*alloc)(uint64_t *address, size_t bytes);
   int (*free)(uint64_t address);
   int (*pitch)(uint64_t *address, size_t *pitch, size_t width, size_t height, unsigned element);
@@ -39,20 +40,26 @@ __attribute__((noreturn)) static inline void give_up(const char *what, int code)
 static inline void driver_bind(void) {
   void *driver = dlopen("libcuda.so.1", RTLD_NOW);
   if (!driver) give_up(dlerror(), 0);
-  const char *names[] = {"cuInit", "cuCtxCreate_v2", "cuMemAlloc_v2", "cuMemFree_v2", "cuMemAllocPitch_v2", "cuMemAllocManaged",
+  const char *names[] = {"cuInit", "cuCtxCreate_v2", "cuCtxSetCurrent", "cuMemAlloc_v2", "cuMemFree_v2", "cuMemAllocPitch_v2", "cuMemAllocManaged",
     "cuMemCreate", "cuMemRelease", "cuMemAllocAsync", "cuMemFreeAsync", "cuMemGetInfo_v2"};
   void **entries = (void **)&cu;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (!(entries[i] = dlsym(driver, names[i]))) give_up(names[i], 0);
 }
 
+static void *driver_context;
+
 /** The driver is ready, with a context on device 0. */
 static inline void driver_start(void) {
-  void *context;
   driver_bind();
   int result = cu.init(0);
-  if (!result) result = cu.context(&context, 0, 0);
+  if (!result) result = cu.context(&driver_context, 0, 0);
   if (result) give_up("no context", result);
+}
+/** What every further thread does first. */
+static inline void driver_join(void) {
+  int result = cu.set_current(driver_context);
+  if (result) give_up("cuCtxSetCurrent", result);
 }
 
 static inline int physical_alloc(uint64_t *handle, size_t bytes) {

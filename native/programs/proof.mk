@@ -15,3 +15,11 @@ $(INERT_OUT): $(INERT)
 	@mkdir -p $(@D)
 	$(INERT_BUILD) $(INERT_FLAGS) -o $@.new $<
 	@mv -f $@.new $@
+
+# dist/native/bench: see test/bench/native.ts.
+BENCH := $(patsubst $(HERE)/bench/%.c,$(OUT)/bench/%,$(wildcard $(HERE)/bench/*.c))
+EXTRA += $(BENCH)
+$(BENCH): $(OUT)/bench/%: $(HERE)/bench/%.c $(HERE)/programs/driver-calls.h
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -MMD -MP,$(C)) -D_GNU_SOURCE -o $@.new $< -pthread -ldl
+	@mv -f $@.new $@
