@@ -200,9 +200,23 @@ static __attribute__((noinline)) int insert_slow(const struct place *entry, int 
   return refused;
 }
 
+/** Not charged, or the shard's lock was held: one lock still, if there is a free place and enough of the share. */
 static __attribute__((noinline)) int insert_unusual(uint64_t key, uint64_t owner, uint64_t bytes, uint64_t about) {
   struct place entry = {key, owner, bytes, about};
-  return insert_slow(&entry, 0);
+  int device = device_of(about);
+  uint64_t hashed = hash(key, kind_of(about));
+  struct shard *shard = shard_of(hashed);
+  if (kind_of(about) == 0 || bytes > MAP_BYTES_MAX || device >= (int)DEVICES || lock(shard)) return 1;
+  int fits = shard->hot && shard->spare && (device < 0 || shard->account[device].left >= bytes);
+  struct place *place = fits ? seek(shard, shard->hot, hashed, key, kind_of(about)) : NULL;
+  int done = place && !kind_of(place->about);
+  if (done) {
+    copy(place, &entry);
+    shard->spare--;
+    if (device >= 0) shard->account[device].left -= bytes;
+  }
+  unlock(shard);
+  return done ? 0 : insert_slow(&entry, 0);
 }
 
 /** The place is free, the shard's share suffices: else insert_slow. A leaf: nothing is saved, and all else is a tail call. */
