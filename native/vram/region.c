@@ -11,7 +11,7 @@ uint32_t arena_unwiped;
 
 /** Found once, never changed: the path of `ledger`, or what to say when something is denied. */
 static const char *found_path;
-static const char *broken_why = "unknown";
+static const char *broken_why; // NULL: not broken. Nothing here is initialised data: the loader would copy a page of it in every process
 static uint32_t complained;
 
 static uint64_t length(const char *text) {
@@ -133,7 +133,7 @@ void ledger_complain(const char *why) {
   if (exchange_acquire(&complained, 1)) return;
   // One write, so that lines of several processes do not mix.
   char line[256];
-  const char *parts[] = {"penstock-vram: GPU memory is denied: the session cannot be used: ", why ? why : broken_why, "\n"};
+  const char *parts[] = {"penstock-vram: GPU memory is denied: the session cannot be used: ", why ? why : broken_why ? broken_why : "unknown", "\n"};
   uint64_t end = 0;
   for (int part = 0; part < 3; part++)
     for (const char *c = parts[part]; *c && end < sizeof line - 1; c++) line[end++] = *c;
