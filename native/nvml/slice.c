@@ -29,12 +29,36 @@ static int read_uuid(const char *text, uint8_t uuid[16]) {
   return digits / 2;
 }
 
-// Of this NVML index among what CUDA shows the process: CUDA_VISIBLE_DEVICES lists numbers or the beginnings of UUIDs. -1: not shown.
-static int cuda_ordinal(int index, const uint8_t uuid[16]) {
+enum { NOT_SHOWN = -1, NOT_KNOWN = -2, MOST_DEVICES = 64 };
+typedef int get_count(int *count);
+typedef int get_device(int *device, int ordinal);
+typedef int get_cuda_uuid(uint8_t uuid[16], int device);
+
+// CUDA counts in an order of its own (the fastest card first), so the driver is asked where the program has started it already.
+static int driver_ordinal(const uint8_t uuid[16]) {
+  struct elf_object driver;
+  int count = 0;
+  if (!elf_object_named("libcuda.so", &driver)) return NOT_KNOWN;
+  get_count *count_of = (get_count *)elf_symbol(driver.base, driver.dynamic, "cuDeviceGetCount");
+  get_device *device_of = (get_device *)elf_symbol(driver.base, driver.dynamic, "cuDeviceGet");
+  get_cuda_uuid *uuid_of = (get_cuda_uuid *)elf_symbol(driver.base, driver.dynamic, "cuDeviceGetUuid_v2");
+  if (!uuid_of) uuid_of = (get_cuda_uuid *)elf_symbol(driver.base, driver.dynamic, "cuDeviceGetUuid");
+  if (!count_of || !device_of || !uuid_of || count_of(&count)) return NOT_KNOWN;
+  for (int ordinal = 0; ordinal < count && ordinal < MOST_DEVICES; ordinal++) {
+    uint8_t its[16] = {0};
+    int device = 0, same = !device_of(&device, ordinal) && !uuid_of(its, device);
+    for (int i = 0; i < 16; i++) same &= its[i] == uuid[i];
+    if (same) return ordinal;
+  }
+  return NOT_SHOWN;
+}
+
+// Else by the variable, which lists numbers or the beginnings of UUIDs, and by NVML's own order.
+static int variable_ordinal(int index, const uint8_t uuid[16]) {
   get_variable *variable = (get_variable *)elf_next("getenv");
   const char *at = variable ? variable("CUDA_VISIBLE_DEVICES") : NULL;
   if (!at) return index;
-  for (int ordinal = 0; *at && ordinal < 64; ordinal++) {
+  for (int ordinal = 0; *at && ordinal < MOST_DEVICES; ordinal++) {
     uint8_t prefix[16] = {0};
     if (*at >= '0' && *at <= '9') {
       int number = 0;
@@ -48,7 +72,7 @@ static int cuda_ordinal(int index, const uint8_t uuid[16]) {
     while (*at && *at != ',') at++;
     if (*at) at++;
   }
-  return -1;
+  return NOT_SHOWN;
 }
 
 // LEDGER_FREE where nothing is cut.
@@ -61,8 +85,9 @@ static int ledger_index(nvmlDevice_t device) {
   get_uuid *uuid_of = (get_uuid *)nvml_real("nvmlDeviceGetUUID");
   get_index *index_of = (get_index *)nvml_real("nvmlDeviceGetIndex");
   int known = uuid_of && !uuid_of(device, text, sizeof text - 1) && read_uuid(text, uuid) == 16;
-  int numbered = index_of && !index_of(device, &index);
-  return ledger_device(known ? uuid : NULL, numbered ? cuda_ordinal((int)index, uuid) : -1);
+  int ordinal = known ? driver_ordinal(uuid) : NOT_KNOWN;
+  if (ordinal == NOT_KNOWN) ordinal = index_of && !index_of(device, &index) ? variable_ordinal((int)index, uuid) : NOT_SHOWN;
+  return ledger_device(known ? uuid : NULL, ordinal);
 }
 
 int slice_is_cut(nvmlDevice_t device) { return ledger_index(device) != LEDGER_FREE; }

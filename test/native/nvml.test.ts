@@ -115,6 +115,16 @@ test('a slice by number follows CUDA_VISIBLE_DEVICES: number 0 is the first card
   );
 });
 
+test('a slice by number is of the card that CUDA counts so, once the program has started CUDA', () => {
+  const two = { FAKE_CUDA_DEVICES: '2', FAKE_CUDA_REVERSED: '1' };
+  const [total, free] = [4 * GIB, 4 * GIB - MIB];
+  expect(look([`allocate:${MIB}`, `device:${SECOND}`], two).get('memory')).toBe(`${total} ${free} ${MIB}`);
+  expect(look([`allocate:${MIB}`], two).get('memory')).toBe(`${CARD} 0 ${CARD}`);
+  expect(look([`allocate:${MIB}`], { ...two, CUDA_VISIBLE_DEVICES: '1' }).get('memory')).toBe(
+    `${total} ${free} ${MIB}`,
+  );
+});
+
 test('the physical size is told where the session says so; free stays what is left of the slice', () => {
   const physical = createSlice({ limits: { 0: 4 * GIB }, report: 'physical' });
   try {

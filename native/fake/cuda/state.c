@@ -57,16 +57,20 @@ static void read_failures(const char *text) {
   }
 }
 
-/* As the driver reads it: numbers or UUID prefixes, the list ends at the first that names no card; unset is all. */
+/* As the driver reads it: numbers or UUID prefixes, the list ends at the first that names no card; unset is all. REVERSED: CUDA
+   counts from the last card on, as it may where the fastest is no first one. */
 static void read_devices(void) {
   struct cards cards;
   cards_read(&cards);
+  bool reversed = number("FAKE_CUDA_REVERSED", 0);
   const char *visible = getenv("CUDA_VISIBLE_DEVICES");
   knobs.devices = 0;
-  for (int i = 0; !visible && i < cards.count; i++) knobs.order[knobs.devices++] = i;
+  for (int i = 0; !visible && i < cards.count; i++) knobs.order[knobs.devices++] = reversed ? cards.count - 1 - i : i;
   while (visible && *visible && knobs.devices < cards.count) {
     size_t length = strcspn(visible, ",");
-    int card = isdigit((unsigned char)*visible) ? (int)strtol(visible, NULL, 10) : cards_named(&cards, visible, length);
+    bool counted = isdigit((unsigned char)*visible);
+    int card = counted ? (int)strtol(visible, NULL, 10) : cards_named(&cards, visible, length);
+    if (counted && reversed) card = cards.count - 1 - card;
     if (card < 0 || card >= cards.count) break;
     knobs.order[knobs.devices++] = card;
     visible += length + (visible[length] == ',');
