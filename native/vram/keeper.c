@@ -259,26 +259,24 @@ static int start_thread(struct arena *arena) {
 }
 
 /**
- * Where no thread may be made (a seccomp filter, a limit on processes): in this thread, by the program's own table. The
- * mapping holds the lock alone then, and no descriptor stays open; where it cannot (overlayfs) the descriptor stays, closed by
- * exec, inherited by fork: a child then keeps a dead parent's slot charged until it ends or execs.
+ * Where no thread may be made (a seccomp filter, a limit on processes): in this thread. The mapping then holds the lock alone,
+ * and no descriptor stays open in the program's own table, where the program could close it and a fork inherit it. Where a
+ * mapping does not hold it (overlayfs) there is no slot: a lock that may go while its process lives would lend twice.
  */
 static int claim_here(struct keeper *keeper) {
   int result = open_and_take(keeper, ledger_path());
+  if (result == REFUSED_NOT) {
+    sys_close(keeper->lock_fd);
+    keeper->lock_fd = -1;
+    if (held(keeper->probe_fd, (uint32_t)keeper->slot) != 1) result = REFUSED_LOCK;
+  }
   if (result != REFUSED_NOT) {
     let_go(keeper);
     return result;
   }
-  sys_close(keeper->lock_fd);
-  keeper->lock_fd = -1;
-  int stays = held(keeper->probe_fd, (uint32_t)keeper->slot);
   sys_close(keeper->probe_fd);
   keeper->probe_fd = -1;
-  if (stays == 1) return REFUSED_NOT;
-  let_go(keeper);
-  result = open_and_take(keeper, ledger_path());
-  if (result != REFUSED_NOT) let_go(keeper);
-  return result;
+  return REFUSED_NOT;
 }
 
 /** Gives the keeper its next errand. */
@@ -292,7 +290,7 @@ static uint32_t send(struct keeper *keeper) {
 int keeper_claim(struct arena *arena) {
   struct keeper *keeper = &arena->keeper;
   if (!arena->bare) {
-    keeper->ledger = NULL;
+    if (keeper->ledger) return REFUSED_NOT; // claimed before; what came after it failed
     keeper->lock_fd = keeper->probe_fd = -1;
     arena->bare = !start_thread(arena);
     if (!arena->bare) return claim_here(keeper);

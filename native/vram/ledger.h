@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The quota: what hooks ask before and tell after the real driver. Every call may be made by any thread at any time, also
-// in a child after fork (it starts with nothing and registers by itself). No call takes longer than LEDGER_PATIENCE_MS.
+// in a child after fork (it starts with nothing and registers by itself). Every wait ends after LEDGER_PATIENCE_MS, in denial.
 //
 // Order in a hook that allocates:   ledger_reserve -> real call -> map_insert        (failed call: ledger_release)
 // Order in a hook that frees:       map_remove -> real call -> ledger_release        (failed call: map_restore)
@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-/** Longest that any call waits for a lock that a stopped neighbour holds; after that it denies. */
+/** Longest wait for a lock that a stopped neighbour (or thread) holds. */
 #define LEDGER_PATIENCE_MS 10000
 
 /**
