@@ -10,8 +10,11 @@ export const ENQUEUE_CHUNK = 64;
 /** Leases, extensions or completions of one call: no unit runs more side by side, and 256 answers with 16 KiB bodies are 4 MiB. */
 export const MAX_BATCH = 256;
 
-/** Leases or completions at which a script run that several calls share is full: enough to share its cost, few enough that Redis works on one while the next is made. */
-export const RUN_WEIGHT = 32;
+/**
+ * Leases or completions at which a script run that several calls share is full: enough to share its cost, few enough that of some thirty in flight
+ * Redis works on one half while this process makes the other.
+ */
+export const RUN_WEIGHT = 16;
 
 /** Outcomes that one script run reads for all who ask in a turn: with results of 16 KiB each a megabyte. */
 export const OUTCOMES_WEIGHT = 64;

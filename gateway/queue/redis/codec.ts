@@ -18,13 +18,12 @@ import { classOf, orderScore } from '../order.ts';
 import { toOutcome, toRecord } from '../stored-request.ts';
 import type { PayloadMeta } from '../stored-request.ts';
 import { compact, expand } from './compact.ts';
-import { FIXED_FIELDS, LANE_NUMBERS, STATE_FIELDS, STATES } from './lua/core.ts';
-import { unpack } from './msgpack.ts';
-import type { Packed } from './msgpack.ts';
+import { LANE_NUMBERS, STATES } from './lua/core.ts';
+import { AT, readFixed, readState } from './record-layout.ts';
+import type { Field, StoredFields } from './record-layout.ts';
 import { bufferOf } from './replies.ts';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-const PLACES = new Map<string, number>(STATE_FIELDS.map((name, place) => [name, place]));
 /** Stands for what the record says anyway, tenant and revision, at the start of a dedupe key; or for nothing. */
 const SCOPED = '\u0001';
 const UNSCOPED = '\u0002';
@@ -135,58 +134,55 @@ export function decodeLease(
 ): Held & { readonly record: RequestRecord } {
   const [id, state, fixed, ended] = parts;
   if (id === undefined || fixed === undefined) throw new Error('the queue holds half a record');
-  const { value: first, rest: own } = unpack(fixed);
-  const { strings, bytes } = expand(own);
-  const original = fieldsOf(first, FIXED_FIELDS.length);
-  const { value, rest } = state === undefined || state.length === 0 ? { value: first, rest: EMPTY } : unpack(state);
-  const field = value === first ? original : fieldsOf(value, STATE_FIELDS.length);
-  const outcome = rest.length === 0 ? undefined : expand(rest);
+  const original = readFixed(fixed);
+  const { strings, bytes } = expand(original.rest);
+  const stored = state === undefined || state.length === 0 ? original : readState(state);
+  const number = (field: Field): number => stored.numbers[AT[field]] ?? 0;
+  const text = (field: Field): string => stored.texts[AT[field]] ?? '';
+  const outcome = stored === original || stored.rest.length === 0 ? undefined : expand(stored.rest);
   const [, , , , key = '', traceparent] = strings;
-  const score = Number(field('SCORE'));
-  const redrivenAs = field('REDRIVEN');
+  const score = number('SCORE');
+  const redrivenAs = text('REDRIVEN');
   const record = toRecord(
     {
       id: unpackId(id),
       app,
       fixed: {
-        cost: Number(field('COST')),
+        cost: number('COST'),
         priority: PRIORITY_LIMIT - Math.floor(score / (DEADLINE_LIMIT + 1)),
         body: metaOf(strings),
-        dedupeKey:
-          (key.startsWith(SCOPED) ? `${String(original('TENANT'))}:${String(original('REV'))}:` : '') + key.slice(1),
+        dedupeKey: (key.startsWith(SCOPED) ? scopeOf(original) : '') + key.slice(1),
         ...(traceparent === undefined || traceparent === '' ? {} : { traceparent }),
       },
-      tenant: String(field('TENANT')),
-      lane: LANES[Number(field('LANE'))] as Lane,
-      deadline: Number(field('DEADLINE')),
-      maxAttempts: Number(field('MAX_ATTEMPTS')),
-      maxLosses: Number(field('MAX_LOSSES')),
-      retentionMs: Number(field('RETENTION')),
-      createdAt: Number(field('CREATED')),
-      seq: Number(field('SEQ')),
+      tenant: text('TENANT'),
+      lane: LANES[number('LANE')] as Lane,
+      deadline: number('DEADLINE'),
+      maxAttempts: number('MAX_ATTEMPTS'),
+      maxLosses: number('MAX_LOSSES'),
+      retentionMs: number('RETENTION'),
+      createdAt: number('CREATED'),
+      seq: number('SEQ'),
       score,
-      revision: String(field('REV')),
-      state: STATES[Number(field('STATE'))] as RequestState,
-      epoch: Number(field('EPOCH')),
-      nonce: String(field('NONCE')),
-      unit: String(field('UNIT')),
-      leasedAt: Number(field('LEASED_AT')),
-      failures: Number(field('FAILURES')),
-      losses: Number(field('LOSSES')),
-      cancelRequested: field('CANCEL') === 1,
-      deadLetter: field('DEAD') === 1,
-      ...(typeof redrivenAs === 'string' && redrivenAs !== ''
-        ? { redrivenAs: unpackId(Buffer.from(redrivenAs, 'hex')) }
-        : {}),
-      finishedAt: Number(field('FINISHED')),
-      serviceMicros: Number(field('SERVICE')),
+      revision: text('REV'),
+      state: STATES[number('STATE')] as RequestState,
+      epoch: number('EPOCH'),
+      nonce: text('NONCE'),
+      unit: text('UNIT'),
+      leasedAt: number('LEASED_AT'),
+      failures: number('FAILURES'),
+      losses: number('LOSSES'),
+      cancelRequested: number('CANCEL') === 1,
+      deadLetter: number('DEAD') === 1,
+      ...(redrivenAs === '' ? {} : { redrivenAs: unpackId(Buffer.from(redrivenAs, 'hex')) }),
+      finishedAt: number('FINISHED'),
+      serviceMicros: number('SERVICE'),
       ended: attempts(ended),
       ...(outcome === undefined ? {} : { result: metaOf(outcome.strings) }),
     },
     bytes,
     outcome?.bytes,
   );
-  return { id: record.id, token: { epoch: record.epoch, nonce: String(field('NONCE')) }, record };
+  return { id: record.id, token: { epoch: record.epoch, nonce: text('NONCE') }, record };
 }
 
 /** @param reply what the script of outcomes answers of one */
@@ -194,20 +190,19 @@ export function decodeOutcome(app: string, id: string, reply: unknown): RequestO
   if (Buffer.isBuffer(reply)) return { id, app, state: 'queued', attempts: [], deadLetter: false };
   if (!Array.isArray(reply)) return undefined;
   const [state, ended] = reply.map(bufferOf);
-  const { value, rest } = unpack(state ?? EMPTY);
-  const field = fieldsOf(value, STATE_FIELDS.length);
+  const { numbers, texts, rest } = readState(state ?? EMPTY);
   const outcome = rest.length === 0 ? undefined : expand(rest);
   const stored = {
     id,
     app,
-    state: STATES[Number(field('STATE'))] as RequestState,
-    epoch: Number(field('EPOCH')),
-    unit: String(field('UNIT')),
-    leasedAt: Number(field('LEASED_AT')),
-    finishedAt: Number(field('FINISHED')),
-    retentionMs: Number(field('RETENTION')),
-    serviceMicros: Number(field('SERVICE')),
-    deadLetter: field('DEAD') === 1,
+    state: STATES[numbers[AT.STATE] ?? 0] as RequestState,
+    epoch: numbers[AT.EPOCH] ?? 0,
+    unit: texts[AT.UNIT] ?? '',
+    leasedAt: numbers[AT.LEASED_AT] ?? 0,
+    finishedAt: numbers[AT.FINISHED] ?? 0,
+    retentionMs: numbers[AT.RETENTION] ?? 0,
+    serviceMicros: numbers[AT.SERVICE] ?? 0,
+    deadLetter: numbers[AT.DEAD] === 1,
     ended: attempts(ended),
     ...(outcome === undefined ? {} : { result: metaOf(outcome.strings) }),
   };
@@ -216,10 +211,9 @@ export function decodeOutcome(app: string, id: string, reply: unknown): RequestO
 
 const EMPTY = Buffer.alloc(0);
 
-/** Fields that a request has only once it was leased read as 0. */
-function fieldsOf(state: Packed, count: number): (name: (typeof STATE_FIELDS)[number]) => Packed {
-  if (!Array.isArray(state) || state.length !== count) throw new Error('the queue holds a state of another layout');
-  return (name) => (state as readonly Packed[])[PLACES.get(name) ?? -1] ?? 0;
+/** What stands before the client's own part of a dedupe key. */
+function scopeOf({ texts }: StoredFields): string {
+  return `${texts[AT.TENANT]}:${texts[AT.REV]}:`;
 }
 
 function attempts(lines: Buffer | undefined): Attempt[] {

@@ -6,7 +6,7 @@ import type { Durability } from '../lease-queue.ts';
 import { isAway, unavailable } from './runner.ts';
 
 /** Raised with every change of the keys or of what is in them; another layout is refused, never guessed at. */
-export const REDIS_LAYOUT = 'penstock-queue/2';
+export const REDIS_LAYOUT = 'penstock-queue/3';
 
 /** A call waits through a restart of Redis of a few seconds, then fails, so that its caller can answer 503. */
 const RETRIES_PER_CALL = 8;

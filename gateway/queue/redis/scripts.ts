@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { withConstants } from './lua/core.ts';
+import { closed, withConstants } from './lua/core.ts';
 import { ENQUEUE } from './lua/enqueue.ts';
 import { EXPIRE, PURGE, SWEEP } from './lua/housekeeping.ts';
 import { LEASE } from './lua/lease.ts';
@@ -9,7 +9,7 @@ import { CANCEL_REQUEST, COMPLETE, DEMAND, EXTEND, GET, GIVE_BACK, NOTE, RETIRE,
 import { script as scriptOf } from './runner.ts';
 import type { Argument, Script } from './runner.ts';
 
-const script = (text: string, more?: 'adds work'): Script => scriptOf(withConstants(text), more);
+const script = (text: string, more?: 'adds work'): Script => scriptOf(closed(withConstants(text)), more);
 
 /** One script for each operation of the queue. */
 export const scripts = {

@@ -49,8 +49,8 @@ export const REDIS_MUTATIONS: readonly Mutation[] = [
     name: 'redis-enqueue-forgotten',
     driver,
     file: `${LUA}/enqueue.ts`,
-    from: 'push(to_rq, id, pack(r) .. ARGV[a + 12])',
-    to: 'if seq % 5 > 0 then push(to_rq, id, pack(r) .. ARGV[a + 12]) end',
+    from: 'push(to_rq, id, fixed_part(r) .. ARGV[a + 12])',
+    to: 'if seq % 5 > 0 then push(to_rq, id, fixed_part(r) .. ARGV[a + 12]) end',
   },
   {
     name: 'redis-result-after-cancel',

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { LANES } from '../../lease-queue.ts';
 import { DEADLINE_LIMIT, TAG_LIMIT, WHOLE_GPU } from '../../limits.ts';
+import { RECORD_FIELDS, records } from '../record-layout.ts';
 
 /**
  * The Lua lives in TypeScript modules, so that a bundle holds it without a loader. Every script starts with `core`; the other parts
@@ -9,63 +10,19 @@ import { DEADLINE_LIMIT, TAG_LIMIT, WHOLE_GPU } from '../../limits.ts';
  *   m     hash: gen (generation), s (APP_FIELDS), e:<rev> (estimates: any class, then each), closed (1 being purged, 2 gone),
  *         swept (ms at which the newest swept request was made), dead (deaths not told yet)
  *   t     hash: tenant → msgpack array by TENANT_FIELDS, then pairs of place and number queued there; absent = nothing to know of it
- *   rq    hash: id → msgpack array by FIXED_FIELDS, then the driver's own part and the inline body. Never rewritten.
- *   st    hash: id → msgpack array by FIXED_FIELDS and STATE_FIELDS, then the result. Absent of a request that was never leased.
+ *   rq    hash: id → fixed part (record-layout.ts), then the driver's own part and the inline body. Never rewritten.
+ *   st    hash: id → fixed part and state (record-layout.ts), then the result. Absent of a request that was never leased.
  *   at    hash: id → ended attempts, one JSON array a line
  *   dd    hash: digest of dedupe key → id and fingerprint       fin  zset: finished id by end of retention
  *   lease zset: leased id by end of lease                       dl   zset: queued id by deadline
  *   dead, dlt:<tenant> zset: id of a dead letter by its death   arr:<place> zset: queued id by creation
  *   act:<place> zset: tenant that may be leased from by its tag q:<place>:<tenant>, sus:<place> zset: `member`, `suspect_member` by score
- *   u     hash: unit → msgpack array by UNIT_FIELDS             ul   hash: unit → leases it holds
+ *   u     hash: unit → its UNIT_FIELDS, packed             ul   hash: unit → leases it holds
  *   uf    zset: unit by when it is forgotten at the earliest    ur:<rev> set: units of the revision that are not retired
  *   obj   zset: object keys by when they are looked at: '+' epoch id key = noted, '-' key = to be deleted
  * Ids are 16 raw bytes. ARGV: channel, app uid, now (empty: Redis' own time), then the script's own. Every script answers the app's
  * generation and its own answer.
  */
-export const FIXED_FIELDS = [
-  'SEQ',
-  'SCORE',
-  'LANE',
-  'TENANT',
-  'REV',
-  'DEADLINE',
-  'MAX_ATTEMPTS',
-  'MAX_LOSSES',
-  'RETENTION',
-  'CREATED',
-  'BODY_KEY',
-  'DIGEST',
-  'COST',
-  'CLASS',
-] as const;
-
-export const STATE_FIELDS = [
-  ...FIXED_FIELDS,
-  'STATE',
-  'EPOCH',
-  'NONCE',
-  'UNIT',
-  'LEASED_AT',
-  /** Millionths of a GPU that the last lease occupied, and what its tenant was charged for it. */
-  'FRACTION',
-  'CHARGED',
-  /** Number of the lanes' sharing in which it was leased. */
-  'PERIOD',
-  /** When it was queued again. */
-  'SINCE',
-  'FAILURES',
-  'LOSSES',
-  'CANCEL',
-  'DEAD',
-  'FINISHED',
-  'SERVICE',
-  'RESULT_KEY',
-  /** Id, in hex digits, of the request that a redrive made. */
-  'REDRIVEN',
-  /** 1 once it has a state in `st`. */
-  'STORED',
-] as const;
-
 const UNIT_FIELDS = ['U_REV', 'U_IDLE', 'U_RETIRED', 'U_SEEN', 'U_NONCE', 'U_GIVEN', 'U_SUSPECT'] as const;
 
 /** Tags and floors of the lanes lie side by side: T_TAG + lane. The caps are -1 where there are none. */
@@ -106,7 +63,7 @@ const numbered = (names: readonly string[], first: number): [string, number][] =
   names.map((name, i) => [name, i + first]);
 
 const CONSTANTS = new Map<string, number>([
-  ...numbered(STATE_FIELDS, 1),
+  ...numbered(RECORD_FIELDS, 1),
   ...numbered(UNIT_FIELDS, 1),
   ...numbered(TENANT_FIELDS, 1),
   ...numbered(APP_FIELDS, 1),
@@ -123,6 +80,17 @@ const CONSTANTS = new Map<string, number>([
 /** Puts numbers for the names of fields and states: as Lua locals each would cost time in every run, and count against the 60 upvalues of a function. */
 export function withConstants(text: string): string {
   return text.replaceAll(/\b[A-Z][A-Z_]+\b/g, (word) => String(CONSTANTS.get(word) ?? word));
+}
+
+/**
+ * What follows is a function of its own. For each local of the running function that a closure takes, Lua walks a list of all that are
+ * taken (luaF_findupval); those of an outer one it copies. Of the hundred functions that a run makes that is most of the cost.
+ */
+export const inner = 'return (function()';
+
+/** Ends what `inner` began. */
+export function closed(text: string): string {
+  return text + '\nend)()'.repeat(text.split(inner).length - 1);
 }
 
 /** A thousand pairs. Even, so that no pair is torn. */
@@ -155,29 +123,40 @@ local function read_all(key, fields)
   return found
 end
 
--- As Redis orders members. Lua itself compares strings by the locale (strcoll).
+-- As Redis orders members. Lua itself compares strings by the locale (strcoll). Six bytes at a time: equal tags are frequent.
 local function before(a, b)
-  for i = 1, min(#a, #b) do
-    local x, y = string.byte(a, i), string.byte(b, i)
+  local n, i = min(#a, #b), 1
+  while i + 5 <= n do
+    local x, y = struct.unpack('>I6', a, i), struct.unpack('>I6', b, i)
+    if x ~= y then return x < y end
+    i = i + 6
+  end
+  for k = i, n do
+    local x, y = string.byte(a, k), string.byte(b, k)
     if x ~= y then return x < y end
   end
   return #a < #b
 end
 
--- A record as an array by STATE_FIELDS; of one that was never leased from its fixed part.
-local function from_fixed(s)
-  local _, f = cmsgpack.unpack_one(s, 0)
-  -- All at once: a table that grows field by field is copied with every doubling.
-  return {
-    f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], f[9], f[10], f[11], f[12], f[13], f[14],
-    QUEUED, 0, '', '', 0, WHOLE_GPU, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', '', 0
-  }
+-- Numbers of arguments and as arguments: those of a run are few, and each conversion takes as long as a call of a function with ten.
+local numbers, texts = {}, {}
+local function number(s)
+  local n = numbers[s]
+  if not n then
+    n = tonumber(s)
+    numbers[s] = n
+  end
+  return n
 end
-local function from_state(s)
-  local _, r = cmsgpack.unpack_one(s, 0)
-  return r
+local function text(n)
+  local s = texts[n]
+  if not s then
+    s = string.format('%.17g', n)
+    texts[n] = s
+  end
+  return s
 end
-local function load(id)
+${records}local function load(id)
   local s = call('HGET', k_st, id)
   if s then return from_state(s) end
   s = call('HGET', k_rq, id)
@@ -185,10 +164,10 @@ local function load(id)
 end
 local function save(id, r)
   r[STORED], changed = 1, true
-  call('HSET', k_st, id, pack(r))
+  call('HSET', k_st, id, whole_state(r))
 end
 local function matches(r, unit, epoch, nonce)
-  return r[NONCE] ~= '' and r[NONCE] == nonce and r[EPOCH] == tonumber(epoch) and r[UNIT] == unit
+  return r[NONCE] ~= '' and r[NONCE] == nonce and r[EPOCH] == number(epoch) and r[UNIT] == unit
 end
 local function whole(kind, id)
   return { kind, id, call('HGET', k_st, id) or '', call('HGET', k_rq, id), call('HGET', base .. 'at', id) or '' }
@@ -197,6 +176,7 @@ local function tell()
   if ready then call('PUBLISH', channel, 'r' .. uid) end
   if #done > 0 then call('PUBLISH', channel, 'd' .. uid .. ':' .. table.concat(done)) end
 end
+${inner}
 `;
 
 /** Off the dead letters, the app's and its tenant's. */
@@ -209,11 +189,19 @@ end
 
 /** Who is alive, and who must never come back. */
 export const units = String.raw`
+local function unit_from(s)
+  return { struct.unpack('>Bc0dBdBc0Hc0B', s) }
+end
+local function packed_unit(u)
+  return struct.pack(
+    '>Bc0dBdBc0Hc0B', #u[U_REV], u[U_REV], u[U_IDLE], u[U_RETIRED], u[U_SEEN], #u[U_NONCE], u[U_NONCE], #u[U_GIVEN], u[U_GIVEN], u[U_SUSPECT]
+  )
+end
 local function unit_of(name)
   local s = call('HGET', base .. 'u', name)
-  return s and unpack_(s)
+  return s and unit_from(s)
 end
 local function save_unit(name, u)
-  call('HSET', base .. 'u', name, pack(u))
+  call('HSET', base .. 'u', name, packed_unit(u))
 end
 `;

@@ -75,10 +75,10 @@ local function add(id, digest, a)
   local seq = app[A_SEQ] + 1
   app[A_SEQ] = seq
   local r = {
-    seq, tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4]), ARGV[a + 5], ARGV[a + 6], tonumber(ARGV[a + 7]), tonumber(ARGV[a + 8]),
+    0, seq, tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4]), ARGV[a + 5], ARGV[a + 6], tonumber(ARGV[a + 7]), tonumber(ARGV[a + 8]),
     tonumber(ARGV[a + 9]), tonumber(ARGV[a + 10]), now, ARGV[a + 11], digest, tonumber(ARGV[a + 13]), tonumber(ARGV[a + 14])
   }
-  push(to_rq, id, pack(r) .. ARGV[a + 12])
+  push(to_rq, id, fixed_part(r) .. ARGV[a + 12])
   push(to_dd, digest, id .. ARGV[a + 2])
   fresh[id], fresh[digest] = true, true
   r[STORED] = 0

@@ -235,7 +235,7 @@ local function write_tenants()
 end
 local function write_held()
   local list = {}
-  for name in pairs(held_changed) do list[#list + 1], list[#list + 2] = name, held[name] end
+  for name in pairs(held_changed) do list[#list + 1], list[#list + 2] = name, text(held[name]) end
   write_all('HSET', base .. 'ul', list)
 end
 local function commit()

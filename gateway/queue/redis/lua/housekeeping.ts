@@ -240,7 +240,7 @@ for _, member in ipairs(call('ZRANGE', k_obj, 0, limit - 1)) do
   answer[#answer + 1] = key
 end
 if #answer == 1 and call('HLEN', k_rq) == 0 then
-  for _, s in ipairs(call('HVALS', base .. 'u')) do call('UNLINK', base .. 'ur:' .. unpack_(s)[U_REV]) end
+  for _, s in ipairs(call('HVALS', base .. 'u')) do call('UNLINK', base .. 'ur:' .. unit_from(s)[U_REV]) end
   for _, key in ipairs({ 't', 'st', 'rq', 'at', 'dd', 'fin', 'dead', 'lease', 'dl', 'u', 'ul', 'uf', 'obj' }) do call('UNLINK', base .. key) end
   for field in pairs(m) do
     if field == 's' or string.sub(field, 1, 2) == 'e:' then call('HDEL', k_m, field) end

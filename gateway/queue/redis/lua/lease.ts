@@ -22,7 +22,7 @@ export const LEASE_ARGS = 12;
 const shared = String.raw`
 local units_read, units_asked = {}, {}
 local function fetch_units(names)
-  for i, s in ipairs(read_all(base .. 'u', names)) do units_read[names[i]] = s and unpack_(s) end
+  for i, s in ipairs(read_all(base .. 'u', names)) do units_read[names[i]] = s and unit_from(s) end
   fetch_held(names)
 end
 local function unit_once(name)
@@ -30,6 +30,8 @@ local function unit_once(name)
   return units_read[name]
 end
 local taken, arrived, stored, lost = {}, {}, {}, {}
+-- The state of all whose first attempt it is; their fixed parts are copied as they stand.
+local first_attempt = new_state()
 local function write_leases()
   for place, gone in pairs(arrived) do write_all('ZREM', base .. 'arr:' .. place, gone) end
   arrived = {}
@@ -41,16 +43,17 @@ local function write_leases()
   local states = #stored > 0 and read_all(k_st, ids)
   local ended = #stored > 0 and read_all(base .. 'at', ids)
   for i, one in ipairs(taken) do
-    local q, id, nonce, charged, period, at = one[1], one[2], one[3], one[4], one[5], one[6]
-    local answer, s = q.answer, fixed[i] or ''
+    local id, answer, at, s = one[2], one[8], one[6], fixed[i] or ''
     if fixed[i] then
-      local r = states and states[i] and from_state(states[i]) or from_fixed(s)
-      r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, r[EPOCH] + 1, nonce, q.unit, now
-      r[FRACTION], r[CHARGED], r[PERIOD], r[STORED] = q.fraction, charged, period, 1
-      local n, state = #to_state, pack(r)
+      local before_ = states and states[i]
+      local r, head = first_attempt, s
+      if before_ then r, head = from_state(before_), before_ end
+      r[STATE], r[EPOCH], r[NONCE], r[UNIT], r[LEASED_AT] = LEASED, before_ and r[EPOCH] + 1 or 1, one[3], one[1], now
+      r[FRACTION], r[CHARGED], r[PERIOD], r[STORED] = one[9], one[4], one[5], 1
+      local n, state = #to_state, fixed_bytes(head) .. state_part(r)
       answer[at + 1] = state
       to_state[n + 1], to_state[n + 2] = id, state
-      to_lease[n + 1], to_lease[n + 2] = q.ends, id
+      to_lease[n + 1], to_lease[n + 2] = one[10], id
     else
       answer[at + 1], lost[#lost + 1] = '', one
     end
@@ -63,11 +66,11 @@ end
 -- Taken, and without its record, as lost data may leave it: it costs those beside it nothing.
 local function drop_lost()
   for i = #lost, 1, -1 do
-    local q, t, at = lost[i][1], lost[i][7], lost[i][6]
-    for _ = 1, 4 do table.remove(q.answer, at) end
+    local unit, t, at = lost[i][1], lost[i][7], lost[i][6]
+    for _ = 1, 4 do table.remove(lost[i][8], at) end
     local was = parked(t)
     t[T_HELD], app[A_LEASED] = t[T_HELD] - 1, app[A_LEASED] - 1
-    hold(q.unit, -1)
+    hold(unit, -1)
     rejudge(t, was)
   end
 end
@@ -75,7 +78,7 @@ local function write_units()
   local list = {}
   for name in pairs(units_asked) do
     list[#list + 1] = name
-    list[#list + 1] = pack(units_read[name])
+    list[#list + 1] = packed_unit(units_read[name])
   end
   write_all('HSET', base .. 'u', list)
 end
@@ -83,7 +86,9 @@ end
 local function give(q, t, id, has_state, charged, period)
   local n = q.given + 1
   q.given, q.ids[n] = n, id
-  taken[#taken + 1] = { q, id, string.sub(q.nonces, n * 16 - 15, n * 16), charged, period, n * 4, t }
+  taken[#taken + 1] = {
+    q.unit, id, string.sub(q.nonces, n * 16 - 15, n * 16), charged, period, n * 4, t, q.answer, q.fraction, q.ends_text
+  }
   if has_state then stored[#stored + 1] = id end
   if #taken == ${MAX_BATCH} then write_leases() end
 end
@@ -130,7 +135,7 @@ local function take_some(q)
   local emptied = false
   for i = 1, #popped, 2 do
     emptied = leave(t, place)
-    take_popped(q, t, lane, place, popped[i], tonumber(popped[i + 1]), idle_lane)
+    take_popped(q, t, lane, place, popped[i], number(popped[i + 1]), idle_lane)
   end
   replace(t, lane, place, v, not emptied)
   return true
@@ -171,7 +176,7 @@ local function repeated(q, u)
     local r, ends = load(id), tonumber(call('ZSCORE', k_lease, id) or nil)
     if r and ends and r[STATE] == LEASED and r[UNIT] == q.unit and r[NONCE] == string.sub(q.nonces, i * 16 - 15, i * 16) then
       local n = #answer
-      answer[n + 1], answer[n + 2], answer[n + 3] = id, pack(r), call('HGET', k_rq, id)
+      answer[n + 1], answer[n + 2], answer[n + 3] = id, whole_state(r), call('HGET', k_rq, id)
       answer[n + 4] = call('HGET', base .. 'at', id) or ''
       first_end = min(first_end or ends, ends)
     end
@@ -263,29 +268,45 @@ local function lease(q)
 end
 `;
 
+/** What units of one kind say alike is read once: all but who asks, for how much, and the nonces. */
+const asked = String.raw`
+local function differs(q, a)
+  local as = q.as
+  return ARGV[a + 1] ~= ARGV[as + 1] or ARGV[a + 2] ~= ARGV[as + 2] or ARGV[a + 4] ~= ARGV[as + 4] or ARGV[a + 5] ~= ARGV[as + 5]
+    or ARGV[a + 6] ~= ARGV[as + 6] or ARGV[a + 7] ~= ARGV[as + 7] or ARGV[a + 8] ~= ARGV[as + 8]
+    or ARGV[a + 10] ~= ARGV[as + 10] or ARGV[a + 11] ~= ARGV[as + 11]
+end
+local function asked(a, all)
+  local desired, lanes, ends = ARGV[a + 7], ARGV[a + 8], now + ARGV[a + 4]
+  return {
+    as = a, rev = ARGV[a + 1], current = ARGV[a + 2], ends = ends, ends_text = text(ends), floor = tonumber(ARGV[a + 5]),
+    linger = tonumber(ARGV[a + 6]), desired = desired, fraction = tonumber(ARGV[a + 10]), grace = tonumber(ARGV[a + 11]), prices = {},
+    places = { [0] = string.find(lanes, '0', 1, true) and '0:' .. ARGV[a + 1], string.find(lanes, '1', 1, true) and '1:' .. ARGV[a + 1] },
+    is_over = closed or desired == 'Paused', ask = all,
+    unit = '', nonces = '', max = 0, answer = '', ids = '', given = 0, wanted = 0, budget = 0, drained = false
+  }
+end
+`;
+
 /**
  * ARGV from 4, per request: unit, revision, current revision, max, lease ms, floor, linger ms, desired state, lanes ('01', '0', '1' or
  * ''), nonces (16 digits each, one after another), fraction of a GPU, grace of batch work in ms. Answers for each a list: verdict,
  * recheck at (or ''), end of the leases, then per lease id, state, fixed part, ended attempts.
  */
 export const LEASE = String.raw`${core}${fair}${costs}${pending}${finishing}${ending(DEAD_LETTER_RETENTION_MS)}${rekeying}${units}${commit}
-${picking}${suspects}${shared}${taking}${asking}
+${picking}${suspects}${shared}${taking}${asking}${asked}
 local answers, names, all = {}, {}, 0
 for a = 4, #ARGV, ${LEASE_ARGS} do names[#names + 1], all = ARGV[a], all + ARGV[a + 3] end
 fetch_units(names)
+local q = nil
 for a = 4, #ARGV, ${LEASE_ARGS} do
-  local most, desired, lanes = tonumber(ARGV[a + 3]), ARGV[a + 7], ARGV[a + 8]
-  local ends = now + ARGV[a + 4]
-  local answer = { 'stay', '', ends }
+  local answer, most = { 'stay', '' }, number(ARGV[a + 3])
   answers[#answers + 1] = answer
-  lease({
-    unit = ARGV[a], rev = ARGV[a + 1], current = ARGV[a + 2], max = most, ends = ends, floor = tonumber(ARGV[a + 5]),
-    linger = tonumber(ARGV[a + 6]), desired = desired, nonces = ARGV[a + 9], fraction = tonumber(ARGV[a + 10]),
-    grace = tonumber(ARGV[a + 11]), prices = {},
-    places = { [0] = string.find(lanes, '0', 1, true) and '0:' .. ARGV[a + 1], string.find(lanes, '1', 1, true) and '1:' .. ARGV[a + 1] },
-    wanted = (closed or desired == 'Paused') and 0 or most, budget = ${LEASE_EXPIRY_BUDGET}, ask = all,
-    answer = answer, ids = {}, given = 0
-  })
+  if not q or differs(q, a) then q = asked(a, all) end
+  answer[3] = q.ends
+  q.unit, q.nonces, q.max, q.answer, q.ids, q.given = ARGV[a], ARGV[a + 9], most, answer, {}, 0
+  q.wanted, q.budget, q.drained = q.is_over and 0 or most, ${LEASE_EXPIRY_BUDGET}, false
+  lease(q)
 end
 write_leases()
 drop_lost()

@@ -29,7 +29,7 @@ local function page(key, score, last, high, limit)
 end
 -- The body's bytes stay behind: the driver's part begins with the length of what comes before them.
 local function without_bytes(s)
-  local at = cmsgpack.unpack_one(s, 0)
+  local at = struct.unpack('>H', s)
   return string.sub(s, 1, at + 2 + struct.unpack('>I2', s, at + 1))
 end
 `;
@@ -136,13 +136,13 @@ local function redrive(a)
   end
   admitted(r[TENANT], a + 3)
   local s = call('HGET', k_rq, id)
-  local rest, fixed = cmsgpack.unpack_one(s, 0)
+  local fixed, own = from_fixed(s), string.sub(s, #fixed_bytes(s) + 1)
   app[A_SEQ] = app[A_SEQ] + 1
   fixed[SEQ], fixed[DEADLINE], fixed[CREATED] = app[A_SEQ], 0, now
   fixed[SCORE] = fixed[SCORE] - fixed[SCORE] % SCORE_STEP + NO_DEADLINE
   -- The object goes over to the new request.
   fixed[BODY_KEY], r[BODY_KEY] = r[BODY_KEY], ''
-  call('HSET', k_rq, new, pack(fixed) .. string.sub(s, rest + 1))
+  call('HSET', k_rq, new, fixed_part(fixed) .. own)
   call('HSET', base .. 'dd', r[DIGEST], equal == id and new .. string.sub(entry, 17) or new)
   leave_list(id, r, new)
   local made = load(new)
@@ -196,7 +196,7 @@ else
   end
 end
 r[STATE], r[FINISHED], r[CANCEL], r[RESULT_KEY], r[STORED], changed = SUCCEEDED, now, 0, ARGV[5], 1, true
-call('HSET', k_st, id, pack(r) .. ARGV[6])
+call('HSET', k_st, id, whole_state(r) .. ARGV[6])
 call('ZADD', base .. 'fin', now + r[RETENTION], id)
 done[1] = id
 commit()

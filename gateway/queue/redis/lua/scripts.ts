@@ -37,7 +37,7 @@ fetch_tenants(names)
 if #holders > 0 then fetch_held(holders) end
 local dropped = {}
 local to_state, to_fin = {}, {}
-local function complete(id, a)
+local function complete(id, a, stored)
   local r = records[id]
   if not r or not matches(r, ARGV[a - 1], ARGV[a + 1], ARGV[a + 2]) then return 'lost' end
   if r[STATE] == SUCCEEDED then return 'committed' end
@@ -48,7 +48,7 @@ local function complete(id, a)
     finish(id, r, CANCELLED)
     return 'cancelled'
   end
-  local micros = tonumber(ARGV[a + 3])
+  local micros = number(ARGV[a + 3])
   -- The lease ran out and nobody has it yet: the work is done, so it leaves the queue.
   if r[STATE] == QUEUED then unqueue(id, r) end
   correct(r, floor(micros * r[FRACTION] / WHOLE_GPU))
@@ -60,13 +60,13 @@ local function complete(id, a)
   r[SERVICE], r[RESULT_KEY] = micros, ARGV[a + 4]
   r[STATE], r[FINISHED], r[CANCEL] = SUCCEEDED, now, 0
   local n = #to_state
-  to_state[n + 1], to_state[n + 2] = id, pack(r) .. ARGV[a + 5]
-  to_fin[n + 1], to_fin[n + 2] = now + r[RETENTION], id
+  to_state[n + 1], to_state[n + 2] = id, fixed_bytes(stored) .. state_part(r) .. ARGV[a + 5]
+  to_fin[n + 1], to_fin[n + 2] = text(now + r[RETENTION]), id
   done[#done + 1] = id
   return 'committed'
 end
 local answers = {}
-for i, id in ipairs(ids) do answers[i] = complete(id, 5 + (i - 1) * PER) end
+for i, id in ipairs(ids) do answers[i] = complete(id, 5 + (i - 1) * PER, packed[i]) end
 write_all('ZREM', k_lease, dropped)
 write_all('HSET', k_st, to_state)
 write_all('ZADD', base .. 'fin', to_fin)
