@@ -4,14 +4,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
+import { PROGRAMS } from './slice.ts';
 
-const programs = join(import.meta.dirname, '../../dist/native/programs');
 const directory = mkdtempSync(join(tmpdir(), 'penstock-ledger-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 /** What a program of the core printed; its status is 0 when every one of its own checks held. */
 function runs(program: string, ...args: string[]): string {
-  const run = spawnSync(join(programs, program), [directory, ...args], { encoding: 'utf8', timeout: 100_000 });
+  const run = spawnSync(join(PROGRAMS, program), [directory, ...args], { encoding: 'utf8', timeout: 100_000 });
   expect(run, `${run.stdout}${run.stderr}`).toMatchObject({ status: 0, signal: null });
   return run.stdout;
 }

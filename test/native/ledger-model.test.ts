@@ -10,11 +10,12 @@ import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
 import { DEVICES, expected, LIMIT, WORKERS, written } from './ledger-oracle.ts';
 import type { Step } from './ledger-oracle.ts';
+import { PROGRAMS } from './slice.ts';
 
 const RUNS = 10_000;
 /** Two sessions at a time, as there are two CPUs. */
 const DRIVERS = 2;
-const program = join(import.meta.dirname, '../../dist/native/programs/ledger-model');
+const program = join(PROGRAMS, 'ledger-model');
 
 /** One session and what drives its processes; `happened` gives the answer and the bytes after each step. */
 class Driver {
