@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// ledger-race DIR both|one|threads|scribble|pair ROUNDS: the core alone, without hooks or driver.
+// ledger-race DIR both|one|threads|forks|scribble|pair ROUNDS: the core alone, without hooks or driver.
 //   one      two processes want 5/8 of the limit at the same moment: exactly one gets it, each round
 //   both     two processes want 1/2 of the limit each: both get it, each round
 //   threads  four threads allocate and free at random; the sum is right at the end, and never above the limit meanwhile
+//   forks    while four threads do so, ROUNDS children are forked at any moment of theirs: each starts with nothing, takes what
+//            is its own, and half of them die with it; in the end it is all back
 //   scribble a process writes noise over the ledger, ROUNDS times, while another allocates and frees: that one neither crashes
 //            nor hangs, and never holds more than the limit
 //   pair     prints nanoseconds per reserve + insert + remove + release, with 1, 1000 and 10000 live
@@ -110,6 +112,43 @@ static int threads(int rounds) {
   return atomic_load(&above) || used || map_bytes(0) || ledger_reserve(0, LIMIT);
 }
 
+/** What a child of fork must find: nothing of its parent's, no lock held, and credit of its own. Exit status 0. */
+static int child_of_threads(int number) {
+  alarm(SCRIBBLE_SECONDS);
+  if (map_bytes(0) != 0) return 1;
+  const uint64_t key = 1 << 9;
+  if (ledger_reserve(0, 4096)) return 2;
+  if (map_insert(key, KIND, 0, 4096) || map_bytes(0) != 4096) return 3;
+  if (number % 2) return 0; // the kernel tells the others
+  if (!map_remove(key, KIND, NULL)) return 4;
+  ledger_release(0, 4096);
+  return 0;
+}
+
+static int forks(int rounds) {
+  pthread_t thread[THREADS];
+  struct work work[THREADS];
+  // So much that the threads are on the slow path most of the time, and a page is left for the children.
+  if (ledger_reserve(0, LIMIT / 8 * 7)) return 1;
+  for (int i = 0; i < THREADS; i++) {
+    work[i] = (struct work){(unsigned)i + 1, rounds * 200};
+    pthread_create(&thread[i], NULL, worker, &work[i]);
+  }
+  int wrong = 0, served = 0;
+  for (int i = 0; i < rounds; i++) {
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) _exit(child_of_threads(i));
+    if (waitpid(pid, &status, 0) != pid || (status && status != 2 << 8)) wrong = status ? status : -1;
+    served += status == 0;
+  }
+  for (int i = 0; i < THREADS; i++) pthread_join(thread[i], NULL);
+  ledger_release(0, LIMIT / 8 * 7);
+  int all = ledger_reserve(0, LIMIT);
+  printf("%d children, %d served, wrong status %d, all of it %s\n", rounds, served, wrong, all ? "denied" : "granted");
+  return wrong || all || !served;
+}
+
 /** Where it hurts: the header, the first slots, their lines; numbers that mean something there, and noise. */
 static uint64_t *target(struct ledger *ledger, unsigned *seed) {
   char *bases[] = {(char *)&ledger->header.lock, (char *)&ledger->header.journal, (char *)ledger->slots, (char *)ledger->cells[0], (char *)ledger};
@@ -208,6 +247,7 @@ int main(int count, char **arguments) {
   if (!strcmp(arguments[2], "one")) return race(LIMIT / 8 * 5, 1, rounds);
   if (!strcmp(arguments[2], "both")) return race(LIMIT / 2, 2, rounds);
   if (!strcmp(arguments[2], "threads")) return threads(rounds);
+  if (!strcmp(arguments[2], "forks")) return forks(rounds);
   if (!strcmp(arguments[2], "scribble")) return live_under_scribble(&session, rounds);
   if (strcmp(arguments[2], "pair")) return 2;
   for (int live = 1; live <= 10000; live = live == 1 ? 1000 : live * 10) pair(live, rounds);

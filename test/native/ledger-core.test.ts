@@ -28,6 +28,10 @@ test('four threads at the limit never hold more than it, and nothing is left ove
   expect(runs('ledger-race', 'threads', '200000')).toBe('0 above the limit, 0 left, map 0\n');
 });
 
+test('children forked at any moment of four busy threads start with nothing and leave nothing', () => {
+  expect(runs('ledger-race', 'forks', '1000')).toContain('wrong status 0, all of it granted');
+});
+
 test('a process that allocates while another scribbles on the ledger goes on, and never holds more than the limit', () => {
   expect(runs('ledger-race', 'scribble', '100000')).toContain('never above the limit');
 });
