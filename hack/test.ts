@@ -28,7 +28,7 @@ function readReport(suite: string): string | undefined {
 
 const suites = process.argv.slice(2);
 if (suites.length === 0) {
-  console.error('usage: test SUITE... (unit, conformance, integration, e2e)');
+  console.error('usage: test SUITE... (unit, conformance, integration, native, e2e)');
   process.exitCode = 2;
 } else {
   // A run that a signal ended was stopped by a person: the rest does not start, and counts as not run.
