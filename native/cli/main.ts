@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line of the VRAM quota. It prepares, looks and tidies up; what programs allocate never passes through it.
-import { readFileSync, writeSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { systemClock } from '#base/clock.ts';
 import { ConfigError } from '#base/config.ts';
 import { systemRandom } from '#base/random.ts';
@@ -24,8 +24,6 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
 };
 /** Commands that become another program: their own failures are told apart from its exit status. */
 const BECOMING = new Set(['run', 'attach']);
-/** Where the wrapper listens for what it is to become. */
-const PLAN_FD = 3;
 /** As shells say it: 128 + SIGPIPE. */
 const EXIT_PIPE = 141;
 const SHELL_OPTION = /^--shell=([1-9][0-9]{0,9})$/;
@@ -33,7 +31,7 @@ const SHELL_OPTION = /^--shell=([1-9][0-9]{0,9})$/;
 function shellFrom(option: string | undefined): Shell | undefined {
   const pid = SHELL_OPTION.exec(option ?? '')?.[1];
   if (pid === undefined) return undefined;
-  const handOver: Shell['handOver'] = (drop, objects) => void writeSync(PLAN_FD, `${drop} ${objects.join(':')}`);
+  const handOver: Shell['handOver'] = (drop, objects) => void process.stdout.write(`${drop} ${objects.join(':')}\n`);
   return { pid: Number(pid), handOver };
 }
 

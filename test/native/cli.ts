@@ -53,6 +53,8 @@ export function createAccount(): Account {
     HOME: home,
     PATH: `${bin}:${process.env['PATH'] ?? ''}`,
     LD_LIBRARY_PATH: FAKES,
+    // Each home is new, and compiles everything anew: what is tested does not depend on it.
+    XDG_CACHE_HOME: join(ROOT, 'dist/native/cache'),
     PENSTOCK_VRAM_STATE_DIR: stateDir,
   };
   return {

@@ -77,7 +77,7 @@ export const run: Command = {
       ...REQUEST_HELP,
       [
         '--session NAME',
-        'join the session of that name, or make it; --limit is then needed only to make it, and must be the same to join',
+        'join the session of that name, or make it; --limit is then needed only to make it, and must be the same to join; its other options stay as they are',
       ],
       HELP_STATE_DIR,
       HELP_LIB_DIR,

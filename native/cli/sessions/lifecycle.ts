@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '#base/clock.ts';
-import { VramError } from '../errors.ts';
+import { VramError, explain } from '../errors.ts';
 import { MAX_RUNS } from './record.ts';
 import type { SessionRecord } from './record.ts';
 import type { ProcessId, Processes } from '../processes.ts';
@@ -28,8 +28,8 @@ export function openOrSkip(store: SessionStore, name: string): Session | undefin
   try {
     return store.open(name);
   } catch (err) {
-    if (err instanceof VramError) return undefined;
-    throw err;
+    if (explain(err) === undefined) throw err;
+    return undefined;
   }
 }
 

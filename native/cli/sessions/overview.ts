@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '#base/clock.ts';
-import { VramError } from '../errors.ts';
+import { VramError, explain } from '../errors.ts';
 import { sweep } from './lifecycle.ts';
 import type { LedgerView } from './ledger.ts';
 import type { Session, SessionStore } from './store.ts';
@@ -29,8 +29,9 @@ export function overviews(store: SessionStore, names = store.names()): Overview[
       const session = store.open(name);
       return [{ name, session, ledger: store.ledgerOf(session) }];
     } catch (err) {
-      if (!(err instanceof VramError)) throw err;
-      return err.code === 'not-found' ? [] : [{ name, problem: err }];
+      const problem = explain(err);
+      if (problem === undefined) throw err;
+      return store.exists(name) ? [{ name, problem }] : [];
     }
   });
 }
