@@ -11,8 +11,8 @@ export const ENQUEUE_CHUNK = 64;
 export const MAX_BATCH = 256;
 
 /**
- * Leases or completions at which a script run that several calls share is full: enough to share its cost, few enough that of some thirty in flight
- * Redis works on one half while this process makes the other.
+ * Leases or completions at which a script run that several calls share is full: enough to share its cost, few enough that of some thirty
+ * in flight Redis works on one half while this process makes the other.
  */
 export const RUN_WEIGHT = 16;
 

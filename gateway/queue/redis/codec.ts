@@ -19,7 +19,7 @@ import { toOutcome, toRecord } from '../stored-request.ts';
 import type { PayloadMeta } from '../stored-request.ts';
 import { compact, expand } from './compact.ts';
 import { LANE_NUMBERS, STATES } from './lua/core.ts';
-import { AT, readFixed, readState } from './record-layout.ts';
+import { AT, behindFixed, readFixed, readState } from './record-layout.ts';
 import type { Field, StoredFields } from './record-layout.ts';
 import { bufferOf } from './replies.ts';
 
@@ -85,22 +85,20 @@ function ownPart({ tenant, revision, dedupeKey, body, traceparent }: NewRequest)
   return compact([...metaStrings(body), key, traceparent ?? ''], body.inline);
 }
 
-/** Arguments of one request of the lease script. */
+/** Arguments of one request of the lease script. What units of a revision say alike is one of them: each costs time on both sides. */
 export function leaseArgs(request: LeaseRequest): (string | number)[] {
-  return [
-    request.unit,
+  const alike = [
     request.revision,
     request.currentRevision,
-    request.max,
     request.leaseMs,
     request.floor,
     request.lingerMs,
     request.desiredState,
     LANES.flatMap((lane, i) => (request.lanes.includes(lane) ? i : [])).join(''),
-    request.nonces.join(''),
     request.fractionMicros ?? WHOLE_GPU,
     request.starvationGraceMs ?? STARVATION_GRACE_MS,
   ];
+  return [request.unit, request.max, request.nonces.join(''), alike.join('\n')];
 }
 
 /** The record of a request that was queued just now, without reading it back. */
@@ -134,12 +132,12 @@ export function decodeLease(
 ): Held & { readonly record: RequestRecord } {
   const [id, state, fixed, ended] = parts;
   if (id === undefined || fixed === undefined) throw new Error('the queue holds half a record');
-  const original = readFixed(fixed);
-  const { strings, bytes } = expand(original.rest);
-  const stored = state === undefined || state.length === 0 ? original : readState(state);
+  const { strings, bytes } = expand(behindFixed(fixed));
+  const isFresh = state === undefined || state.length === 0;
+  const stored = isFresh ? readFixed(fixed) : readState(state);
   const number = (field: Field): number => stored.numbers[AT[field]] ?? 0;
   const text = (field: Field): string => stored.texts[AT[field]] ?? '';
-  const outcome = stored === original || stored.rest.length === 0 ? undefined : expand(stored.rest);
+  const outcome = isFresh || stored.rest.length === 0 ? undefined : expand(stored.rest);
   const [, , , , key = '', traceparent] = strings;
   const score = number('SCORE');
   const redrivenAs = text('REDRIVEN');
@@ -151,7 +149,7 @@ export function decodeLease(
         cost: number('COST'),
         priority: PRIORITY_LIMIT - Math.floor(score / (DEADLINE_LIMIT + 1)),
         body: metaOf(strings),
-        dedupeKey: (key.startsWith(SCOPED) ? scopeOf(original) : '') + key.slice(1),
+        dedupeKey: (key.startsWith(SCOPED) ? scopeOf(readFixed(fixed)) : '') + key.slice(1),
         ...(traceparent === undefined || traceparent === '' ? {} : { traceparent }),
       },
       tenant: text('TENANT'),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
-import { AT, readFixed } from './record-layout.ts';
+import { AT, behindFixed, readFixed } from './record-layout.ts';
 
 const HEX =
   // Length, number, score; lane, tenant, revision; deadline, budgets, retention, creation.
-  '003b 000000000007 1f43ffffffffff 01 06 c3a974c3a96b 02 7231 00000000002a 0003 0005 0001f40000 018f00000000' +
+  '003d 000000000007 1f43ffffffffff 01 06 c3a974c3a96b 02 7231 00000000002a 0003 0005 0001f40000 018f00000000' +
   // Key of the body, digest, cost, size class; then what is not a field.
   '0000 04 01020304 000000000009 10 ffff';
 const RECORD = Buffer.from(HEX.replaceAll(' ', ''), 'hex');
@@ -18,6 +18,7 @@ test('fields are read where they stand, numbers up to 53 bits exactly, and what 
   expect([numbers[AT.RETENTION], numbers[AT.CREATED]]).toEqual([0x1f40000, 0x18f00000000]);
   expect([numbers[AT.COST], numbers[AT.CLASS], numbers[AT.STATE]]).toEqual([9, 16, 0]);
   expect(rest.toString('hex')).toBe('ffff');
+  expect(behindFixed(RECORD)).toEqual(rest);
 });
 
 test('a record that is cut short is refused wherever the cut is', () => {

@@ -145,6 +145,11 @@ export function readState(bytes: Buffer): StoredFields {
   return read(bytes, ALL_TYPES);
 }
 
+/** What stands behind the fixed part, without a look into it. @throws RangeError when the bytes are cut short */
+export function behindFixed(bytes: Buffer): Buffer {
+  return bytes.subarray(bytes.readUInt16BE(0));
+}
+
 function read(bytes: Buffer, types: readonly Type[]): StoredFields {
   const numbers = Array.from<number>({ length: ALL_TYPES.length }).fill(0);
   const texts = Array.from<string>({ length: ALL_TYPES.length }).fill('');

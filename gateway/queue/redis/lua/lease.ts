@@ -16,7 +16,7 @@ import { picking, suspects } from './picking.ts';
 import { ending, finishing, pending, rekeying } from './requests.ts';
 
 /** Arguments of one lease request. */
-export const LEASE_ARGS = 12;
+export const LEASE_ARGS = 4;
 
 /** What the requests of a run share: units read once, and all leases of the run written and their bodies read together. */
 const shared = String.raw`
@@ -268,20 +268,18 @@ local function lease(q)
 end
 `;
 
-/** What units of one kind say alike is read once: all but who asks, for how much, and the nonces. */
+/** Of what units of one kind say alike; each without the separator. */
+const ALIKE = Array.from({ length: 9 }, () => '([^\\n]*)').join('\\n');
+
+/** It is read once for all who say it next to each other. */
 const asked = String.raw`
-local function differs(q, a)
-  local as = q.as
-  return ARGV[a + 1] ~= ARGV[as + 1] or ARGV[a + 2] ~= ARGV[as + 2] or ARGV[a + 4] ~= ARGV[as + 4] or ARGV[a + 5] ~= ARGV[as + 5]
-    or ARGV[a + 6] ~= ARGV[as + 6] or ARGV[a + 7] ~= ARGV[as + 7] or ARGV[a + 8] ~= ARGV[as + 8]
-    or ARGV[a + 10] ~= ARGV[as + 10] or ARGV[a + 11] ~= ARGV[as + 11]
-end
-local function asked(a, all)
-  local desired, lanes, ends = ARGV[a + 7], ARGV[a + 8], now + ARGV[a + 4]
+local function asked(alike, all)
+  local rev, current, lease_ms, least, linger, desired, lanes, fraction, grace = string.match(alike, '^${ALIKE}$')
+  local ends = now + lease_ms
   return {
-    as = a, rev = ARGV[a + 1], current = ARGV[a + 2], ends = ends, ends_text = text(ends), floor = tonumber(ARGV[a + 5]),
-    linger = tonumber(ARGV[a + 6]), desired = desired, fraction = tonumber(ARGV[a + 10]), grace = tonumber(ARGV[a + 11]), prices = {},
-    places = { [0] = string.find(lanes, '0', 1, true) and '0:' .. ARGV[a + 1], string.find(lanes, '1', 1, true) and '1:' .. ARGV[a + 1] },
+    alike = alike, rev = rev, current = current, ends = ends, ends_text = text(ends), floor = tonumber(least),
+    linger = tonumber(linger), desired = desired, fraction = tonumber(fraction), grace = tonumber(grace), prices = {},
+    places = { [0] = string.find(lanes, '0', 1, true) and '0:' .. rev, string.find(lanes, '1', 1, true) and '1:' .. rev },
     is_over = closed or desired == 'Paused', ask = all,
     unit = '', nonces = '', max = 0, answer = '', ids = '', given = 0, wanted = 0, budget = 0, drained = false
   }
@@ -289,22 +287,22 @@ end
 `;
 
 /**
- * ARGV from 4, per request: unit, revision, current revision, max, lease ms, floor, linger ms, desired state, lanes ('01', '0', '1' or
- * ''), nonces (16 digits each, one after another), fraction of a GPU, grace of batch work in ms. Answers for each a list: verdict,
- * recheck at (or ''), end of the leases, then per lease id, state, fixed part, ended attempts.
+ * ARGV from 4, per request: unit, max, nonces (16 digits each, one after another), then in one, each in a line: revision, current
+ * revision, lease ms, floor, linger ms, desired state, lanes ('01', '0', '1' or ''), fraction of a GPU, grace of batch work in ms. Answers
+ * for each a list: verdict, recheck at (or ''), end of the leases, then per lease id, state, fixed part, ended attempts.
  */
 export const LEASE = String.raw`${core}${fair}${costs}${pending}${finishing}${ending(DEAD_LETTER_RETENTION_MS)}${rekeying}${units}${commit}
 ${picking}${suspects}${shared}${taking}${asking}${asked}
 local answers, names, all = {}, {}, 0
-for a = 4, #ARGV, ${LEASE_ARGS} do names[#names + 1], all = ARGV[a], all + ARGV[a + 3] end
+for a = 4, #ARGV, ${LEASE_ARGS} do names[#names + 1], all = ARGV[a], all + ARGV[a + 1] end
 fetch_units(names)
 local q = nil
 for a = 4, #ARGV, ${LEASE_ARGS} do
-  local answer, most = { 'stay', '' }, number(ARGV[a + 3])
+  local answer, most = { 'stay', '' }, number(ARGV[a + 1])
   answers[#answers + 1] = answer
-  if not q or differs(q, a) then q = asked(a, all) end
+  if not q or q.alike ~= ARGV[a + 3] then q = asked(ARGV[a + 3], all) end
   answer[3] = q.ends
-  q.unit, q.nonces, q.max, q.answer, q.ids, q.given = ARGV[a], ARGV[a + 9], most, answer, {}, 0
+  q.unit, q.nonces, q.max, q.answer, q.ids, q.given = ARGV[a], ARGV[a + 2], most, answer, {}, 0
   q.wanted, q.budget, q.drained = q.is_over and 0 or most, ${LEASE_EXPIRY_BUDGET}, false
   lease(q)
 end
