@@ -65,7 +65,7 @@ static inline void copy(void *to, const void *from) {
 
 /* ---- one shard, locked ---- */
 
-/** The place of a key, or the empty one where it would go: there is one, tables are at most half full. */
+/** The place of a key, or the empty one where it would go: there is one, tables are at most three quarters full. */
 static inline struct place *seek(const struct shard *shard, struct place *table, uint64_t hashed, uint64_t key, uint32_t kind) {
   uint32_t at = home_of(shard, hashed);
   for (;;) {
@@ -93,7 +93,7 @@ static __attribute__((noinline)) int grow(struct shard *shard) {
   if (!arena_unwiped) sys_madvise(table, size, MADV_DONTFORK_);
   shard->table = table;
   shard->hot = arena_unwiped ? NULL : table;
-  shard->spare += (1U << bits) / 2 - places / 2;
+  shard->spare += (1U << bits) / 4 * 3 - places / 4 * 3; // smaller tables win: a miss in a cache costs more than some steps in a line
   shard->mask = (1U << bits) - 1;
   shard->shift = 64 - bits;
   for (uint32_t i = 0; i < places; i++) {
