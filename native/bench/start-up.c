@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // start-up RUNS PRELOAD PROGRAM: runs a program without and with LD_PRELOAD=PRELOAD, by turns, RUNS times each.
-// Prints `without US with US`: medians of the time from its start to its end.
+// Prints `without US with US quotient N`: medians of the time from its start to its end, and of the quotients of two runs next to each other.
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdint.h>
@@ -10,7 +10,7 @@
 #include <time.h>
 
 enum { MAX_RUNS = 20000 };
-static double times[2][MAX_RUNS];
+static double times[2][MAX_RUNS], quotients[MAX_RUNS];
 
 static double microseconds(void) {
   struct timespec now;
@@ -46,8 +46,10 @@ int main(int count, char **arguments) {
   for (int i = 0; i < runs; i++) {
     // Who is first changes: what a run leaves in the caches helps the next.
     for (int j = 0; j < 2; j++) times[(i + j) % 2][i] = run(arguments[3], (i + j) % 2 ? within : without, &quiet);
+    quotients[i] = times[1][i] / times[0][i];
   }
   for (int i = 0; i < 2; i++) qsort(times[i], (size_t)runs, sizeof **times, by_size);
-  printf("without %.2f with %.2f\n", times[0][runs / 2], times[1][runs / 2]);
+  qsort(quotients, (size_t)runs, sizeof *quotients, by_size);
+  printf("without %.2f with %.2f quotient %.4f\n", times[0][runs / 2], times[1][runs / 2], quotients[runs / 2]);
   return 0;
 }
