@@ -117,6 +117,9 @@ struct pool_row {
   uint64_t claimed;   // bytes that calls under way take out of the pool
   uint64_t grain;     // the smallest step it was seen to grow by; 0: none seen
   uint64_t live;      // addresses allocated from it
+  uint64_t threshold; // the program's release threshold, while calls under way need another
+  uint64_t calls;     // allocations from it that began
+  uint32_t pinned, pad;
   int32_t device;     // ledger index
   int32_t state;      // POOL_*
 };

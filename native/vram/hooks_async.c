@@ -93,9 +93,13 @@ static CUresult settled(CUresult result) {
   return result;
 }
 
-CUresult hook_cuMemPoolTrimTo(CUmemoryPool pool, size_t keep) { return settled(NEXT(cuMemPoolTrimTo)(pool, keep)); }
+CUresult hook_cuMemPoolTrimTo(CUmemoryPool pool, size_t keep) {
+  if (!quota_active() || !pools_known()) return NEXT(cuMemPoolTrimTo)(pool, keep);
+  return pool_trim(pool, keep, NEXT(cuMemPoolTrimTo));
+}
 CUresult hook_cuMemPoolSetAttribute(CUmemoryPool pool, int which, void *value) {
-  return settled(NEXT(cuMemPoolSetAttribute)(pool, which, value));
+  if (!quota_active() || !pools_known() || value == NULL) return NEXT(cuMemPoolSetAttribute)(pool, which, value);
+  return pool_set(pool, which, value, NEXT(cuMemPoolSetAttribute));
 }
 CUresult hook_cuStreamSynchronize(CUstream stream) { return settled(NEXT(cuStreamSynchronize)(stream)); }
 CUresult hook_cuStreamSynchronize_ptsz(CUstream stream) { return settled(NEXT(cuStreamSynchronize_ptsz)(stream)); }

@@ -9,6 +9,7 @@
 
 uint32_t pools_seen;
 
+#define RELEASE_THRESHOLD 4
 #define RESERVED_MEM_CURRENT 5
 #define USED_MEM_CURRENT 7
 #define ALLOCATION_TYPE 9
@@ -17,7 +18,9 @@ uint32_t pools_seen;
 #define TYPE_MANAGED 2
 #define POOL_ROUNDING UINT64_C(512)      // of one allocation inside a pool
 #define POOL_GRAIN (UINT64_C(32) << 20)  // drivers grow pools by multiples of this; a smaller step is learned when it is seen
+#define PAGE (UINT64_C(2) << 20)          // of device memory
 #define DESTROYED ((uint64_t)-1)
+#define ATTEMPTS 2 // what the first one saw of the driver, the second one knows
 
 static uint64_t round_to(uint64_t bytes, uint64_t grain) { return sum(bytes, grain - 1) / grain * grain; }
 
@@ -70,6 +73,13 @@ static void end_row(struct pool_row *row) {
   *row = (struct pool_row){0};
 }
 
+// What the pool has to grow by for this call beside those under way, and whether the step is known. The lock is held.
+static uint64_t needed(const struct pool_row *row, uint64_t bytes) {
+  uint64_t reserved = counter(row->pool, RESERVED_MEM_CURRENT);
+  uint64_t used = sum(counter(row->pool, USED_MEM_CURRENT), sum(row->claimed, bytes));
+  return used <= reserved ? 0 : used - reserved;
+}
+
 // Brings the charge to what the driver holds. `paid` are bytes reserved for this call that belong to the pool from now on; what others have
 // under way stays. Returns 0, or 1 where the pool grew by more than the ledger grants.
 static int settle(struct pool_row *row, uint64_t paid) {
@@ -84,9 +94,11 @@ static int settle(struct pool_row *row, uint64_t paid) {
     }
     held = missing > row->in_flight ? reserved - row->in_flight : held;
   }
-  if (held > reserved) {
-    release(row->device, held - reserved);
-    held = reserved;
+  // Pinned calls paid for nothing, because what they claim was there: another one that paid may have taken it since.
+  uint64_t floor = reserved + (row->pinned == 0 ? 0 : round_to(needed(row, 0), row->grain == 0 ? POOL_GRAIN : row->grain));
+  if (held > floor) {
+    release(row->device, held - floor);
+    held = floor;
   }
   if (held != row->held) hold(row, held);
   return 0;
@@ -179,6 +191,33 @@ void pool_learn_foreign(CUmemoryPool pool) {
   gate_unlock(&s->pools_lock);
 }
 
+CUresult pool_trim(CUmemoryPool pool, size_t keep, CUresult (*trim)(CUmemoryPool, size_t)) {
+  struct hook_state *s = hook_state();
+  gate_lock(&s->pools_lock);
+  struct pool_row *row = find(s, (uint64_t)pool);
+  // Not what calls under way count on.
+  uint64_t counted = row == NULL || row->claimed == 0 ? 0 : sum(counter(row->pool, USED_MEM_CURRENT), row->claimed);
+  CUresult result = trim(pool, keep > counted ? keep : counted);
+  if (row != NULL) settle(row, 0);
+  gate_unlock(&s->pools_lock);
+  return result;
+}
+
+CUresult pool_set(CUmemoryPool pool, int which, void *value, CUresult (*set)(CUmemoryPool, int, void *)) {
+  struct hook_state *s = hook_state();
+  uint64_t most = UINT64_MAX;
+  gate_lock(&s->pools_lock);
+  struct pool_row *row = find(s, (uint64_t)pool);
+  CUresult result = set(pool, which, value);
+  if (row != NULL && row->pinned > 0 && which == RELEASE_THRESHOLD && result == CUDA_SUCCESS) {
+    row->threshold = *(uint64_t *)value;
+    set(pool, which, &most);
+  }
+  if (row != NULL) settle(row, 0);
+  gate_unlock(&s->pools_lock);
+  return result;
+}
+
 CUresult pool_destroy(CUmemoryPool pool, CUresult (*destroy)(CUmemoryPool)) {
   struct hook_state *s = hook_state();
   // The lock is held across the real call: the handle may be given to a new pool at once, and that one registers behind us.
@@ -210,22 +249,56 @@ struct growth {
   uint64_t claimed; // bytes that this call takes out of the pool
   uint64_t paid;    // bytes reserved for its growth
   int device;
+  int pinned;
+  uint64_t call, reserved; // the pool's number of calls, and what it held, when this one began
 };
 
-// What the pool has to grow by for this call beside those under way, and whether the step is known. The lock is held.
-static uint64_t needed(const struct pool_row *row, uint64_t bytes) {
-  uint64_t reserved = counter(row->pool, RESERVED_MEM_CURRENT);
-  uint64_t used = sum(counter(row->pool, USED_MEM_CURRENT), sum(row->claimed, bytes));
-  return used <= reserved ? 0 : used - reserved;
+// While an allocation counts on what its pool has cached, the driver must not let that go at another thread's synchronisation. The lock is held.
+static void pin(struct pool_row *row) {
+  uint64_t most = UINT64_MAX;
+  if (row->pinned++ > 0) return;
+  row->threshold = counter(row->pool, RELEASE_THRESHOLD);
+  DRIVER(cuMemPoolSetAttribute, CUmemoryPool, int, void *)((CUmemoryPool)row->pool, RELEASE_THRESHOLD, &most);
 }
 
-// 0: go on; 1: over quota. Never called with the lock.
-static int pay(struct growth *g, uint64_t need, uint64_t grain, int learned) {
+static void unpin(struct pool_row *row) {
+  if (--row->pinned > 0 || row->state != POOL_LIVE) return;
+  DRIVER(cuMemPoolSetAttribute, CUmemoryPool, int, void *)((CUmemoryPool)row->pool, RELEASE_THRESHOLD, &row->threshold);
+}
+
+// One try to reserve what the pool may grow by. The lock is held, but not while the ledger is asked. 0: go on; 1: over quota; *row NULL: the pool
+// is gone.
+static int pay_once(struct hook_state *s, struct growth *g, struct pool_row **row) {
+  uint64_t grain = (*row)->grain == 0 ? POOL_GRAIN : (*row)->grain;
+  // All of it, as if nothing were cached: then nobody has to be kept from anything.
+  g->paid = round_to(g->claimed, grain);
+  gate_unlock(&s->pools_lock);
+  int refused = ledger_reserve(g->device, g->paid);
+  gate_lock(&s->pools_lock);
+  *row = find_owner(s, g->owner);
+  if (!refused || *row == NULL) return refused;
+  pin(*row);
+  g->pinned = 1;
+  (*row)->claimed -= g->claimed; // not beside itself
+  uint64_t need = needed(*row, g->claimed);
+  (*row)->claimed += g->claimed;
+  gate_unlock(&s->pools_lock);
   g->paid = round_to(need, grain);
-  if (need == 0 || reserve(g->device, g->paid) == 0) return 0;
-  // Nobody has seen this driver's step yet: it may be smaller, and what it did is looked at afterwards.
-  g->paid = need;
-  return learned || reserve(g->device, g->paid) != 0;
+  refused = need != 0 && ledger_reserve(g->device, g->paid) != 0;
+  gate_lock(&s->pools_lock);
+  *row = find_owner(s, g->owner);
+  if (refused && *row != NULL) unpin(*row);
+  if (refused) g->pinned = 0;
+  return refused;
+}
+
+static int pay(struct hook_state *s, struct growth *g, struct pool_row **row) {
+  if (!pay_once(s, g, row)) return 0;
+  gate_unlock(&s->pools_lock);
+  pools_shrink(g->device, UINT64_MAX); // what pools have cached makes room, this one's own too: then it needs more than before
+  gate_lock(&s->pools_lock);
+  *row = find_owner(s, g->owner);
+  return *row == NULL || pay_once(s, g, row);
 }
 
 static int grow_begin(struct growth *g, uint64_t pool, CUdevice current, uint64_t bytes) {
@@ -238,26 +311,29 @@ static int grow_begin(struct growth *g, uint64_t pool, CUdevice current, uint64_
     gate_unlock(&s->pools_lock);
     return row == NULL; // a table of 256 pools is full: nothing can be said about this one
   }
-  uint64_t need = needed(row, g->claimed), grain = row->grain == 0 ? POOL_GRAIN : row->grain;
-  int learned = row->grain != 0;
+  if (bytes > MAP_BYTES_MAX) { // no sum below overflows
+    gate_unlock(&s->pools_lock);
+    return 1;
+  }
   g->owner = row->owner;
   g->device = row->device;
-  row->claimed = sum(row->claimed, g->claimed);
-  gate_unlock(&s->pools_lock);
-  int refused = pay(g, need, grain, learned);
-  gate_lock(&s->pools_lock);
-  row = find_owner(s, g->owner);
+  row->claimed += g->claimed;
+  g->call = ++row->calls;
+  int refused = pay(s, g, &row);
   if (row != NULL && refused) row->claimed -= g->claimed;
   else if (row != NULL) row->in_flight += g->paid;
+  if (row != NULL) g->reserved = counter(row->pool, RESERVED_MEM_CURRENT);
   gate_unlock(&s->pools_lock);
   return refused;
 }
 
-static void learn_grain(struct pool_row *row, uint64_t grown) {
-  if (grown == 0 || row->in_flight != 0) return;
-  uint64_t step = grown & -grown;
+// Only from a call that nobody else's could have disturbed, and only steps that a driver may have: a multiple of the page.
+static void learn_grain(struct pool_row *row, const struct growth *g) {
+  uint64_t now = counter(row->pool, RESERVED_MEM_CURRENT);
+  if (row->calls != g->call || row->claimed != 0 || now <= g->reserved) return;
+  uint64_t step = (now - g->reserved) & -(now - g->reserved);
   if (step > POOL_GRAIN) step = POOL_GRAIN;
-  if (row->grain == 0 || step < row->grain) row->grain = step;
+  if (step >= PAGE && (row->grain == 0 || step < row->grain)) row->grain = step;
 }
 
 // 0: kept. 1: the pool grew by more than is granted, the allocation has to go back.
@@ -270,11 +346,11 @@ static int grow_end(const struct growth *g, CUresult result, uint64_t address, u
   if (row == NULL) {
     release(g->device, g->paid);
   } else {
-    uint64_t before = row->held;
     row->claimed -= g->claimed;
     row->in_flight -= g->paid;
+    if (g->pinned) unpin(row);
     over = settle(row, g->paid) && result == CUDA_SUCCESS;
-    if (row->held > before) learn_grain(row, row->held - before);
+    if (result == CUDA_SUCCESS) learn_grain(row, g);
     if (result == CUDA_SUCCESS) row->live++;
   }
   gate_unlock(&s->pools_lock);
@@ -322,14 +398,16 @@ CUresult pool_alloc(struct pool_request *r) {
     if (result == CUDA_SUCCESS) r->undo(r);
     return result == CUDA_SUCCESS ? CUDA_ERROR_OUT_OF_MEMORY : result;
   }
-  struct growth g;
-  if (grow_begin(&g, (uint64_t)pool, ordinal, r->bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
-  CUresult result = r->call(r);
-  if (!grow_end(&g, result, result == CUDA_SUCCESS ? *r->address : 0, r->bytes)) return result;
-  r->undo(r);
-  struct map_entry entry;
-  if (map_remove(*r->address, KIND_POOLED, &entry)) pool_freed(&entry);
-  pools_shrink(g.device, UINT64_MAX);
+  for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+    struct growth g;
+    if (grow_begin(&g, (uint64_t)pool, ordinal, r->bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = r->call(r);
+    if (!grow_end(&g, result, result == CUDA_SUCCESS ? *r->address : 0, r->bytes)) return result;
+    r->undo(r);
+    struct map_entry entry;
+    if (map_remove(*r->address, KIND_POOLED, &entry)) pool_freed(&entry);
+    pools_shrink(g.device, UINT64_MAX);
+  }
   return CUDA_ERROR_OUT_OF_MEMORY;
 }
 

@@ -22,6 +22,8 @@ struct pool_request {
 
 CUresult pool_alloc(struct pool_request *request);
 CUresult pool_free(CUdeviceptr address, CUstream stream, int per_thread, CUresult (*call)(CUdeviceptr, CUstream));
+CUresult pool_trim(CUmemoryPool pool, size_t keep, CUresult (*trim)(CUmemoryPool, size_t));
+CUresult pool_set(CUmemoryPool pool, int which, void *value, CUresult (*set)(CUmemoryPool, int, void *));
 CUresult pool_destroy(CUmemoryPool pool, CUresult (*destroy)(CUmemoryPool));
 // A pool was created or asked for there; one that another process exported.
 void pool_learn(CUmemoryPool pool, int location, int id, int type);

@@ -6,7 +6,7 @@
 
 #include <sched.h>
 
-enum { MAX_ARENAS = 64, FIRST_CLASS = 9, LAST_CLASS = 39, CLASSES = LAST_CLASS - FIRST_CLASS + 1 };
+enum { MAX_ARENAS = 64, FIRST_CLASS = 12 /* a page: blocks of their own pages can be backed */, LAST_CLASS = 39, CLASSES = LAST_CLASS - FIRST_CLASS + 1 };
 struct arena {
   _Alignas(128) atomic_uint lock;
   uint32_t free[CLASSES]; /* index + 1 of the block freed last */
