@@ -3,9 +3,20 @@
 // holds its bytes for as long as the kernel says that it lives, whatever it does to its descriptors, threads and children.
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import { HEADER, IDENTITY, LOCK, identityOffset } from '#native/layout.ts';
+import { until } from '#test/until.ts';
 import { BUILT, createSlice, FAKES, PROGRAMS, runFake } from './slice.ts';
 import type { Run, Slice } from './slice.ts';
 import { OK, OUT_OF_MEMORY, steps, told } from './steps.ts';
@@ -218,14 +229,14 @@ describe('a process that holds memory', () => {
   test('executes another program: its bytes are free at once, though the process lives', async () => {
     slice = createSlice({ limits: { 0: GIB } });
     const holder = await hold('become', HOLDS);
-    await until(() => ask(GIB) === OK);
+    await until(() => ask(GIB) === OK, { what: 'the bytes to come back' });
     expect(await holder.end()).toBe(0);
   });
 
   test('ends while its child lives: the bytes come back, since the child has no part in them', async () => {
     slice = createSlice({ limits: { 0: GIB } });
     const holder = await hold('child', HOLDS);
-    await until(() => ask(GIB) === OK);
+    await until(() => ask(GIB) === OK, { what: 'the bytes to come back' });
     const [{ pid } = { pid: 0 }] = holder.said;
     expect(() => process.kill(pid, 0)).not.toThrow();
     process.kill(pid, 'SIGKILL');
@@ -290,11 +301,25 @@ describe('a process that holds memory', () => {
   );
 });
 
-/** Waits for what the kernel does in its own time. */
-async function until(done: () => boolean): Promise<void> {
-  const end = performance.now() + 5000;
-  while (!done()) {
-    if (performance.now() > end) throw new Error('it did not come to be within five seconds');
-    await new Promise((next) => setTimeout(next, 2));
-  }
-}
+describe('a lock that names a living process which will never let go', () => {
+  // A neighbour that was stopped, or one that lies. Nobody breaks in (it could go on with what it has read), nobody waits for ever.
+  test('is waited for ten seconds, and then the answer is out of memory', async () => {
+    slice = createSlice({ limits: { 0: GIB } });
+    const holder = await hold('plain', MIB);
+    const path = join(slice.folder, 'ledger');
+    const ledger = readFileSync(path);
+    const generation = ledger.readUInt32LE(identityOffset(0) + IDENTITY.fields.generation.offset);
+    const word = Buffer.alloc(4);
+    word.writeUInt32LE(1 | (generation << LOCK.generationShift));
+    const file = openSync(path, 'r+');
+    writeSync(file, word, 0, 4, HEADER.fields.lock.offset);
+    closeSync(file);
+    const since = performance.now();
+    expect(ask(MIB)).toBe(OUT_OF_MEMORY);
+    const seconds = (performance.now() - since) / 1000;
+    expect(seconds).toBeGreaterThan(9);
+    expect(seconds).toBeLessThan(25);
+    await holder.kill();
+    expect(ask(GIB)).toBe(OK);
+  });
+});

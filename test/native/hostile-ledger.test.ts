@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// A process of the session that writes whatever it likes on the ledger page: it may starve its session. It makes nobody wait for ever, gets no
+// process more than the control page's limit, and the command line goes on showing numbers within that limit.
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { statusJson, statusText } from '#native/cli/commands/status-text.ts';
+import { overviews } from '#native/cli/sessions/overview.ts';
+import { createAccount, PROGRAMS, storeOf } from './cli.ts';
+import type { Account } from './cli.ts';
+
+const LIMIT = 2 ** 30;
+const CORRUPTIONS = 100_000;
+const BATCH = 200;
+/** Of the batches, how many are looked at by a process of its own as well: that takes a hundred times as long. */
+const SAMPLES = 8;
+/** A call waits ten seconds at most for a lock that somebody seems to hold (LEDGER_PATIENCE_MS), and then once more for its turn behind such a call. */
+const WORST_MS = 25_000;
+
+let account: Account;
+beforeEach(() => {
+  account = createAccount();
+  expect(account.vram(['allocate', 'team', '--limit', String(LIMIT)]).status).toBe(0);
+});
+afterEach(() => account.remove());
+
+interface Shown {
+  readonly devices: readonly { readonly usedBytes: number; readonly freeBytes: number; readonly leasedBytes: number }[];
+  readonly processes: readonly { readonly usedBytes: Readonly<Record<string, number>> }[];
+}
+
+function check(json: string): void {
+  const [{ devices, processes }] = JSON.parse(json) as [Shown];
+  for (const device of devices)
+    for (const bytes of [device.usedBytes, device.freeBytes, device.leasedBytes]) {
+      expect(bytes).toBeGreaterThanOrEqual(0);
+      expect(bytes).toBeLessThanOrEqual(LIMIT);
+    }
+  for (const { usedBytes } of processes)
+    for (const bytes of Object.values(usedBytes)) expect(bytes).toBeLessThanOrEqual(LIMIT);
+}
+
+function lookInside(): void {
+  const found = overviews(storeOf(account));
+  check(JSON.stringify(found.map(statusJson)));
+  for (const overview of found) expect(statusText(overview, Date.now())).toMatch(/^session team: active/);
+}
+
+function lookOutside(): void {
+  const json = account.vram(['status', '--json']);
+  expect(json).toMatchObject({ status: 0, stderr: '' });
+  check(json.stdout);
+  expect(account.vram(['status'])).toMatchObject({ status: 0, stderr: '' });
+  const metrics = account.vram(['metrics']);
+  expect(metrics).toMatchObject({ status: 0, stderr: '' });
+  expect(metrics.stdout).not.toMatch(/NaN|-\d/);
+}
+
+interface Outcome {
+  readonly ops: number;
+  readonly granted: number;
+  readonly over: number;
+  readonly worst: number;
+  readonly crashed: number;
+}
+
+/** Starts the workers and the scribbler; `batch` makes some corruptions, `end` stops them all. */
+function startHostile(seed: number): { batch(count: number): Promise<void>; end(): Promise<Outcome> } {
+  const dir = join(account.stateDir, 'sessions/team');
+  const env = { ...account.env, LD_PRELOAD: join(dir, 'libpenstock_vram.so'), FAKE_CUDA_MEMORY: String(64 * LIMIT) };
+  const args = [join(dir, 'ledger'), String(LIMIT), String(seed)];
+  const child = spawn(join(PROGRAMS, 'hostile-ledger'), args, { env, stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const next = async (): Promise<string> => String((await lines.next()).value);
+  return {
+    batch: async (count) => {
+      child.stdin.write(`${count}\n`);
+      expect(await next()).toBe('scribbled');
+    },
+    end: async () => {
+      child.stdin.end();
+      const [ops = -1, granted = -1, over = -1, worst = -1, crashed = -1] = [...(await next()).matchAll(/\d+/g)].map(
+        Number,
+      );
+      return { ops, granted, over, worst, crashed };
+    },
+  };
+}
+
+test('100 000 corruptions: no hang, no crash, nobody above the limit', { timeout: 180_000 }, async () => {
+  const hostile = startHostile(7);
+  const batches = CORRUPTIONS / BATCH;
+  for (let i = 1; i <= batches; i += 1) {
+    await hostile.batch(BATCH);
+    lookInside();
+    if (i % (batches / SAMPLES) === 0) lookOutside();
+  }
+  const outcome = await hostile.end();
+  expect(outcome).toMatchObject({ over: 0, crashed: 0 });
+  expect(outcome.worst).toBeLessThan(WORST_MS);
+  // Workers that were starved all the time would prove nothing.
+  expect(outcome.granted).toBeGreaterThan(1000);
+});
