@@ -21,7 +21,8 @@ const WORST_MS = 25_000;
 let account: Account;
 beforeEach(() => {
   account = createAccount();
-  expect(account.vram(['allocate', 'team', '--limit', String(LIMIT)]).status).toBe(0);
+  const made = account.vram(['allocate', 'team', '--limit', String(LIMIT)]);
+  if (made.status !== 0) throw new Error(made.stderr);
 });
 afterEach(() => account.remove());
 
