@@ -95,8 +95,6 @@ function toVramError(err: unknown): VramError | undefined {
 
 // The reader of a pipe may leave before the last line: the end, without a word, as other programs have it by SIGPIPE.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => process.exit(EXIT_PIPE));
-// SQLite makes its file by the umask.
-process.umask(0o077);
 const words = process.argv.slice(2);
 const shell = shellFrom(words[0]);
 const argv = shell === undefined ? words : words.slice(1);

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { systemClock } from '#base/clock.ts';
 import { systemRandom } from '#base/random.ts';
-import type { Context } from '#native/cli/context.ts';
+import type { Command, Context } from '#native/cli/context.ts';
+import { explain } from '#native/cli/errors.ts';
 import { createProcesses } from '#native/cli/processes.ts';
 import { systemDisk } from '#native/cli/sessions/disk.ts';
 import type { Disk } from '#native/cli/sessions/disk.ts';
@@ -108,6 +109,23 @@ export function contextOf(disk: Disk = systemDisk): Context {
     terminal: false,
     shell: undefined,
   };
+}
+
+/** A command in this process, as the account's: what it printed, and `done` or the code of its error. */
+export async function call(
+  account: Account,
+  command: Command,
+  args: readonly string[],
+): Promise<{ readonly code: string; readonly out: string }> {
+  let out = '';
+  const shell = { pid: process.pid, handOver: () => {} };
+  const context = { ...contextOf(), env: account.env, shell, out: (text: string) => void (out += text) };
+  try {
+    await command.run(context, args);
+    return { code: 'done', out };
+  } catch (err) {
+    return { code: explain(err)?.code ?? String(err), out };
+  }
 }
 
 /** A card with that much memory, as nvidia-smi tells. */

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+import { closeSync, constants, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { VramError } from '../errors.ts';
+import { FILE_MODE } from './disk.ts';
+
+const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_WRONLY } = constants;
 
 /** Each holder needs milliseconds; whoever waits longer waits for a program that was stopped. */
 export const LOCK_WAIT_MS = 10_000;
@@ -12,7 +16,10 @@ export const LOCK_WAIT_MS = 10_000;
  * @throws VramError `busy` after `waitMs`
  */
 export function withLock<T>(stateDir: string, use: () => T, waitMs = LOCK_WAIT_MS): T {
-  const database = new DatabaseSync(join(stateDir, 'lock'), { timeout: waitMs });
+  const path = join(stateDir, 'lock');
+  // SQLite would make it by the umask.
+  closeSync(openSync(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, FILE_MODE));
+  const database = new DatabaseSync(path, { timeout: waitMs });
   try {
     begin(database, stateDir);
     return use();
