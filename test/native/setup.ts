@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 export default function setup(): void {
-  const build = spawnSync('make', ['--no-print-directory', '-s', '-j2', '-C', 'native', 'all'], {
+  const variant = `VARIANT=${process.env['PENSTOCK_NATIVE_VARIANT'] ?? ''}`;
+  const build = spawnSync('make', ['--no-print-directory', '-s', '-j2', '-C', 'native', 'all', variant], {
     cwd: root,
     encoding: 'utf8',
     maxBuffer: 16 * 1024 * 1024,

@@ -1,12 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { makeControl, makeLedger } from '#native/cli/sessions/region.ts';
 
-export const BUILT = resolve(import.meta.dirname, '../../dist/native');
+/** `asan`, `ubsan` or `tsan`: the same suite on that build. */
+const variant = process.env['PENSTOCK_NATIVE_VARIANT'] ?? '';
+export const BUILT = resolve(import.meta.dirname, '../../dist/native', variant);
+/** A sanitizer's runtime has to come before our objects, and then it is told what to do where it finds something. */
+const sanitizer =
+  variant === '' ? '' : execFileSync('gcc', [`-print-file-name=lib${variant}.so`], { encoding: 'utf8' }).trim();
+const SANITIZER_OPTIONS: Readonly<Record<string, string>> =
+  variant === ''
+    ? {}
+    : {
+        // What the fake driver keeps until the end is no leak, and threads made by a raw clone() cannot be asked.
+        ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=1',
+        UBSAN_OPTIONS: 'print_stacktrace=1:abort_on_error=1',
+        TSAN_OPTIONS: 'halt_on_error=1:abort_on_error=1',
+      };
 export const FAKES = join(BUILT, 'fake');
 export const PROGRAMS = join(BUILT, 'programs');
 /** Far above what any of the programs needs; one that hangs is a failure. */
@@ -54,18 +68,23 @@ export function createSlice({ limits, report = 'limit' }: SliceOptions): Slice {
     vram,
     nvml,
     run: (program, args = [], env = {}) => {
-      const run = runFake(program, args, { LD_PRELOAD: `${vram}:${nvml}`, ...env });
-      return run;
+      return runFake(program, args, { LD_PRELOAD: `${vram}:${nvml}`, ...env });
     },
     remove: () => rmSync(folder, { recursive: true, force: true }),
   };
 }
 
+/** The environment of a program on the fake machine; `env` may name what is preloaded. */
+export function fakeEnvironment(env: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
+  const { CUDA_VISIBLE_DEVICES: _visible, LD_PRELOAD: _preload, ...inherited } = process.env;
+  const preload = [sanitizer, env['LD_PRELOAD'] ?? ''].filter(Boolean).join(':');
+  return { ...inherited, LD_LIBRARY_PATH: FAKES, ...SANITIZER_OPTIONS, ...env, LD_PRELOAD: preload };
+}
+
 /** A program on the fake machine, with nothing preloaded. */
 export function runFake(program: string, args: readonly string[], env: Readonly<Record<string, string>>): Run {
-  const { CUDA_VISIBLE_DEVICES: _visible, LD_PRELOAD: _preload, ...inherited } = process.env;
   const run = spawnSync(program, args, {
-    env: { ...inherited, LD_LIBRARY_PATH: FAKES, ...env },
+    env: fakeEnvironment(env),
     encoding: 'utf8',
     timeout: LIMIT_MS,
     killSignal: 'SIGKILL',
