@@ -157,13 +157,13 @@ static void count_denial(struct arena *arena, int device) {
   fetch_add(&arena->ledger->slots[arena->slot].denials, 1);
 }
 
-static __attribute__((noinline)) int reserve_slow(int device, uint64_t bytes) {
+static __attribute__((noinline)) int reserve_slow(int device, uint64_t bytes, int counted) {
   if (!ledger_active() || device == LEDGER_FREE || bytes == 0) return 0;
   if (!ledger_control) ledger_complain(NULL);
   if (!ledger_control || !in_use(device)) return 1;
   struct arena *arena = arena_get();
   if (bytes > control_limit(device)) {
-    count_denial(arena, device);
+    if (counted) count_denial(arena, device);
     return 1;
   }
   uint64_t signals;
@@ -178,7 +178,7 @@ static __attribute__((noinline)) int reserve_slow(int device, uint64_t bytes) {
       denied = refill(arena, device, bytes);
       ledger_unlock(arena);
     }
-    if (denied) count_denial(arena, device);
+    if (denied && counted) count_denial(arena, device);
   }
   turn_give(arena, signals);
   return denied;
@@ -187,7 +187,11 @@ static __attribute__((noinline)) int reserve_slow(int device, uint64_t bytes) {
 /* ---- what hooks call ---- */
 
 int ledger_reserve(int device, uint64_t bytes) {
-  return likely((uint32_t)device < DEVICES) && likely(!reserve_hot(device, bytes)) ? 0 : reserve_slow(device, bytes);
+  return likely((uint32_t)device < DEVICES) && likely(!reserve_hot(device, bytes)) ? 0 : reserve_slow(device, bytes, 1);
+}
+
+int ledger_try(int device, uint64_t bytes) {
+  return likely((uint32_t)device < DEVICES) && likely(!reserve_hot(device, bytes)) ? 0 : reserve_slow(device, bytes, 0);
 }
 
 void ledger_release(int device, uint64_t bytes) {

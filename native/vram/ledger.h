@@ -47,6 +47,8 @@ int ledger_device(const uint8_t uuid[16], int ordinal);
 
 /** 0: granted, 1: over quota (or the ledger cannot be used): answer the out-of-memory code. 0 bytes are always granted. */
 int ledger_reserve(int device, uint64_t bytes);
+/** The same for a caller that knows more to try: a refusal is not counted as a denial. */
+int ledger_try(int device, uint64_t bytes);
 /** Gives back what ledger_reserve() granted: after the real free, or after a real call that failed. */
 void ledger_release(int device, uint64_t bytes);
 

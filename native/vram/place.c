@@ -138,11 +138,12 @@ void context_restore(CUcontext context, uint64_t owner) { add_context(hook_state
 
 int reserve(int device, uint64_t bytes) {
   if (UNLIKELY(device == LEDGER_FREE)) return 0;
-  if (LIKELY(ledger_reserve(device, bytes) == 0)) return 0;
-  if (!pools_known()) return 1;
+  if (LIKELY(!pools_known())) return ledger_reserve(device, bytes);
+  if (ledger_try(device, bytes) == 0) return 0;
   pools_settle();
-  if (ledger_reserve(device, bytes) == 0) return 0;
-  return !pools_shrink(device, bytes) || ledger_reserve(device, bytes) != 0;
+  if (ledger_try(device, bytes) == 0) return 0;
+  pools_shrink(device, bytes);
+  return ledger_reserve(device, bytes);
 }
 
 CUresult charge_begin_at(struct charge *c, const struct whose *place, uint64_t bytes) {

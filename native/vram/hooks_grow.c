@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stream-ordered allocations and frees. A pool must not grow past the quota even for a moment, and what it has cached must be of use up to the last
+// byte: so growth is reserved before the real call, or, where nothing is left, the pool is kept from shrinking while the call uses what
+// is cached.
+#include "hooks_pool.h"
+#include "layout.gen.h"
+#include "pool_rows.h"
+
+#define PAGE (UINT64_C(2) << 20) // of device memory
+#define ATTEMPTS 2               // what the first one saw of the driver, the second one knows
+
+struct growth {
+  uint64_t owner;   // of the pool; 0: not followed
+  uint64_t claimed; // bytes that this call takes out of the pool
+  uint64_t paid;    // bytes reserved for its growth
+  int device;
+  int pinned;
+  uint64_t call, reserved; // the pool's number of calls, and what it held, when this one began
+};
+
+// While an allocation counts on what its pool has cached, the driver must not let that go at another thread's synchronisation. The lock is held.
+static void pin(struct pool_row *row) {
+  uint64_t most = UINT64_MAX;
+  if (row->pinned++ > 0) return;
+  row->threshold = pool_counter(row->pool, RELEASE_THRESHOLD);
+  DRIVER(cuMemPoolSetAttribute, CUmemoryPool, int, void *)((CUmemoryPool)row->pool, RELEASE_THRESHOLD, &most);
+}
+
+static void unpin(struct pool_row *row) {
+  if (--row->pinned > 0 || row->state != POOL_LIVE) return;
+  DRIVER(cuMemPoolSetAttribute, CUmemoryPool, int, void *)((CUmemoryPool)row->pool, RELEASE_THRESHOLD, &row->threshold);
+}
+
+// One try to reserve what the pool may grow by. The lock is held, but not while the ledger is asked. 0: go on; 1: over quota; *row NULL: the pool
+// is gone.
+static int pay_once(struct hook_state *s, struct growth *g, struct pool_row **row, int (*ask)(int, uint64_t)) {
+  uint64_t grain = pool_grain(*row);
+  // All of it, as if nothing were cached: then nobody has to be kept from anything.
+  g->paid = pool_round(g->claimed, grain);
+  gate_unlock(&s->pools_lock);
+  int refused = ledger_try(g->device, g->paid);
+  gate_lock(&s->pools_lock);
+  *row = pool_by_owner(s, g->owner);
+  if (!refused || *row == NULL) return refused;
+  pin(*row);
+  g->pinned = 1;
+  (*row)->claimed -= g->claimed; // not beside itself
+  uint64_t need = pool_needed(*row, g->claimed);
+  (*row)->claimed += g->claimed;
+  gate_unlock(&s->pools_lock);
+  g->paid = pool_round(need, grain);
+  refused = need != 0 && ask(g->device, g->paid) != 0;
+  gate_lock(&s->pools_lock);
+  *row = pool_by_owner(s, g->owner);
+  if (refused && *row != NULL) unpin(*row);
+  if (refused) g->pinned = 0;
+  return refused;
+}
+
+static int pay(struct hook_state *s, struct growth *g, struct pool_row **row) {
+  if (!pay_once(s, g, row, ledger_try)) return 0;
+  gate_unlock(&s->pools_lock);
+  pools_shrink(g->device, UINT64_MAX); // what pools have cached makes room, this one's own too: then it needs more than before
+  gate_lock(&s->pools_lock);
+  *row = pool_by_owner(s, g->owner);
+  return *row == NULL || pay_once(s, g, row, ledger_reserve);
+}
+
+static int grow_begin(struct growth *g, uint64_t pool, CUdevice current, uint64_t bytes) {
+  struct hook_state *s = hook_state();
+  *g = (struct growth){.claimed = pool_round(bytes, POOL_ROUNDING)};
+  gate_lock(&s->pools_lock);
+  struct pool_row *row = pool_find(s, pool);
+  if (row == NULL) row = pool_add(s, pool, pool_unknown_device(pool, current));
+  if (row == NULL || row->state == POOL_UNCHARGED) {
+    gate_unlock(&s->pools_lock);
+    return row == NULL; // a table of 256 pools is full: nothing can be said about this one
+  }
+  if (bytes > MAP_BYTES_MAX) { // no sum below overflows
+    gate_unlock(&s->pools_lock);
+    return 1;
+  }
+  g->owner = row->owner;
+  g->device = row->device;
+  row->claimed += g->claimed;
+  g->call = ++row->calls;
+  int refused = pay(s, g, &row);
+  if (row != NULL && refused) row->claimed -= g->claimed;
+  else if (row != NULL) row->in_flight += g->paid;
+  if (row != NULL) g->reserved = pool_counter(row->pool, RESERVED_MEM_CURRENT);
+  gate_unlock(&s->pools_lock);
+  return refused;
+}
+
+// Only from a call that nobody else's could have disturbed, and only steps that a driver may have: a multiple of the page.
+static void learn_grain(struct pool_row *row, const struct growth *g) {
+  uint64_t now = pool_counter(row->pool, RESERVED_MEM_CURRENT);
+  if (row->calls != g->call || row->claimed != 0 || now <= g->reserved) return;
+  uint64_t step = (now - g->reserved) & -(now - g->reserved);
+  if (step > POOL_GRAIN) step = POOL_GRAIN;
+  if (step >= PAGE && (row->grain == 0 || step < row->grain)) row->grain = step;
+}
+
+// 0: kept. 1: the pool grew by more than is granted, the allocation has to go back.
+static int grow_end(const struct growth *g, CUresult result, uint64_t address, uint64_t bytes) {
+  struct hook_state *s = hook_state();
+  if (g->owner == 0) return 0;
+  gate_lock(&s->pools_lock);
+  struct pool_row *row = pool_by_owner(s, g->owner);
+  int over = 0;
+  if (row == NULL) {
+    release(g->device, g->paid);
+  } else {
+    row->claimed -= g->claimed;
+    row->in_flight -= g->paid;
+    if (g->pinned) unpin(row);
+    over = pool_settle(row, g->paid) && result == CUDA_SUCCESS;
+    if (result == CUDA_SUCCESS) learn_grain(row, g);
+    if (result == CUDA_SUCCESS) row->live++;
+  }
+  gate_unlock(&s->pools_lock);
+  if (result != CUDA_SUCCESS) return 0;
+  struct map_entry entry = {.key = address, .owner = g->owner, .bytes = bytes, .kind = KIND_POOLED, .device = -1, .count = 1};
+  return map_insert_entry(&entry) != 0 || over;
+}
+
+static CUdevice stream_device(const struct pool_request *r, CUdevice current) {
+  if ((uint64_t)r->stream <= 2 || device_count() <= 1) return current; // the default streams are the current context's
+  CUdevice ordinal = current;
+  CUcontext context = NULL, popped = NULL;
+  if (driver_has(I_cuStreamGetDevice)) {
+    if (DRIVER(cuStreamGetDevice, CUstream, CUdevice *)(r->stream, &ordinal) == CUDA_SUCCESS) return ordinal;
+    return current;
+  }
+  if (DRIVER(cuStreamGetCtx, CUstream, CUcontext *)(r->stream, &context) != CUDA_SUCCESS || context == NULL) return current;
+  if (DRIVER(cuCtxPushCurrent_v2, CUcontext)(context) != CUDA_SUCCESS) return current;
+  DRIVER(cuCtxGetDevice, CUdevice *)(&ordinal);
+  DRIVER(cuCtxPopCurrent_v2, CUcontext *)(&popped);
+  return ordinal;
+}
+
+int stream_is_capturing(CUstream stream, int per_thread) {
+  int status = 0;
+  uint32_t which = per_thread ? I_cuStreamIsCapturing_ptsz : I_cuStreamIsCapturing;
+  return ((CUresult(*)(CUstream, int *))driver_entry(which))(stream, &status) == CUDA_SUCCESS && status == 1;
+}
+
+CUresult pool_alloc(struct pool_request *r) {
+  struct whose place;
+  if (r->address == NULL || r->bytes == 0 || !place_current(&place)) return r->call(r);
+  CUdevice ordinal = stream_device(r, place.ordinal);
+  if (stream_is_capturing(r->stream, r->per_thread)) {
+    // A node of a graph: it allocates when the graph runs.
+    CUresult result = r->call(r);
+    if (result == CUDA_SUCCESS) ledger_unaccounted(device_index(ordinal), (int)UNACCOUNTED_GRAPH, r->bytes);
+    return result;
+  }
+  CUmemoryPool pool = r->pool;
+  if (!r->named && DRIVER(cuDeviceGetMemPool, CUmemoryPool *, CUdevice)(&pool, ordinal) != CUDA_SUCCESS) pool = NULL;
+  if (pool == NULL) {
+    // Nobody knows where it would come from; a driver that allocates nevertheless has to take it back.
+    CUresult result = r->call(r);
+    if (result == CUDA_SUCCESS) r->undo(r);
+    return result == CUDA_SUCCESS ? CUDA_ERROR_OUT_OF_MEMORY : result;
+  }
+  for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+    struct growth g;
+    if (grow_begin(&g, (uint64_t)pool, ordinal, r->bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = r->call(r);
+    if (!grow_end(&g, result, result == CUDA_SUCCESS ? *r->address : 0, r->bytes)) return result;
+    r->undo(r);
+    struct map_entry entry;
+    if (map_remove(*r->address, KIND_POOLED, &entry)) pool_freed(&entry);
+    pools_shrink(g.device, UINT64_MAX);
+  }
+  return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+CUresult pool_free(CUdeviceptr address, CUstream stream, int per_thread, CUresult (*call)(CUdeviceptr, CUstream)) {
+  // A captured free is a node: what it frees was allocated by the graph.
+  if (address == 0 || stream_is_capturing(stream, per_thread)) return call(address, stream);
+  struct map_entry entry;
+  int pooled = map_remove(address, KIND_POOLED, &entry);
+  int found = pooled || map_remove(address, KIND_LINEAR, &entry);
+  CUresult result = freed(call(address, stream), found, &entry);
+  if (pooled && result == CUDA_SUCCESS) pool_freed(&entry);
+  return result;
+}
