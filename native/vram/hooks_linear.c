@@ -131,7 +131,6 @@ static __attribute__((noinline)) CUresult free_slowly(CUdeviceptr address) {
 }
 
 CUresult hook_cuMemFree_v2(CUdeviceptr address) {
-  if (UNLIKELY(load_acquire(&vram_gate) != 2)) return free_slowly(address);
   struct map_taken taken = map_take(address, KIND_LINEAR);
   if (UNLIKELY(taken.about == 0)) return free_slowly(address);
   CUresult result = ((__typeof__(&hook_cuMemFree_v2))vram_real[I_cuMemFree_v2])(address);
