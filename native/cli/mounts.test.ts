@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { isNoexec, mountOf, parseMounts } from './mounts.ts';
+import { fileSystemOf, isNoexec, mountOf, parseMounts } from './mounts.ts';
 
 const TEXT = String.raw`22 1 0:20 / / rw,relatime - ext4 /dev/sda1 rw
 30 22 0:30 / /home rw,nosuid,noexec shared:1 - ext4 /dev/sdb1 rw
@@ -29,6 +29,7 @@ test('a folder that is not there yet is as noexec as the one it will lie in', ()
     expect(isNoexec(join(dir, 'not/yet/there'), file)).toBe(true);
     expect(isNoexec('/usr/not/there', file)).toBe(false);
     expect(isNoexec(dir, join(dir, 'missing'))).toBe(false);
+    expect([fileSystemOf(join(dir, 'x'), file), fileSystemOf(dir, join(dir, 'missing'))]).toEqual(['tmpfs', '']);
   } finally {
     rmSync(dir, { recursive: true });
   }

@@ -44,11 +44,25 @@ function real(path: string): string {
   }
 }
 
+/** The mount of a path as the system tells; undefined where it does not. */
+function find(path: string, mountinfo: string): Mount | undefined {
+  try {
+    return mountOf(parseMounts(readFileSync(mountinfo, 'utf8')), real(path));
+  } catch {
+    return undefined;
+  }
+}
+
 /** Whether objects on this path cannot be mapped as code. A system that does not tell counts as one that allows it. */
 export function isNoexec(path: string, mountinfo = '/proc/self/mountinfo'): boolean {
-  try {
-    return mountOf(parseMounts(readFileSync(mountinfo, 'utf8')), real(path))?.options.includes('noexec') ?? false;
-  } catch {
-    return false;
-  }
+  return hasMountOption(path, 'noexec', mountinfo);
+}
+
+export function hasMountOption(path: string, option: string, mountinfo = '/proc/self/mountinfo'): boolean {
+  return find(path, mountinfo)?.options.includes(option) ?? false;
+}
+
+/** Its type as in `mount`; '' where the system does not tell. */
+export function fileSystemOf(path: string, mountinfo = '/proc/self/mountinfo'): string {
+  return find(path, mountinfo)?.type ?? '';
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 /** A process that cannot be taken for a later one of the same number: start time in ticks since the boot of that id. */
 export interface ProcessId {
@@ -9,13 +9,22 @@ export interface ProcessId {
   readonly boot: string;
 }
 
+/** A session's copy of an object. Undefined inode: the file is gone. */
+export interface ObjectPlace {
+  readonly path: string;
+  readonly inode: number | undefined;
+}
+
 /** What the kernel says about processes; a test gives a folder that looks like /proc. */
 export interface Processes {
   /** Undefined when there is none (any more), or only its exit status is left. */
   identify(pid: number): ProcessId | undefined;
   lives(id: ProcessId): boolean;
-  /** Processes of this user that have mapped a file of the folder, or hand it on in LD_PRELOAD. */
-  using(dir: string): number[];
+  /**
+   * Processes of this user that have mapped an object (a file of that inode and name, whatever its path is in their own mounts), or
+   * hand it on in LD_PRELOAD.
+   */
+  using(object: ObjectPlace): number[];
   /** Offsets of the byte locks that anyone holds on the file, in any PID namespace; undefined where the kernel does not tell. */
   lockedBytes(inode: number): ReadonlySet<number> | undefined;
   /** Name of the program as `ps` shows it; '' when it is gone. */
@@ -43,12 +52,12 @@ export function createProcesses(root = '/proc'): Processes {
   return {
     identify,
     lives: (id) => id.boot === boot && identify(id.pid)?.start === id.start,
-    using: (dir) =>
-      pidsOf(root).filter((pid) => {
-        const mapped = (): boolean => read(pid, 'maps')?.includes(` ${dir}/`) ?? false;
-        const handsOn = (): boolean => preloadOf(read(pid, 'environ')).some((path) => path.startsWith(`${dir}/`));
-        return identify(pid) !== undefined && (mapped() || handsOn());
-      }),
+    using: (object) =>
+      pidsOf(root).filter(
+        (pid) =>
+          identify(pid) !== undefined &&
+          (isMapped(read(pid, 'maps'), object) || preloadOf(read(pid, 'environ')).includes(object.path)),
+      ),
     lockedBytes: (inode) => lockedBytes(textOf(join(root, 'locks')), inode),
     nameOf: (pid) => read(pid, 'comm')?.trim() ?? '',
   };
@@ -61,6 +70,15 @@ function textOf(path: string): string | undefined {
     // It has ended in between, or it is none of ours to look at.
     return undefined;
   }
+}
+
+/** A line ends with `inode path`, and perhaps with ` (deleted)`. */
+function isMapped(maps: string | undefined, { path, inode }: ObjectPlace): boolean {
+  const name = basename(path);
+  return (maps ?? '').split('\n').some((line) => {
+    if (!line.includes(name)) return false;
+    return line.includes(` ${path}`) || (inode !== undefined && line.includes(` ${inode} `));
+  });
 }
 
 function pidsOf(root: string): number[] {

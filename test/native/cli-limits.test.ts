@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createFakeClock } from '#base/fake-clock.ts';
@@ -107,6 +109,31 @@ test('a live slot keeps a session whose program has left it behind', async () =>
   }
   expect(statusOf('team').processes).toMatchObject([{ alive: true }]);
   (child.stdio[3] as NodeJS.WritableStream).end();
+});
+
+test('a session that is mounted into a container counts there as here', async () => {
+  const session = JSON.parse(account.vram(['allocate', 'box', '--limit', '1GiB', '--json']).stdout) as { dir: string };
+  const inside = join(account.home, 'inside');
+  mkdirSync(inside);
+  // A namespace of mounts and one of processes; the path is another one than outside.
+  const object = join(inside, 'libpenstock_vram.so');
+  const mount = `mount --bind '${session.dir}' '${inside}' && LD_PRELOAD='${object}' exec '${USE}' --hold ${600 * MIB}`;
+  const args = [process.geteuid?.() === 0 ? '-mpf' : '-rmpf', 'sh', '-c', mount];
+  const container = spawn('unshare', args, { env: account.env, stdio: ['pipe', 'pipe', 'inherit'] });
+  const result = ended(container);
+  let seen = '';
+  container.stdout.on('data', (data) => (seen += String(data)));
+  await until(() => seen.includes('bytes free'), { what: 'the program in the container' });
+  expect(seen).toContain(`of ${1024 * MIB} bytes free`);
+  expect(statusOf('box')).toMatchObject({
+    devices: [{ usedBytes: 600 * MIB }],
+    processes: [{ pid: 1, alive: true }],
+  });
+  expect(account.vram(['attach', 'box', '--', USE, String(600 * MIB)]).status).toBe(1);
+  expect(account.vram(['release', 'box'])).toMatchObject({ status: 5, stderr: expect.stringContaining('(vram-use)') });
+  container.stdin.end();
+  expect((await result).status).toBe(0);
+  expect(account.vram(['release', 'box']).status).toBe(0);
 });
 
 test('GPUs have separate limits, by number and by UUID; one that is not named refuses', () => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawnSync } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
-import { mountOf, parseMounts } from '../mounts.ts';
+import { statSync } from 'node:fs';
+import { hasMountOption } from '../mounts.ts';
 import { MACHINES, isMusl, machineName, readElf } from './elf.ts';
 import type { ElfFile } from './elf.ts';
 import { bad, ok, unknown } from './finding.ts';
@@ -56,7 +56,7 @@ export interface Caller {
 /** Programs that run with more rights than their caller ignore LD_PRELOAD. */
 export function inspectPrivilege(path: string, caller: Caller): Finding[] {
   const { mode, uid, gid } = statSync(path);
-  if (hasOption(path, 'nosuid')) return [ok('setuid', 'on a nosuid file system')];
+  if (hasMountOption(path, 'nosuid')) return [ok('setuid', 'on a nosuid file system')];
   const gainsUser = (mode & S_ISUID) !== 0 && uid !== caller.uid;
   const gainsGroup = (mode & S_ISGID) !== 0 && !caller.gids.includes(gid);
   if (gainsUser || gainsGroup)
@@ -86,13 +86,4 @@ function inspectCapabilities(path: string, { uid, path: searched }: Caller): Fin
     `${path} has file capabilities: the loader ignores LD_PRELOAD`,
     'start a copy without them, or enter the object in /etc/ld.so.preload',
   );
-}
-
-function hasOption(path: string, option: string): boolean {
-  try {
-    const mounts = parseMounts(readFileSync('/proc/self/mountinfo', 'utf8'));
-    return mountOf(mounts, path)?.options.includes(option) ?? false;
-  } catch {
-    return false;
-  }
 }

@@ -3,12 +3,15 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Places } from '../config.ts';
 import { explain } from '../errors.ts';
-import { isNoexec } from '../mounts.ts';
+import { fileSystemOf, isNoexec } from '../mounts.ts';
 import { splitPreload } from '../processes.ts';
 import { NVML_OBJECT, VRAM_OBJECT, readObjects } from '../sessions/objects.ts';
 import { inspectFormat } from './binary.ts';
-import { bad, ok } from './finding.ts';
+import { bad, ok, unknown } from './finding.ts';
 import type { Finding } from './finding.ts';
+
+/** Where memory that processes share is kept by a server, and may be gone in between. */
+const NETWORK = /^(?:nfs4?|cifs|smb3|9p|ceph|lustre|glusterfs|fuse\..*)$/;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -36,6 +39,13 @@ function inspectFolder(stateDir: string): Finding {
   // Made when it is first needed: until then its parents say what it will lie on.
   if (isNoexec(stateDir))
     return bad('noexec', `${stateDir} lies on a file system mounted noexec`, 'choose another folder by --state-dir');
+  const type = fileSystemOf(stateDir);
+  if (NETWORK.test(type))
+    return unknown(
+      'noexec',
+      `${stateDir} lies on a file system of another machine (${type}): a session there ends with the connection`,
+      'choose a local folder by --state-dir or PENSTOCK_VRAM_STATE_DIR',
+    );
   return ok('noexec', `objects can be loaded from ${stateDir}`);
 }
 

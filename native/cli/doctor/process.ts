@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { VramError, codeOf } from '../errors.ts';
 import { mountOf, parseMounts } from '../mounts.ts';
 import { preloadOf } from '../processes.ts';
@@ -83,7 +83,7 @@ function inspectMapped(root: string, maps: string, object: string): Finding[] {
   const control = join(root, 'root', path, '..', 'control');
   const beside = join(root, 'root', path, '../../region/control');
   if (existsSync(control) || existsSync(beside))
-    return [ok('preload', path), ok('region', 'it is held to the limits of a session')];
+    return [ok('preload', path), ok('region', `it is held to the limits of session ${basename(dirname(path))}`)];
   return [
     ok('preload', path),
     bad('region', 'there are no limits beside the object: everything passes', 'start it by penstock-vram run'),

@@ -9,6 +9,8 @@ const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_WRONLY } = constants;
 
 /** Each holder needs milliseconds; whoever waits longer waits for a program that was stopped. */
 export const LOCK_WAIT_MS = 10_000;
+/** The low byte of SQLite's error codes. */
+const SQLITE_BUSY = 5;
 
 /**
  * Runs `use` as the only one of this user's penstock-vram. The lock is the kernel's (SQLite takes byte locks on the file), so one
@@ -33,6 +35,16 @@ function begin(database: DatabaseSync, stateDir: string): void {
   try {
     database.exec('BEGIN EXCLUSIVE');
   } catch (err) {
+    const code = err instanceof Error && 'errcode' in err ? Number(err.errcode) : 0;
+    if ((code & 0xff) !== SQLITE_BUSY)
+      throw new VramError(
+        'storage',
+        `${stateDir} cannot be locked: ${err instanceof Error ? err.message : String(err)}`,
+        {
+          fix: 'choose a folder on a local file system by --state-dir',
+          cause: err,
+        },
+      );
     throw new VramError('busy', `another penstock-vram works in ${stateDir}`, {
       fix: `try again; fuser '${join(stateDir, 'lock')}' says which one`,
       cause: err,

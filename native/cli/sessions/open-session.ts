@@ -50,7 +50,7 @@ export function openSession(
   objects: readonly ObjectFile[],
 ): OpenedSession {
   sweep(store, context.clock);
-  const name = request.name ?? freeName(store, context);
+  const name = request.name ?? freeName(store, context, request.ephemeral ? 'run' : 'session');
   if (store.exists(name)) {
     const session = store.open(name);
     if (session.control.state === 'active')
@@ -76,10 +76,10 @@ function sameSession(session: Session, request: SessionRequest): Session {
   });
 }
 
-function freeName(store: SessionStore, { random }: Context): string {
+function freeName(store: SessionStore, { random }: Context, prefix: string): string {
   const taken = new Set(store.names());
   for (;;) {
-    const name = `run-${Buffer.from(random.bytes(4)).toString('hex')}`;
+    const name = `${prefix}-${Buffer.from(random.bytes(4)).toString('hex')}`;
     if (!taken.has(name)) return name;
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { mkdirSync, readdirSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { CONTROL_SIZE, LEDGER_SIZE } from '#native/layout.ts';
 import type { Context } from '../context.ts';
@@ -10,6 +10,7 @@ import { DIR_MODE, replaceFile } from './disk.ts';
 import { readLedger, slotsOf } from './ledger.ts';
 import type { LedgerView } from './ledger.ts';
 import { LOCK_WAIT_MS, withLock } from './lock.ts';
+import { VRAM_OBJECT } from './objects.ts';
 import type { ObjectFile } from './objects.ts';
 import { checkPrivateDir, readPrivateFile, withPrivateFile } from './private-file.ts';
 import { checkName, formatRecord, parseRecord } from './record.ts';
@@ -185,7 +186,8 @@ export class SessionStore {
 
   /** Processes that were started with the session's objects, as far as this user may look. */
   processesUsing(dir: string): number[] {
-    return this.#context.processes.using(dir);
+    const path = join(dir, VRAM_OBJECT);
+    return this.#context.processes.using({ path, inode: lstatSync(path, { throwIfNoEntry: false })?.ino });
   }
 }
 
