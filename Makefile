@@ -35,12 +35,9 @@ native: ## the VRAM quota's objects, fake drivers and test programs, in dist/nat
 	@hack/ensure native
 	@$(MAKE) --no-print-directory -j2 -C native all
 
-# What is said of the ordinary object's file, of its start and of its speed is no matter of a sanitized one; and the two that hold
-# shadow memory leave no room for a limit of address space. ThreadSanitizer's build has no dlsym filter, so no linking matrix.
 native-sanitizers: $(STAMP) ## the quota's suite on builds with AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 	@hack/ensure native
-	@set -e; for variant in asan ubsan tsan; do echo "== $$variant"; PENSTOCK_NATIVE_VARIANT=$$variant $(RUN) hack/node node_modules/vitest/vitest.mjs run \
-	  --project native hooks-accounting runtime.test nvml.test fake-driver ledger-core ledger-model limit-holds; done
+	@hack/node hack/test.ts native-asan native-ubsan native-tsan
 
 gpu-test: ## the VRAM quota against a real driver and PyTorch (a machine with a GPU, gcc and Python; no network, no Node)
 	@$(MAKE) --no-print-directory -s -C native WARN=-Wall libs gpu-programs

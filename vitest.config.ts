@@ -5,6 +5,25 @@ const seconds = 1000;
 const folders = '{crds,lib,operator,webhook,gateway,worker-runtime,deploy,native,hack}';
 const servers = ['test/servers/setup.ts'];
 
+// What is said of the ordinary object's file, of its start and of its speed is no matter of a sanitized one; the two that hold shadow memory leave no
+// room for a limit of address space; and ThreadSanitizer's build has no dlsym filter, so no linking matrix.
+const ofEveryBuild =
+  '{hooks-accounting,hooks-model,runtime,nvml,fake-driver,ledger-*,limit-holds,process-holds,hostile-ledger}';
+
+/** The native suite on a build with a sanitizer; what counts rounds makes fewer of them (test/native/slice.ts). */
+const sanitized = (variant: string) => ({
+  test: {
+    name: `native-${variant}`,
+    include: [`test/native/${ofEveryBuild}.test.ts`],
+    globalSetup: ['test/native/setup.ts'],
+    env: { PENSTOCK_NATIVE_VARIANT: variant },
+    pool: 'forks' as const,
+    maxWorkers: 2,
+    testTimeout: 240 * seconds,
+    hookTimeout: 240 * seconds,
+  },
+});
+
 export default defineConfig({
   test: {
     projects: [
@@ -45,6 +64,7 @@ export default defineConfig({
           hookTimeout: 120 * seconds,
         },
       },
+      ...['asan', 'ubsan', 'tsan'].map(sanitized),
       {
         // On a real node, one after another; its own set-up brings the node up.
         test: {

@@ -19,7 +19,7 @@
 enum { WORKERS = 3, THREADS = 2, LIVE = 24, LOW_SLOTS = 8 };
 
 static struct shared {
-  atomic_int stop;
+  atomic_int stop, ready;
   atomic_ullong ops, granted, over, worst_ns;
 } *shared;
 static struct ledger *ledger;
@@ -73,7 +73,11 @@ static pid_t start_worker(uint64_t seed) {
   pthread_t threads[THREADS];
   uint64_t seeds[THREADS];
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  uint64_t address;
   driver_start();
+  // Whoever finds nonsense at its start is refused for good, which is right and soon told.
+  if (cu.alloc(&address, 1) || cu.free(address)) _exit(72);
+  atomic_fetch_add(&shared->ready, 1);
   for (uint64_t i = 0; i < THREADS; i++) {
     seeds[i] = seed_of(seed * THREADS + i);
     if (pthread_create(&threads[i], NULL, churn, &seeds[i])) _exit(71);
@@ -163,6 +167,7 @@ int main(int count, char **arguments) {
   if (file < 0 || ledger == MAP_FAILED || shared == MAP_FAILED) return 70;
   pid_t workers[WORKERS];
   for (int i = 0; i < WORKERS; i++) workers[i] = start_worker((uint64_t)i + dice);
+  while (atomic_load(&shared->ready) < WORKERS && waitpid(-1, NULL, WNOHANG) == 0) usleep(1000);
   char line[64];
   while (fgets(line, sizeof line, stdin)) {
     int number = atoi(line);

@@ -10,9 +10,9 @@ import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
 import { DEVICES, expected, LIMIT, WORKERS, written } from './ledger-oracle.ts';
 import type { Step } from './ledger-oracle.ts';
-import { PROGRAMS } from './slice.ts';
+import { PROGRAMS, rounds } from './slice.ts';
 
-const RUNS = 10_000;
+const RUNS = rounds(10_000);
 /** Two sessions at a time, as there are two CPUs. */
 const DRIVERS = 2;
 const program = join(PROGRAMS, 'ledger-model');

@@ -5,8 +5,9 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-export default function setup(): void {
-  const variant = `VARIANT=${process.env['PENSTOCK_NATIVE_VARIANT'] ?? ''}`;
+/** @param project whose `env` names the build, where it is one of a sanitizer */
+export default function setup(project?: { readonly config: { readonly env?: Partial<Record<string, string>> } }): void {
+  const variant = `VARIANT=${project?.config.env?.['PENSTOCK_NATIVE_VARIANT'] ?? ''}`;
   const build = spawnSync('make', ['--no-print-directory', '-s', '-j2', '-C', 'native', 'all', variant], {
     cwd: root,
     encoding: 'utf8',

@@ -9,6 +9,10 @@ import { makeControl, makeLedger } from '#native/cli/sessions/region.ts';
 /** `asan`, `ubsan` or `tsan`: the same suite on that build. */
 const variant = process.env['PENSTOCK_NATIVE_VARIANT'] ?? '';
 export const BUILT = resolve(import.meta.dirname, '../../dist/native', variant);
+/** What runs in a few seconds there takes a minute here: random runs and rounds are a tenth as many, figures of time ten times as long. */
+const SLOWER = variant === '' ? 1 : 10;
+export const rounds = (count: number): number => Math.ceil(count / SLOWER);
+export const within = (time: number): number => time * SLOWER;
 /** A sanitizer's runtime has to come before our objects, and then it is told what to do where it finds something. */
 const sanitizer =
   variant === '' ? '' : execFileSync('gcc', [`-print-file-name=lib${variant}.so`], { encoding: 'utf8' }).trim();
