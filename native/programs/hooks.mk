@@ -23,3 +23,5 @@ $(OUT)/odd/libcuda.so.1: $(HERE)/programs/odd-driver.c
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -MMD -MP,$(C)) -fvisibility=hidden -shared -Wl,-Bsymbolic -Wl,-soname,libcuda.so.1 -o $@.new $<
 	@mv -f $@.new $@
+CFLAGS_no-driver :=
+LDLIBS_no-driver := -rdynamic

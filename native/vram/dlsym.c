@@ -10,6 +10,7 @@
 #include "text.h"
 
 #define RTLD_NEXT_ ((void *)-1L)
+#define RTLD_DEFAULT_ NULL
 
 typedef void *dlsym_function(void *handle, const char *name);
 
@@ -80,20 +81,21 @@ static int known_name(void *handle, const char *name, void *entry, const void *c
   return 1;
 }
 
-// A name that came after this release, asked of this object or of the driver.
+// A name that came after this release, or a program's own. Only a handle can be asked from here: the two pseudo-handles mean the caller's scope.
+// No driver is looked for unless the handle stands for one.
 static int newer_name(void *handle, const char *name, void **result) {
-  if (handle == RTLD_NEXT_ || !driver_found()) return 0;
-  void *in_driver = driver_symbol(name);
-  if (in_driver == NULL) return 0;
-  void *found = real_dlsym()(handle, name);
+  if (handle == RTLD_NEXT_ || handle == RTLD_DEFAULT_) return 0;
   struct elf_object object;
-  void *init = found == NULL ? real_dlsym()(handle, "cuInit") : NULL;
-  // Only where the handle stands for the driver: it has that very symbol, or it is ours.
-  if (found != in_driver && (init == NULL || !elf_object_at(init, &object) || !elf_is_self(init))) {
-    *result = found;
-    return found != NULL;
+  void *found = real_dlsym()(handle, name);
+  if (found == NULL) {
+    void *init = real_dlsym()(handle, "cuInit");
+    if (init != NULL && elf_is_self(init)) found = driver_symbol(name);
+    // The error is the one of the name that was asked for.
+    if (found == NULL) return 0;
   }
-  *result = quota_active() && name_is_kept_back(name) ? missing(NULL) : in_driver;
+  *result = found;
+  int of_driver = elf_object_at(found, &object) && is_driver_file(object.name);
+  if (of_driver && quota_active() && name_is_kept_back(name)) *result = missing(NULL);
   return 1;
 }
 

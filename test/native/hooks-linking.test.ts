@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // T3: whichever way a program reaches the driver, it gets the hooks; whatever has nothing to do with the driver gets what it would have got.
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BUILT, createSlice, FAKES, PROGRAMS, runFake } from './slice.ts';
@@ -139,6 +140,55 @@ describe('entry-point look-ups', () => {
   });
 });
 
+describe('per-thread default streams', () => {
+  const ASYNC = ['init', 'context:c:0', 'async:a:1000', 'info', 'async-free:a', 'sync', 'info'];
+  const MIB = 2 ** 20;
+
+  test.each([
+    [
+      'linked, built without',
+      'driver-steps-linked',
+      'linked',
+      'cuMemAllocAsync',
+      'cuMemFreeAsync',
+      'cuStreamSynchronize',
+    ],
+    [
+      'linked, built for',
+      'driver-steps-ptsz',
+      'linked',
+      'cuMemAllocAsync_ptsz',
+      'cuMemFreeAsync_ptsz',
+      'cuStreamSynchronize_ptsz',
+    ],
+    [
+      'looked up without a flag',
+      'driver-steps',
+      'lookup:12000:0',
+      'cuMemAllocAsync',
+      'cuMemFreeAsync',
+      'cuStreamSynchronize',
+    ],
+    [
+      'looked up with the flag',
+      'driver-steps',
+      'lookup:12000:2',
+      'cuMemAllocAsync_ptsz',
+      'cuMemFreeAsync_ptsz',
+      'cuStreamSynchronize_ptsz',
+    ],
+  ])('%s: the driver gets the call that was meant, and it is charged', (_case, name, how, ...calls) => {
+    const trace = join(slice.folder, `trace-${name}-${how}`);
+    const got = readSteps(slice.run(program(name), [how, ...ASYNC], { FAKE_CUDA_TRACE: trace }));
+    expect(got.map(({ status }) => status)).toEqual(ASYNC.map(() => OK));
+    expect([got[3]?.values.used, got[6]?.values.used]).toEqual([32 * MIB, 0]);
+    const called = readFileSync(trace, 'utf8')
+      .split('\n')
+      .map((line) => line.split(' ')[2] ?? '');
+    expect(called.filter((call) => /^cu(MemAllocAsync|MemFreeAsync|StreamSynchronize)/.test(call))).toEqual(calls);
+  });
+});
+
 describe('a chain of preloaded objects', () => {
   const chain = program('next-chain.so');
   const run = (order: string[]): Run =>
@@ -177,10 +227,17 @@ describe('where there is no driver', () => {
     expect(got.stdout).toContain('"no CUDA-capable device is detected"');
   });
 
-  test('a program that looks up names of its own gets the same answers as without us', () => {
-    const without = runFake(program('no-driver'), [], nowhere);
-    const within = slice.run(program('no-driver'), [], nowhere);
-    expect(within).toEqual(without);
-    expect(within.stdout).toContain('curl_easy_init missing undefined');
-  });
+  test.each([
+    ['there is none', nowhere],
+    ['there is one', { LD_LIBRARY_PATH: FAKES }],
+  ])(
+    'a program that looks up names of its own gets the same answers as without us, and no driver is loaded, where %s',
+    (_where, env) => {
+      const without = runFake(program('no-driver'), [], env);
+      const within = slice.run(program('no-driver'), [], env);
+      expect(within).toEqual(without);
+      expect(within.stdout).toContain('curl_easy_init missing undefined');
+      expect(within.stdout).toContain('driver absent');
+    },
+  );
 });
