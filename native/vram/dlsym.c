@@ -89,7 +89,7 @@ static int newer_name(void *handle, const char *name, void **result) {
   void *found = real_dlsym()(handle, name);
   if (found == NULL) {
     void *init = real_dlsym()(handle, "cuInit");
-    if (init != NULL && elf_is_self(init)) found = driver_symbol(name);
+    if (init != NULL && elf_is_self(init) && elf_is_own_handle(handle)) found = driver_symbol(name);
     // The error is the one of the name that was asked for.
     if (found == NULL) return 0;
   }

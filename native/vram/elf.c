@@ -221,6 +221,9 @@ int elf_is_self(const void *address) {
   return (uintptr_t)address >= (uintptr_t)&__ehdr_start && (uintptr_t)address < (uintptr_t)&_end;
 }
 
+// A handle is the loader's link map in glibc and musl.
+int elf_is_own_handle(const void *handle) { return ((const struct link_map *)handle)->l_ld == _DYNAMIC; }
+
 void *elf_symbol(uintptr_t base, const void *dynamic, const char *name) { return find(base, dynamic, name); }
 
 void *elf_own_export(const char *name) { return find((uintptr_t)&__ehdr_start, _DYNAMIC, name); }

@@ -14,6 +14,8 @@ struct elf_object {
 
 // 1 where the address lies in this object's image.
 int elf_is_self(const void *address);
+// 1 where the loader's handle (that of an open object) is this object's own, not the whole program's.
+int elf_is_own_handle(const void *handle);
 // The first definition of a name behind this object in search order: what RTLD_NEXT would give. NULL where nobody has it.
 void *elf_next(const char *name);
 // A definition in one object, by its load address and dynamic section, or NULL. Never touches dlerror().
