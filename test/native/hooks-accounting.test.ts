@@ -304,6 +304,38 @@ describe('several devices', () => {
     expect(got[2]?.values.total).toBe(0);
   });
 
+  test('are meant by UUID in whatever order the process sees them', () => {
+    const first = 'GPU-11111111-2222-3333-4444-555555555555';
+    const second = 'GPU-66666666-7777-8888-9999-aaaaaaaaaaaa';
+    const env = { ...TWO, FAKE_CUDA_UUIDS: `${first},${second}`, CUDA_VISIBLE_DEVICES: '1,0' };
+    const got = steps(
+      limited({ [first]: GIB, [second]: 2 * GIB }),
+      ['total:0', 'total:1', `alloc:a:${2 * GIB}`, 'info'],
+      env,
+    );
+    expect(got.slice(0, 2).map(({ values }) => values.total)).toEqual([2 * GIB, GIB]);
+    expect(told(got.slice(2))).toEqual([OK, used(2 * GIB)]);
+  });
+
+  test('a pool is charged where it lies, and an allocation of a stream where the stream is', () => {
+    const list = [
+      'pool:p:1:1',
+      'from:a:1000:p',
+      'info',
+      'context:d:1',
+      'info',
+      'stream',
+      'async:b:5',
+      'current:c',
+      'async:e:7',
+      'info',
+      'current:d',
+      'info',
+    ];
+    const expected = [OK, OK, used(0), OK, used(POOL), OK, OK, OK, OK, used(0), OK, used(2 * POOL)];
+    expect(told(steps(limited({ 0: GIB, 1: GIB }), list, TWO))).toEqual(expected);
+  });
+
   test('memory of cuMemCreate is charged where it lies, not where the thread is', () => {
     const list = [`create:h:${2 * MIB}:1:1`, 'info', 'context:d:1', 'info'];
     expect(told(steps(limited({ 0: GIB, 1: GIB }), list, TWO))).toEqual([OK, used(0), OK, used(2 * MIB)]);
