@@ -22,6 +22,8 @@ interface Progress {
   readonly tickets: { readonly tenant: TenantName; readonly ticket: string }[];
   /** Stops and restarts that are under way. */
   readonly healing: Promise<unknown>[];
+  /** Redis' kills and starts, one after another: a kill that came while it starts would read as a server that cannot. */
+  redis: Promise<void>;
 }
 
 /** Far beyond leases, retries and restarts, also where a process takes ten seconds to start. */
@@ -43,7 +45,7 @@ export async function runProcessSchedule(seed: number, ground: ProcessGround): P
 }
 
 async function play(world: ProcessWorld, plan: ProcessPlan): Promise<string[]> {
-  const progress: Progress = { orders: [], tickets: [], healing: [] };
+  const progress: Progress = { orders: [], tickets: [], healing: [], redis: Promise.resolve() };
   await world.fillGateways();
   for (let unit = 0; unit < UNITS; unit++) await world.startUnit();
   for (const step of plan.steps) {
@@ -70,12 +72,12 @@ async function act(world: ProcessWorld, step: ProcessStep, progress: Progress): 
     case 'start-unit':
       return await world.startUnit();
     case 'kill-redis':
-      progress.healing.push(
-        world.redis.kill9().then(async () => {
-          await delay(step.downMs);
-          await world.redis.start();
-        }),
-      );
+      progress.redis = progress.redis.then(async () => {
+        await world.redis.kill9();
+        await delay(step.downMs);
+        await world.redis.start();
+      });
+      progress.healing.push(progress.redis);
       return;
     case 'network':
       return world.setRate(step.rate);
