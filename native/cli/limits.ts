@@ -75,8 +75,12 @@ export function sameLimits(a: readonly DeviceLimit[], b: readonly DeviceLimit[])
 
 /** As it is typed: `4GiB`, `0=4GiB`. Exact, so that equal texts are equal limits. */
 export function formatLimit({ device, limit }: DeviceLimit): string {
-  const size = limit === null ? UNLIMITED : exactSize(limit);
+  const size = formatLimitSize(limit);
   return device === EVERY_DEVICE ? size : `${device}=${size}`;
+}
+
+export function formatLimitSize(limit: number | null): string {
+  return limit === null ? UNLIMITED : exactSize(limit);
 }
 
 /** As it was meant: in binary units, else in decimal ones, else in bytes. */

@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { inspectPrivilege } from '#native/cli/doctor/binary.ts';
 import { until } from '#test/until.ts';
-import { CLI, PROGRAMS, ROOT, createAccount } from './cli.ts';
+import { CLI, PROGRAMS, ROOT, createAccount, fakeSmi } from './cli.ts';
 import type { Account, Result } from './cli.ts';
 
 interface Report {
@@ -91,6 +91,8 @@ const wrong = ({ findings }: Report): string[] =>
 
 test('the installation is sound, and an ordinary program would be covered', () => {
   expect(account.vram(['doctor'])).toMatchObject({ status: 0, stdout: expect.stringContaining('covered') });
+  fakeSmi(account, [8192]);
+  expect(account.vram(['doctor']).stdout).toContain('GPU 0: Test, 8GiB');
   expect(account.vram(['doctor', '--', 'sleep', '1'])).toMatchObject({
     status: 0,
     stdout: expect.stringMatching(/^sleep 1: covered\n/),

@@ -63,7 +63,7 @@ test('a session is made, listed, joined, shown and released', async () => {
   const child = account.start(['attach', 'team', '--', 'sh', '-c', 'echo ready; read x']);
   const result = ended(child);
   await until(() => list()[0]?.expires === null, { what: 'the session to be in use' });
-  expect(account.vram(['status', 'team']).stdout).toContain('not while in use');
+  expect(account.vram(['status', 'team']).stdout).toContain('session team: active, in use');
   expect(account.vram(['release', 'team'])).toMatchObject({
     status: 5,
     stderr: expect.stringContaining(`process ${child.pid} (sh)`),

@@ -4,7 +4,7 @@ import type { Command, Context } from '../context.ts';
 import { inspectCommand } from '../doctor/command.ts';
 import { verdictOf } from '../doctor/finding.ts';
 import type { Finding, Verdict } from '../doctor/finding.ts';
-import { inspectInstallation } from '../doctor/installation.ts';
+import { inspectCards, inspectInstallation } from '../doctor/installation.ts';
 import { inspectProcess } from '../doctor/process.ts';
 import { ERRORS } from '../errors.ts';
 import { HELP_HELP, HELP_JSON, HELP_LIB_DIR, HELP_STATE_DIR } from '../help.ts';
@@ -29,7 +29,7 @@ function examine(context: Context, argv: readonly string[]): number {
 }
 
 function inspectNamed({ env, uid }: Context, command: readonly string[]): Finding[] {
-  if (command.length === 0) return [];
+  if (command.length === 0) return [inspectCards(env)];
   return inspectCommand(command, {
     uid,
     gids: [process.getegid?.() ?? 0, ...(process.getgroups?.() ?? [])],

@@ -59,8 +59,8 @@ function fillDevices(registry: Registry, found: readonly Overview[]): void {
   const reclaimed = counter(registry, 'penstock_vram_reclaimed_bytes_total', 'Came back from dead processes.', labels);
   const kinds = ['session', 'device', 'kind'] as const;
   const outside = gauge(registry, 'penstock_vram_unaccounted_bytes', 'Seen, and covered by no limit.', kinds);
-  for (const { name, ledger } of found) {
-    for (const view of ledger === undefined ? [] : shownDevices(ledger)) {
+  for (const { name, session, ledger } of found) {
+    for (const view of ledger === undefined ? [] : shownDevices(ledger, session.record.limits)) {
       const of = { session: name, device: view.device };
       limit.set(of, view.limitBytes ?? Number.POSITIVE_INFINITY);
       used.set(of, view.usedBytes);

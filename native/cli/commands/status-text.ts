@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { formatLimitSize } from '../limits.ts';
 import { formatSize } from '../sizes.ts';
 import { shownDevices } from '../sessions/ledger.ts';
 import type { DeviceView, LedgerView, ProcessView } from '../sessions/ledger.ts';
@@ -19,7 +20,10 @@ function freeBytes({ limitBytes, usedBytes }: DeviceView): number | null {
 
 export function statusJson({ name, session, ledger, problem }: Overview): unknown {
   if (problem !== undefined) return { name, state: 'damaged', problem: problem.message };
-  const devices = shownDevices(ledger).map((device) => ({ ...device, freeBytes: freeBytes(device) }));
+  const devices = shownDevices(ledger, session.record.limits).map((device) => ({
+    ...device,
+    freeBytes: freeBytes(device),
+  }));
   const processes = ledger.processes.map(({ usedBytes, ...rest }) => ({
     ...rest,
     usedBytes: byDevice(ledger, usedBytes),
@@ -36,10 +40,12 @@ function byDevice({ devices }: LedgerView, usedBytes: readonly number[]): Record
 export function statusText({ name, session, ledger, problem }: Overview, now: number): string {
   if (problem !== undefined) return `session ${name}: damaged: ${problem.message}\n`;
   const { state } = session.control;
-  const head = `session ${name}: ${state}${state === 'active' ? `, ends ${expiryText(session, now)}` : ''}\n`;
+  const ends = session.record.idleUntilMs === undefined ? 'in use' : `ends ${expiryText(session, now)}`;
+  const end = state === 'active' ? `, ${ends}` : '';
+  const head = `session ${name}: ${state}${end}\n`;
   const { processes } = ledger;
   const shown = processes.length === 0 ? '' : formatTable(PROCESS_HEAD, processes.map(processRow), INDENT);
-  return head + formatTable(DEVICE_HEAD, shownDevices(ledger).map(deviceRow), INDENT) + shown;
+  return head + formatTable(DEVICE_HEAD, shownDevices(ledger, session.record.limits).map(deviceRow), INDENT) + shown;
 }
 
 function deviceRow(device: DeviceView): string[] {
@@ -48,7 +54,7 @@ function deviceRow(device: DeviceView): string[] {
   const outside = Object.values(unaccounted).reduce((sum, { bytes }) => sum + bytes, 0);
   return [
     device.device,
-    limitBytes === null ? 'unlimited' : formatSize(limitBytes),
+    formatLimitSize(limitBytes),
     formatSize(usedBytes),
     free === null ? '-' : formatSize(free),
     formatSize(leasedBytes),

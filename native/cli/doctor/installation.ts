@@ -5,7 +5,9 @@ import type { Places } from '../config.ts';
 import { explain } from '../errors.ts';
 import { fileSystemOf, isNoexec } from '../mounts.ts';
 import { splitPreload } from '../processes.ts';
+import { listCards } from '../sessions/cards.ts';
 import { NVML_OBJECT, VRAM_OBJECT, readObjects } from '../sessions/objects.ts';
+import { formatSize } from '../sizes.ts';
 import { inspectFormat } from './binary.ts';
 import { bad, ok, unknown } from './finding.ts';
 import type { Finding } from './finding.ts';
@@ -18,6 +20,15 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** Whether anything can be covered here: the objects, where they would lie, and what LD_PRELOAD holds already. */
 export function inspectInstallation({ stateDir, libDir }: Places, env: Environment): Finding[] {
   return [...inspectObjects(libDir), inspectFolder(stateDir), ...inspectPreload(env), ...inspectSystemPreload()];
+}
+
+/** The cards that limits are checked against. Their driver may take seconds to wake: only for who asks about the installation. */
+export function inspectCards(env: Environment): Finding {
+  const cards = listCards(env);
+  if (cards === undefined)
+    return ok('driver', 'no driver could be asked (nvidia-smi): whether limits fit the card will not be known');
+  const list = cards.map(({ index, name, memoryBytes }) => `${index}: ${name}, ${formatSize(memoryBytes)}`);
+  return ok('driver', `GPU ${list.join('; ')}`);
 }
 
 function inspectObjects(libDir: string): Finding[] {

@@ -15,6 +15,8 @@ import {
   identityOffset,
 } from '#native/layout.ts';
 import type { Struct } from '#native/layout.ts';
+import { EVERY_DEVICE } from '../limits.ts';
+import type { DeviceLimit } from '../limits.ts';
 import type { ControlDevice } from './region.ts';
 
 /** What the processes of a session hold, as their ledger says: a snapshot that may be a few bytes out of step with itself. */
@@ -169,10 +171,9 @@ function readStats(view: DataView, device: number): Pick<DeviceView, 'denials' |
 }
 
 /** All that were named; of a limit that holds for each GPU those that something happened on, or the first. */
-export function shownDevices({ devices }: LedgerView): readonly DeviceView[] {
-  const touched = devices.filter((device) => isTouched(device));
-  const repeated = devices.length > 1 && devices.every(({ device }, at) => device === String(at));
-  if (!repeated) return devices;
+export function shownDevices({ devices }: LedgerView, limits: readonly DeviceLimit[]): readonly DeviceView[] {
+  if (!limits.some(({ device }) => device === EVERY_DEVICE)) return devices;
+  const touched = devices.filter(isTouched);
   return touched.length > 0 ? touched : devices.slice(0, 1);
 }
 

@@ -12,6 +12,7 @@ import {
   cellOffset,
   identityOffset,
 } from '#native/layout.ts';
+import type { DeviceLimit } from '../limits.ts';
 import { readLedger, shownDevices, slotsOf } from './ledger.ts';
 import { parseRecord } from './record.ts';
 import { makeControl, makeLedger, readControl, stateWord } from './region.ts';
@@ -69,9 +70,15 @@ test('lock bytes outside the slots are none', () => {
 test('of a limit for each GPU those are shown on which something happened, or the first', () => {
   const devices = [0, 1, 2].map((n) => ({ device: String(n), limit: 9 }));
   const ledger = makeLedger(id);
-  expect(shownDevices(readLedger(ledger, devices, () => true)).map(({ device }) => device)).toEqual(['0']);
+  const shown = (limits: readonly DeviceLimit[]): string[] =>
+    shownDevices(
+      readLedger(ledger, devices, () => true),
+      limits,
+    ).map(({ device }) => device);
+  expect(shown(devices)).toEqual(['0', '1', '2']);
+  expect(shown([{ device: '*', limit: 9 }])).toEqual(['0']);
   new DataView(ledger.buffer).setBigUint64(cellOffset(2, 0) + CELL.fields.lease.offset, 5n, true);
-  expect(shownDevices(readLedger(ledger, devices, () => true)).map(({ device }) => device)).toEqual(['2']);
+  expect(shown([{ device: '*', limit: 9 }])).toEqual(['2']);
 });
 
 test('a ledger that was scribbled on shows no more than the control page permits, and no control characters', () => {
