@@ -8,7 +8,7 @@ INERT_FLAGS := -std=c11 -O2 $(WARN) -D_GNU_SOURCE
 INERT_OUT := $(addprefix $(OUT)/programs/,inert-static inert-musl inert-musl-static $(if $(findstring x86_64,$(ARCH)),inert-32))
 EXTRA += $(INERT_OUT)
 $(OUT)/programs/inert-static: INERT_BUILD := $(CC) -static
-$(OUT)/programs/inert-32: INERT_BUILD := $(CC) -m32
+$(OUT)/programs/inert-32: INERT_BUILD := $(CC) -m32 -idirafter /usr/include/x86_64-linux-gnu # asm/, where gcc-multilib's link to it is absent
 $(OUT)/programs/inert-musl: INERT_BUILD := musl-gcc
 $(OUT)/programs/inert-musl-static: INERT_BUILD := musl-gcc -static
 $(INERT_OUT): $(INERT)
