@@ -6,9 +6,10 @@ const folders = '{crds,lib,operator,webhook,gateway,worker-runtime,deploy,native
 const servers = ['test/servers/setup.ts'];
 
 // What is said of the ordinary object's file, of its start and of its speed is no matter of a sanitized one; the two that hold shadow memory leave no
-// room for a limit of address space; and ThreadSanitizer's build has no dlsym filter, so no linking matrix.
+// room for a limit of address space; ThreadSanitizer's build has no dlsym filter, so no linking matrix; and single steps (ledger-crash) would go through
+// the runtime of the sanitizer.
 const ofEveryBuild =
-  '{hooks-accounting,hooks-model,runtime,nvml,fake-driver,ledger-*,limit-holds,process-holds,hostile-ledger}';
+  '{hooks-accounting,hooks-model,runtime,nvml,fake-driver,ledger-core,ledger-model,limit-holds,process-holds,hostile-ledger}';
 
 /** The native suite on a build with a sanitizer; what counts rounds makes fewer of them (test/native/slice.ts). */
 const sanitized = (variant: string) => ({

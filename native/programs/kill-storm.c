@@ -15,7 +15,7 @@
 #include "fake/cuda/heap.h"
 #include "programs/driver-calls.h"
 
-enum { WORKERS = 3, ENDINGS = 5, LIVE = 48, COUNTER_FD = 30, MEGABYTE = 1 << 20 };
+enum { WORKERS = 3, ENDINGS = 5, LIVE = 48, COUNTER_FD = 30, MEGABYTE = 1 << 20, STEPS = 20, PATIENCE_MS = 5000 };
 
 struct held {
   uint64_t address;
@@ -108,6 +108,12 @@ static void sleep_some(uint64_t *random, uint64_t most_us) {
   nanosleep(&(struct timespec){0, (long)ns}, NULL);
 }
 
+/** Some steps of whoever is at it, however slow the machine is: a storm over processes that have not begun would prove nothing. */
+static void let_work(const atomic_ullong *operations) {
+  unsigned long long enough = atomic_load(operations) + STEPS;
+  for (int i = 0; i < PATIENCE_MS * 10 && atomic_load(operations) < enough; i++) nanosleep(&(struct timespec){0, 100000}, NULL);
+}
+
 struct heir {
   pid_t pid;
   int to, from;
@@ -151,6 +157,7 @@ static int storm(uint64_t limit, int kills, uint64_t seed) {
   pid_t workers[WORKERS];
   for (int i = 0; i < WORKERS; i++) workers[i] = start_worker(next_random(&random));
   for (int i = 0; i < kills; i++) {
+    let_work(operations);
     sleep_some(&random, 6000);
     pid_t *victim = &workers[next_random(&random) % WORKERS];
     end_worker(*victim);

@@ -53,8 +53,8 @@ test.each([{ seed: 1 }, { seed: 2 }, { seed: 3 }])(
     expect(run).toMatchObject({ status: 0, stderr: '' });
     const { kills, above, ops, 'whole-us': whole } = numbers(run.stdout);
     expect({ kills, above }).toEqual({ kills: [KILLS], above: [0] });
-    // Workers that were killed before they did anything would prove nothing.
-    expect(ops?.[0]).toBeGreaterThan(KILLS * 20);
+    // Workers that are killed before they do anything would prove nothing.
+    expect(ops?.[0]).toBeGreaterThanOrEqual(KILLS * 20);
     const median = whole?.toSorted((a, b) => a - b)[2];
     expect(median).toBeLessThanOrEqual(WHOLE_WITHIN_US);
   },

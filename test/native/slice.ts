@@ -20,10 +20,11 @@ const SANITIZER_OPTIONS: Readonly<Record<string, string>> =
   variant === ''
     ? {}
     : {
-        // What the fake driver keeps until the end is no leak, and threads made by a raw clone() cannot be asked.
+        // What the fake driver keeps until the end is no leak, threads made by a raw clone() cannot be asked, and a child is not the one to
+        // wait for the threads that its parent had.
         ASAN_OPTIONS: 'detect_leaks=0:abort_on_error=1',
         UBSAN_OPTIONS: 'print_stacktrace=1:abort_on_error=1',
-        TSAN_OPTIONS: 'halt_on_error=1:abort_on_error=1',
+        TSAN_OPTIONS: 'halt_on_error=1:abort_on_error=1:report_thread_leaks=0',
       };
 export const FAKES = join(BUILT, 'fake');
 export const PROGRAMS = join(BUILT, 'programs');
