@@ -115,6 +115,7 @@ struct pool_row {
   uint64_t held;      // bytes reserved in the ledger for it
   uint64_t in_flight; // reserved beside it for calls under way
   uint64_t claimed;   // bytes that calls under way take out of the pool
+  uint64_t out;       // bytes allocated from it by calls that returned
   uint64_t grain;     // the smallest step it was seen to grow by; 0: none seen
   uint64_t live;      // addresses allocated from it
   uint64_t threshold; // the program's release threshold, while calls under way need another

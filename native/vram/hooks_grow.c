@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stream-ordered allocations and frees. A pool must not grow past the quota even for a moment, and what it has cached must be of use up to the last
-// byte: so growth is reserved before the real call, or, where nothing is left, the pool is kept from shrinking while the call uses what
+// byte: so what it has to grow by is reserved before the real call, and the pool is kept from shrinking while the call uses what
 // is cached.
 #include "hooks_pool.h"
 #include "layout.gen.h"
@@ -19,40 +19,45 @@ struct growth {
 };
 
 // While an allocation counts on what its pool has cached, the driver must not let that go at another thread's synchronisation. The lock is held.
+static void threshold(uint64_t pool, uint64_t bytes) {
+  DRIVER(cuMemPoolSetAttribute, CUmemoryPool, int, void *)((CUmemoryPool)pool, RELEASE_THRESHOLD, &bytes);
+}
+
 static void pin(struct pool_row *row) {
-  uint64_t most = UINT64_MAX;
   if (row->pinned++ > 0) return;
   row->threshold = pool_counter(row->pool, RELEASE_THRESHOLD);
-  DRIVER(cuMemPoolSetAttribute, CUmemoryPool, int, void *)((CUmemoryPool)row->pool, RELEASE_THRESHOLD, &most);
+  if (row->threshold != UINT64_MAX) threshold(row->pool, UINT64_MAX);
 }
 
 static void unpin(struct pool_row *row) {
   if (--row->pinned > 0 || row->state != POOL_LIVE) return;
-  DRIVER(cuMemPoolSetAttribute, CUmemoryPool, int, void *)((CUmemoryPool)row->pool, RELEASE_THRESHOLD, &row->threshold);
+  if (row->threshold != UINT64_MAX) threshold(row->pool, row->threshold);
 }
 
-// One try to reserve what the pool may grow by. The lock is held, but not while the ledger is asked. 0: go on; 1: over quota; *row NULL: the pool
-// is gone.
+// What this call may make the pool grow by, beside the others under way. Never more than it asks for: they paid for theirs. The lock is held.
+static uint64_t own_need(struct pool_row *row, const struct growth *g) {
+  row->claimed -= g->claimed;
+  uint64_t need = pool_needed(row, g->claimed);
+  row->claimed += g->claimed;
+  return need < g->claimed ? need : g->claimed;
+}
+
+// One try to reserve that, and no more even for a moment: neighbours at the limit would be refused what fits. The lock is held, but not while
+// the ledger is asked. 0: go on; 1: over quota; *row NULL: the pool is gone.
 static int pay_once(struct hook_state *s, struct growth *g, struct pool_row **row, int (*ask)(int, uint64_t)) {
-  uint64_t grain = pool_grain(*row);
-  // All of it, as if nothing were cached: then nobody has to be kept from anything.
-  g->paid = pool_round(g->claimed, grain);
+  uint64_t need = own_need(*row, g);
+  g->pinned = need < g->claimed; // some of it is cached
+  if (g->pinned) {
+    pin(*row);
+    need = own_need(*row, g); // now it stays
+  }
+  g->paid = pool_round(need, pool_grain(*row));
+  if (need == 0) return 0;
   gate_unlock(&s->pools_lock);
-  int refused = ledger_try(g->device, g->paid);
+  int refused = ask(g->device, g->paid) != 0;
   gate_lock(&s->pools_lock);
   *row = pool_by_owner(s, g->owner);
-  if (!refused || *row == NULL) return refused;
-  pin(*row);
-  g->pinned = 1;
-  (*row)->claimed -= g->claimed; // not beside itself
-  uint64_t need = pool_needed(*row, g->claimed);
-  (*row)->claimed += g->claimed;
-  gate_unlock(&s->pools_lock);
-  g->paid = pool_round(need, grain);
-  refused = need != 0 && ask(g->device, g->paid) != 0;
-  gate_lock(&s->pools_lock);
-  *row = pool_by_owner(s, g->owner);
-  if (refused && *row != NULL) unpin(*row);
+  if (refused && g->pinned && *row != NULL) unpin(*row);
   if (refused) g->pinned = 0;
   return refused;
 }
@@ -112,11 +117,11 @@ static int grow_end(const struct growth *g, CUresult result, uint64_t address, u
     release(g->device, g->paid);
   } else {
     row->claimed -= g->claimed;
+    if (result == CUDA_SUCCESS) row->live++, row->out += g->claimed;
     row->in_flight -= g->paid;
     if (g->pinned) unpin(row);
     over = pool_settle(row, g->paid) && result == CUDA_SUCCESS;
     if (result == CUDA_SUCCESS) learn_grain(row, g);
-    if (result == CUDA_SUCCESS) row->live++;
   }
   gate_unlock(&s->pools_lock);
   if (result != CUDA_SUCCESS) return 0;

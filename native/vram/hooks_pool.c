@@ -70,8 +70,9 @@ static void end_row(struct pool_row *row) {
 
 // What the pool has to grow by for a call beside those under way.
 uint64_t pool_needed(const struct pool_row *row, uint64_t bytes) {
-  uint64_t reserved = pool_counter(row->pool, RESERVED_MEM_CURRENT);
-  uint64_t used = sum(pool_counter(row->pool, USED_MEM_CURRENT), sum(row->claimed, bytes));
+  uint64_t reserved = pool_counter(row->pool, RESERVED_MEM_CURRENT), used = pool_counter(row->pool, USED_MEM_CURRENT);
+  // The driver counts what another thread's call has allocated and still claims, we what another one has freed and not told yet.
+  used = sum(used < row->out ? used : row->out, sum(row->claimed, bytes));
   return used <= reserved ? 0 : used - reserved;
 }
 
@@ -126,12 +127,13 @@ void pool_freed(const struct map_entry *entry) {
   gate_lock(&s->pools_lock);
   struct pool_row *row = pool_by_owner(s, entry->owner);
   if (row != NULL) {
+    uint64_t bytes = pool_round(entry->bytes, POOL_ROUNDING);
     if (row->live > 0) row->live--;
+    row->out -= bytes < row->out ? bytes : row->out;
     if (row->state == POOL_LIVE) pool_settle(row, 0);
     if (row->state == POOL_DESTROYED) {
       // Its counters are gone with its handle: each free gives back its own part, the last one the rest.
-      uint64_t part = pool_round(entry->bytes, POOL_ROUNDING);
-      if (part > row->held) part = row->held;
+      uint64_t part = bytes < row->held ? bytes : row->held;
       hold(row, row->held, row->held - part);
       if (row->live == 0) end_row(row);
     }

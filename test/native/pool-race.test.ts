@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two processes with pools near the limit: what one has cached is neither charged twice for a moment nor lost to it.
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createSlice, PROGRAMS, rounds } from './slice.ts';
+import type { Slice } from './slice.ts';
+
+const LIMIT = 256 * 2 ** 20;
+
+let slice: Slice;
+beforeAll(() => (slice = createSlice({ limits: { 0: LIMIT } })));
+afterAll(() => slice.remove());
+
+test.each(['0', '0-20'])(
+  'what always fits beside a pool in use is never refused, with a driver that takes %s µs',
+  (latency) => {
+    const count = rounds(3000);
+    const run = slice.run(join(PROGRAMS, 'pool-race'), [String(LIMIT), String(count)], {
+      FAKE_CUDA_HEAP: join(slice.folder, `heap-${latency}`),
+      FAKE_CUDA_MEMORY: String(4 * LIMIT),
+      FAKE_CUDA_LATENCY_US: latency,
+    });
+    expect(run).toMatchObject({ status: 0, stderr: '' });
+    const told = /^rounds (\d+) recycled (\d+) denied 0 own 0 above 0$/.exec(run.stdout.trim());
+    expect(told ?? run.stdout).not.toBe(run.stdout);
+    // A neighbour that stood still would prove nothing.
+    expect(Number(told?.[2])).toBeGreaterThan(100);
+  },
+);
