@@ -2,7 +2,7 @@
 import { VramError } from './errors.ts';
 import { UNLIMITED, formatSize, parseSize } from './sizes.ts';
 
-/** One GPU's share. `device`: `*` (each GPU the program sees), an ordinal (`0`), or a UUID (`GPU-…`, `MIG-…`). `limit` null: unlimited. */
+/** One GPU's share. `device`: `*` (each GPU), a number (`0`), or a UUID (`GPU-…`, `MIG-…`). `limit` null: unlimited. */
 export interface DeviceLimit {
   readonly device: string;
   readonly limit: number | null;
@@ -56,13 +56,17 @@ function parseDevice(text: string): string {
   if (match === null)
     throw usage(
       `${JSON.stringify(text)} is not a device`,
-      'write the number that CUDA gives it, or its UUID (nvidia-smi -L)',
+      'write the number that nvidia-smi gives it, or its UUID (nvidia-smi -L)',
     );
   const [, prefix = 'GPU-', ...parts] = match;
   return `${prefix.toUpperCase()}${parts.join('-').toLowerCase()}`;
 }
 
-/** The 16 bytes of `GPU-…`; undefined for an ordinal. */
+export function isNumber(device: string): boolean {
+  return ORDINAL.test(device);
+}
+
+/** The 16 bytes of `GPU-…`; undefined for a number and for `*`. */
 export function uuidBytes(device: string): Uint8Array | undefined {
   const match = UUID.exec(device);
   return match === null ? undefined : Uint8Array.from(Buffer.from(match.slice(2).join(''), 'hex'));

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createFakeClock } from '#base/fake-clock.ts';
 import { sweep } from '#native/cli/sessions/lifecycle.ts';
 import { until } from '#test/until.ts';
-import { PROGRAMS, createAccount, ended, storeOf } from './cli.ts';
+import { PROGRAMS, createAccount, ended, fakeSmi, storeOf } from './cli.ts';
 import type { Account } from './cli.ts';
 
 const MIB = 2 ** 20;
@@ -145,7 +145,43 @@ test('GPUs have separate limits, by number and by UUID; one that is not named re
   expect(account.vram([...one, '--device', '0', String(MIB)]).stdout).toContain(`${MIB} bytes: out of memory`);
 });
 
-test('a number counts the GPUs that the program sees, a UUID means one GPU', () => {
+test('a limit is one limit on each card, whatever a process sees of them and in which order', async () => {
+  fakeSmi(account, [8192, 8192]);
+  expect(account.vram(['allocate', 'team', '--limit', '1GiB'])).toMatchObject({ status: 0, stderr: '' });
+  const first = await hold(['attach', 'team', '--', USE, '--hold', String(1024 * MIB)]);
+  const use = (visible: string, device: string) =>
+    account.vram(['attach', 'team', '--', USE, '--device', device, String(1024 * MIB)], {
+      CUDA_VISIBLE_DEVICES: visible,
+    }).status;
+  // The first card, which is full, by each way to it; then the second one, by each.
+  expect([use('1,0', '1'), use('0', '0'), use(UUIDS[0]!, '0')]).toEqual([1, 1, 1]);
+  expect([use('1,0', '0'), use('1', '0'), use('0,1', '1')]).toEqual([0, 0, 0]);
+  expect(statusOf('team').devices).toMatchObject([
+    { device: UUIDS[0], usedBytes: 1024 * MIB, denials: 3 },
+    { device: UUIDS[1], usedBytes: 0, denials: 0 },
+  ]);
+  first.stdin?.end();
+});
+
+test('a number is that of nvidia-smi, at the start and in every process', () => {
+  fakeSmi(account, [8192, 8192], { names: ['Small', 'Big'] });
+  const use = (visible: string, device: string) => {
+    const args = ['run', '--limit', '1=64MiB', '--', USE, '--device', device, String(64 * MIB)];
+    return account.vram(args, { CUDA_VISIBLE_DEVICES: visible });
+  };
+  expect(use('1', '0')).toMatchObject({ status: 0, stderr: expect.stringContaining('CUDA_DEVICE_ORDER=PCI_BUS_ID') });
+  expect([use('1,0', '0').status, use('1,0', '1').status, use('0', '0').status]).toEqual([0, 1, 1]);
+});
+
+test('where MIG is on, numbers are those of each process, and a note says so', () => {
+  fakeSmi(account, [8192, 8192], { mig: 'Enabled' });
+  const { status, stderr } = account.vram(['run', '--limit', '64MiB', '--', USE, '1000'], {
+    CUDA_VISIBLE_DEVICES: '1',
+  });
+  expect([status, stderr]).toEqual([0, expect.stringContaining('numbers that each process gives')]);
+});
+
+test('without nvidia-smi a number counts the GPUs that the process sees, a UUID means one GPU', () => {
   const visible = { CUDA_VISIBLE_DEVICES: '1' };
   const by = (device: string) =>
     account.vram(['run', '--limit', '64MiB', '--device', device, '--', USE, '1000'], visible);

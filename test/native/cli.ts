@@ -48,7 +48,21 @@ export function createAccount(): Account {
   const bin = join(home, 'bin');
   mkdirSync(bin);
   const started: ChildProcess[] = [];
-  const { LD_PRELOAD: _preload, XDG_STATE_HOME: _xdg, CUDA_VISIBLE_DEVICES: _visible, ...inherited } = process.env;
+  const script: Account['script'] = (name, text) => {
+    const path = join(bin, name);
+    writeFileSync(path, text);
+    chmodSync(path, 0o755);
+    return path;
+  };
+  // The machine's own cards are none of the fake driver's.
+  script('nvidia-smi', '#!/bin/sh\nexit 9\n');
+  const {
+    LD_PRELOAD: _preload,
+    XDG_STATE_HOME: _xdg,
+    CUDA_VISIBLE_DEVICES: _visible,
+    CUDA_DEVICE_ORDER: _order,
+    ...inherited
+  } = process.env;
   const env: Record<string, string | undefined> = {
     ...inherited,
     HOME: home,
@@ -77,12 +91,7 @@ export function createAccount(): Account {
       started.push(child);
       return child;
     },
-    script: (name, text) => {
-      const path = join(bin, name);
-      writeFileSync(path, text);
-      chmodSync(path, 0o755);
-      return path;
-    },
+    script,
     remove: () => {
       for (const child of started) child.kill('SIGKILL');
       rmSync(home, { recursive: true, force: true });
@@ -128,10 +137,18 @@ export async function call(
   }
 }
 
-/** A card with that much memory, as nvidia-smi tells. */
-export function fakeSmi(account: Account, mebibytes: readonly number[]): void {
+/** What the fake driver calls a card that FAKE_CUDA_UUIDS does not name: "penstock-fake-" and its number. */
+const fakeUuid = (index: number): string => `GPU-70656e73-746f-636b-2d66-616b652d000${index}`;
+
+/** The cards of the fake driver, with that much memory, as nvidia-smi tells. */
+export function fakeSmi(
+  account: Account,
+  mebibytes: readonly number[],
+  { names = [], mig = 'Disabled' }: { readonly names?: readonly string[]; readonly mig?: string } = {},
+): void {
+  const uuids = account.env['FAKE_CUDA_UUIDS']?.split(',') ?? [];
   const lines = mebibytes.map(
-    (size, index) => `${index}, GPU-0000000${index}-0000-0000-0000-000000000000, Test, ${size}`,
+    (size, index) => `${index}, ${uuids[index] ?? fakeUuid(index)}, ${mig}, ${names[index] ?? 'Test'}, ${size}`,
   );
   account.script('nvidia-smi', `#!/bin/sh\ncat <<'E'\n${lines.join('\n')}\nE\n`);
 }

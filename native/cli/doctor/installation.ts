@@ -26,8 +26,14 @@ export function inspectInstallation({ stateDir, libDir }: Places, env: Environme
 export function inspectCards(env: Environment): Finding {
   const cards = listCards(env);
   if (cards === undefined)
-    return ok('driver', 'no driver could be asked (nvidia-smi): whether limits fit the card will not be known');
-  const list = cards.map(({ index, name, memoryBytes }) => `${index}: ${name}, ${formatSize(memoryBytes)}`);
+    return ok(
+      'driver',
+      'no driver could be asked (nvidia-smi): limits will go by the numbers that each process gives the GPUs, and whether they fit will not be known',
+    );
+  const list = cards.map(
+    ({ index, name, memoryBytes }) =>
+      `${index}: ${name}, ${memoryBytes === null ? 'memory not told' : formatSize(memoryBytes)}`,
+  );
   return ok('driver', `GPU ${list.join('; ')}`);
 }
 

@@ -2,9 +2,10 @@
 import type { Context } from '../context.ts';
 import { VramError } from '../errors.ts';
 import type { DeviceLimit } from '../limits.ts';
-import { EVERY_DEVICE, sameLimits } from '../limits.ts';
+import { sameLimits } from '../limits.ts';
 import type { ProcessId } from '../processes.ts';
-import { cardsOf, listCards } from './cards.ts';
+import { limitsOnCards } from './card-limits.ts';
+import { listCards } from './cards.ts';
 import type { Card } from './cards.ts';
 import { openOrSkip, sweep } from './lifecycle.ts';
 import type { ObjectFile } from './objects.ts';
@@ -34,9 +35,6 @@ export interface OpenedSession {
   readonly warnings: readonly string[];
 }
 
-const CARDS_UNKNOWN =
-  'no driver could be asked (nvidia-smi): whether the limits of all sessions fit the card is not known';
-
 /**
  * The session of that name and these limits: the one that is there, or a new one. Inside `locked`.
  * @param cards as the driver tells; asked before the lock is taken, since a driver may take its time
@@ -62,8 +60,8 @@ export function openSession(
       });
     store.remove(name);
   }
-  const limits = request.limits.map((limit) => withCards(limit, cards, context));
-  const warnings = checkCards(store, name, limits, cards, request.overcommit);
+  const { limits, notes } = limitsOnCards(request.limits, cards, context.env);
+  const warnings = [...notes, ...checkFit(store, { session: name, limits }, cards ?? [], request.overcommit)];
   const record = newRecord(name, limits, request, context);
   return { session: store.create({ record, ...request, objects }), created: true, warnings };
 }
@@ -84,13 +82,6 @@ function freeName(store: SessionStore, { random }: Context, prefix: string): str
   }
 }
 
-function withCards(limit: DeviceLimit, cards: readonly Card[] | undefined, { env }: Context): SessionLimit {
-  // Instances of a card are not in the list.
-  return cards === undefined || limit.device.startsWith('MIG-')
-    ? limit
-    : { ...limit, cards: cardsOf(limit, cards, env).map(({ uuid }) => uuid) };
-}
-
 function newRecord(
   name: string,
   limits: readonly SessionLimit[],
@@ -103,18 +94,8 @@ function newRecord(
   return run === undefined ? { ...base, idleUntilMs: now + ttlSeconds * 1000, runs: [] } : { ...base, runs: [run] };
 }
 
-function checkCards(
-  store: SessionStore,
-  name: string,
-  limits: readonly SessionLimit[],
-  cards: readonly Card[] | undefined,
-  overcommit: boolean,
-): string[] {
-  if (cards === undefined) return [CARDS_UNKNOWN];
-  for (const { device, cards: meant } of limits)
-    if (meant?.length === 0 && device !== EVERY_DEVICE)
-      throw new VramError('not-found', `there is no GPU ${device}`, { fix: 'nvidia-smi -L lists them' });
-  const found = overcommits(cards, [...promised(store), { session: name, limits }]);
+function checkFit(store: SessionStore, wanted: PromisedShares, cards: readonly Card[], overcommit: boolean): string[] {
+  const found = overcommits(cards, [...promised(store), wanted]);
   if (found.length > 0 && !overcommit) throw overcommitError(found);
   return found.map(overcommitText);
 }

@@ -11,6 +11,7 @@ export interface PromisedShares {
 
 export interface Overcommit {
   readonly card: Card;
+  readonly memoryBytes: number;
   readonly promisedBytes: number;
   readonly sessions: readonly string[];
 }
@@ -18,24 +19,26 @@ export interface Overcommit {
 /** Cards on which the sessions are promised more than there is. Without a limit a session is promised the whole card. */
 export function overcommits(cards: readonly Card[], sessions: readonly PromisedShares[]): Overcommit[] {
   return cards.flatMap((card) => {
+    const { uuid, memoryBytes } = card;
+    if (memoryBytes === null) return [];
     const shares = sessions.flatMap(({ session, limits }) =>
       limits
-        .filter((limit) => limit.cards?.includes(card.uuid) === true)
-        .map(({ limit }) => ({ session, bytes: limit ?? card.memoryBytes })),
+        .filter(({ cards: meant, counted = meant }) => counted?.includes(uuid) === true)
+        .map(({ limit }) => ({ session, bytes: limit ?? memoryBytes })),
     );
     const promisedBytes = shares.reduce((sum, { bytes }) => sum + bytes, 0);
-    if (promisedBytes <= card.memoryBytes) return [];
-    return [{ card, promisedBytes, sessions: [...new Set(shares.map(({ session }) => session))] }];
+    if (promisedBytes <= memoryBytes) return [];
+    return [{ card, memoryBytes, promisedBytes, sessions: [...new Set(shares.map(({ session }) => session))] }];
   });
 }
 
-export function overcommitText({ card, promisedBytes, sessions }: Overcommit): string {
-  const size = formatSize(card.memoryBytes);
+export function overcommitText({ card, memoryBytes, promisedBytes, sessions }: Overcommit): string {
+  const size = formatSize(memoryBytes);
   return `GPU ${card.index} (${card.name}) has ${size}, and ${sessions.join(', ')} would be promised ${formatSize(promisedBytes)}`;
 }
 
 export function overcommitError(found: readonly Overcommit[]): VramError {
   return new VramError('overcommit', found.map(overcommitText).join('; '), {
-    fix: 'take a smaller --limit, release a session, or say --overcommit',
+    fix: 'take a smaller --limit, name the GPU by --device, release a session, or say --overcommit',
   });
 }

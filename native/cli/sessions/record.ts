@@ -27,8 +27,10 @@ export interface SessionRecord {
 }
 
 export interface SessionLimit extends DeviceLimit {
-  /** UUIDs of the cards that the device meant when the session was made, where the driver could be asked. */
+  /** UUIDs of the cards that the limit holds for, where the driver could be asked. */
   readonly cards?: readonly string[];
+  /** Those of them whose memory it is counted against; absent: all. */
+  readonly counted?: readonly string[];
 }
 
 export function checkName(name: string): string {
@@ -76,9 +78,12 @@ const RULES: Readonly<Record<string, (value: unknown) => boolean>> = {
 
 function isLimit(value: unknown): boolean {
   if (!isObject(value) || typeof value['device'] !== 'string') return false;
-  const { limit, cards } = value;
-  const areCards = Array.isArray(cards) && cards.length <= 64 && cards.every((card) => typeof card === 'string');
-  return (limit === null || isCount(limit)) && (cards === undefined || areCards);
+  const { limit, cards, counted } = value;
+  return (limit === null || isCount(limit)) && [cards, counted].every((list) => list === undefined || areCards(list));
+}
+
+function areCards(value: unknown): boolean {
+  return Array.isArray(value) && value.length <= 64 && value.every((card) => typeof card === 'string');
 }
 
 function isProcessId(value: unknown): boolean {

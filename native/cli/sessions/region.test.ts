@@ -33,7 +33,22 @@ test('a control page says what it was made from', () => {
   expect(readControl(page, 'control').state).toBe('closed');
 });
 
-test('a limit for each GPU is a limit for as many as a page holds', () => {
+test('a limit stands in the page by UUID for each card that is known', () => {
+  const other = uuid.replace('8a5c', '9b6d');
+  const limits = [{ device: '*', limit: 5, cards: [uuid, other] }];
+  expect(readControl(makeControl({ ...plan, limits }), 'control').devices).toEqual([
+    { device: uuid, limit: 5 },
+    { device: other, limit: 5 },
+  ]);
+});
+
+test('an instance of a card is called one, where it was asked for as one', () => {
+  const limits = [{ device: uuid.replace('GPU', 'MIG'), limit: 5 }];
+  const page = makeControl({ ...plan, limits });
+  expect(readControl(page, 'control', limits).devices).toEqual(limits);
+});
+
+test('a limit for each GPU is, where the cards are not known, a limit for as many as a page holds', () => {
   const { devices } = readControl(makeControl({ ...plan, limits: [{ device: '*', limit: 5 }] }), 'control');
   expect(devices).toHaveLength(DEVICES);
   expect(devices[15]).toEqual({ device: '15', limit: 5 });

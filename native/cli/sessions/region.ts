@@ -18,6 +18,7 @@ import {
 import { VramError } from '../errors.ts';
 import { EVERY_DEVICE, uuidBytes } from '../limits.ts';
 import type { DeviceLimit } from '../limits.ts';
+import type { SessionLimit } from './record.ts';
 
 export type State = keyof typeof STATE;
 export type Reported = 'limit' | 'physical';
@@ -25,7 +26,7 @@ export type Managed = 'charged' | 'uncharged';
 
 export interface ControlPlan {
   readonly id: string;
-  readonly limits: readonly DeviceLimit[];
+  readonly limits: readonly SessionLimit[];
   /** What cuDeviceTotalMem answers. */
   readonly report: Reported;
   readonly managed: Managed;
@@ -56,7 +57,7 @@ export function makeControl({ id, limits, report, managed }: ControlPlan): Uint8
   const flags =
     (report === 'physical' ? FLAG.reportPhysical : 0) | (managed === 'uncharged' ? FLAG.managedUncharged : 0);
   view.setUint32(fields.flags.offset, flags, true);
-  const devices = limits.flatMap(everyDevice);
+  const devices = limits.flatMap(entriesOf);
   view.setUint32(fields.deviceCount.offset, devices.length, true);
   devices.forEach(({ device, limit }, at) => {
     const base = fields.devices.offset + at * DEVICE.size;
@@ -68,8 +69,9 @@ export function makeControl({ id, limits, report, managed }: ControlPlan): Uint8
   return bytes;
 }
 
-/** `*` is as many devices as a page holds. */
-function everyDevice({ device, limit }: DeviceLimit): DeviceLimit[] {
+/** One for each card that is known; else by number, and `*` is as many numbers as a page holds. */
+function entriesOf({ device, limit, cards }: SessionLimit): DeviceLimit[] {
+  if (cards !== undefined) return cards.map((uuid) => ({ device: uuid, limit }));
   if (device !== EVERY_DEVICE) return [{ device, limit }];
   return Array.from({ length: DEVICES }, (_, ordinal) => ({ device: String(ordinal), limit }));
 }
@@ -88,8 +90,11 @@ export function makeLedger(id: string): Uint8Array {
   return bytes;
 }
 
-/** @throws VramError `damaged`; the bytes may be anything */
-export function readControl(bytes: Uint8Array, path: string): Control {
+/**
+ * @param limits as they were asked for: the page has the bytes of a UUID, and not whether they are of a card or of an instance
+ * @throws VramError `damaged`; the bytes may be anything
+ */
+export function readControl(bytes: Uint8Array, path: string, limits: readonly DeviceLimit[] = []): Control {
   const damaged = (what: string): VramError =>
     new VramError('damaged', `${path}: ${what}`, { fix: 'penstock-vram release --force takes the session away' });
   if (bytes.length !== CONTROL_SIZE) throw damaged(`${bytes.length} bytes, and not ${CONTROL_SIZE}`);
@@ -103,24 +108,31 @@ export function readControl(bytes: Uint8Array, path: string): Control {
   if (state === undefined) throw damaged(`state ${number}`);
   const count = view.getUint32(fields.deviceCount.offset, true);
   if (count > DEVICES) throw damaged(`${count} devices`);
-  const devices = Array.from({ length: count }, (_, at) => readDevice(view, fields.devices.offset + at * DEVICE.size));
+  const devices = Array.from({ length: count }, (_, at) =>
+    readDevice(view, fields.devices.offset + at * DEVICE.size, limits),
+  );
   const id = Buffer.from(bytes.subarray(fields.session.offset, fields.session.offset + fields.session.count));
   return { id: id.toString('hex'), state, devices };
 }
 
-function readDevice(view: DataView, base: number): ControlDevice {
+function readDevice(view: DataView, base: number, limits: readonly DeviceLimit[]): ControlDevice {
   const limit = view.getBigUint64(base + DEVICE.fields.limit.offset, true);
   const ordinal = view.getInt32(base + DEVICE.fields.ordinal.offset, true);
   const at = view.byteOffset + base + DEVICE.fields.uuid.offset;
   const hex = Buffer.from(view.buffer, at, DEVICE.fields.uuid.count).toString('hex');
   return {
-    device: ordinal === BY_UUID ? uuidText(hex) : String(ordinal),
+    device: ordinal === BY_UUID ? uuidText(hex, limits) : String(ordinal),
     limit: limit === UNLIMITED ? null : Number(limit),
   };
 }
 
-function uuidText(hex: string): string {
-  return `GPU-${hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')}`;
+function uuidText(hex: string, limits: readonly DeviceLimit[]): string {
+  const kind = limits.some(({ device }) => device === `MIG-${dashed(hex)}`) ? 'MIG' : 'GPU';
+  return `${kind}-${dashed(hex)}`;
+}
+
+function dashed(hex: string): string {
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
 /** One aligned word: a process that reads at the same time sees the old state or the new one. */

@@ -17,14 +17,17 @@ export const REQUEST_OPTIONS = {
 } as const;
 
 export const REQUEST_HELP = [
-  ['--limit SIZE', `GPU memory that the programs of the session may hold together, on each GPU. ${HELP_SIZES}`],
+  [
+    '--limit SIZE',
+    `GPU memory that the programs of the session may hold together, on each GPU of the machine. ${HELP_SIZES}`,
+  ],
   [
     '--limit DEVICE=SIZE',
     'separate limits, once for each GPU: --limit 0=4GiB --limit GPU-8a5c…=2GiB. GPUs that are not named refuse every allocation. SIZE may be `unlimited`',
   ],
   [
     '--device DEVICE',
-    "the GPU that --limit SIZE is meant for (may be repeated); others refuse every allocation. A number counts the GPUs that the program sees, in CUDA's own order and after its CUDA_VISIBLE_DEVICES; a UUID (nvidia-smi -L) means that GPU wherever it stands. What the program sees is not changed",
+    'the GPU that --limit SIZE is meant for (may be repeated); others refuse every allocation. A number is the one that nvidia-smi shows (the order of the PCI bus), whatever CUDA_VISIBLE_DEVICES says; a UUID (nvidia-smi -L) means the same GPU or MIG instance. Without nvidia-smi, and where MIG is on, a number counts what each process sees, and a note says so. What the program sees is not changed',
   ],
   [
     '--ttl TIME',

@@ -104,7 +104,7 @@ export class SessionStore {
       const record = parseRecord(readPrivateFile(recordPath, uid, RECORD_MAX_BYTES), recordPath);
       if (record.name !== name) throw new VramError('damaged', `${recordPath}: it is of session ${record.name}`);
       const controlPath = join(dir, 'control');
-      const control = readControl(readPrivateFile(controlPath, uid, CONTROL_SIZE), controlPath);
+      const control = readControl(readPrivateFile(controlPath, uid, CONTROL_SIZE), controlPath, record.limits);
       if (control.id !== record.id)
         throw new VramError('damaged', `${dir}: control page and record are of two sessions`);
       withPrivateFile(join(dir, 'ledger'), uid, true, (_fd, size) => checkLedgerSize(dir, size));
