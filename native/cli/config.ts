@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { loadConfig } from '#base/config.ts';
 import type { ConfigSchema } from '#base/config.ts';
@@ -61,6 +62,18 @@ export function placesOf(
 function defaultStateDir(env: Readonly<Record<string, string | undefined>>): string {
   // The XDG specification: a path that is not absolute is to be ignored.
   if (env['XDG_STATE_HOME']?.startsWith('/') === true) return join(env['XDG_STATE_HOME'], 'penstock/vram');
-  if (env['HOME']) return join(env['HOME'], '.local/state/penstock/vram');
-  throw new VramError('usage', 'neither HOME nor XDG_STATE_HOME is set', { fix: 'name a folder by --state-dir' });
+  const home = env['HOME'] || homeOfUser();
+  if (home.startsWith('/')) return join(home, '.local/state/penstock/vram');
+  throw new VramError('usage', 'neither HOME nor XDG_STATE_HOME is set, and this user has no home', {
+    fix: 'name a folder by --state-dir or PENSTOCK_VRAM_STATE_DIR',
+  });
+}
+
+/** As the user database has it: services and cleaned environments have no HOME. */
+function homeOfUser(): string {
+  try {
+    return userInfo().homedir;
+  } catch {
+    return '';
+  }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { placesOf } from '#native/cli/config.ts';
 import { until } from '#test/until.ts';
 import { CLI, createAccount, ended } from './cli.ts';
 import type { Account } from './cli.ts';
@@ -178,6 +180,30 @@ test.each([
   [['attach', 'nobody', '--', 'true'], 'no session nobody'],
 ])('%j fails with 125, as itself, and starts nothing', (args, message) => {
   expect(account.vram(args)).toMatchObject({ status: 125, stdout: '', stderr: expect.stringContaining(message) });
+});
+
+test('a Node that does not start is a failure of penstock-vram, and not of the program', () => {
+  const result = account.vram(['run', '--limit', '4GiB', '--', 'true'], { PENSTOCK_NODE: '/bin/false' });
+  expect([result.status, result.stdout]).toEqual([125, '']);
+});
+
+test('without HOME the user database tells where the home is, and the program gets none', () => {
+  const env = { PATH: account.env['PATH'], PENSTOCK_VRAM_STATE_DIR: account.stateDir };
+  const command = ['run', '--limit', '4GiB', '--', 'sh', '-c', 'echo "${HOME-none}"'];
+  expect(spawnSync(CLI, command, { env, encoding: 'utf8' })).toMatchObject({ status: 0, stdout: 'none\n' });
+  expect(placesOf({}, {}).stateDir).toBe(join(userInfo().homedir, '.local/state/penstock/vram'));
+});
+
+test('compiled modules are taken from, and put into, a folder that nobody else can write to', () => {
+  const cache = join(account.home, 'cache');
+  const compiled = join(cache, 'penstock/compiled');
+  mkdirSync(compiled, { recursive: true });
+  const filled = (mode: number): boolean => {
+    chmodSync(compiled, mode);
+    expect(account.vram(['version'], { XDG_CACHE_HOME: cache }).status).toBe(0);
+    return readdirSync(compiled).length > 0;
+  };
+  expect([filled(0o770), filled(0o702), filled(0o700)]).toEqual([false, false, true]);
 });
 
 test('objects that are not built are named, with the command that builds them', () => {
