@@ -82,6 +82,8 @@ static void look_again(struct arena *arena, uint64_t gate) {
   for (uint32_t device = 0, devices = control_devices(); device < devices; device++) {
     slot_seize(arena, arena->slot, (int)device);
     arena->own_lease[device] = load_relaxed(&arena->ledger->cells[device][arena->slot].lease);
+    // More is lent than the new limit: what is freed from here on is no credit to use again, so we look at each allocation.
+    if (AMPLE - pool_left(arena->ledger, (int)device, AMPLE) > control_limit((int)device)) gate = GATE_SHUT;
   }
   map_recap(arena);
   store_release(&arena->gate, gate);

@@ -135,12 +135,12 @@ describe('a process that holds memory', () => {
 
   test('256 processes at once, and others in the places of those that died', async () => {
     slice = createSlice({ limits: { 0: GIB } });
-    const holder = await hold('many', 3 * MIB, ['256']);
+    const holder = await hold('many', 2 * MIB, ['256']);
     expect(holder.said).toMatchObject([{ result: 256 }]);
-    expect([ask(256 * MIB + 1), ask(256 * MIB)]).toEqual([OUT_OF_MEMORY, OK]);
+    expect([ask(512 * MIB + 1), ask(512 * MIB)]).toEqual([OUT_OF_MEMORY, OK]);
     const after = await holder.go(1);
     expect(after.said[1]).toMatchObject({ result: 128 });
-    expect([ask(256 * MIB + 1), ask(256 * MIB)]).toEqual([OUT_OF_MEMORY, OK]);
+    expect([ask(512 * MIB + 1), ask(512 * MIB)]).toEqual([OUT_OF_MEMORY, OK]);
     await after.end();
     expect(ask(GIB)).toBe(OK);
   });
