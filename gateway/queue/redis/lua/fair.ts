@@ -150,13 +150,22 @@ local function enter(t, place)
   t[n + 1], t[n + 2] = place, 1
   if not parked(t) then join(t, { place }) end
 end
+-- Sets, counters and records say different things: the call that meets it and the expire steps count anew, a part at a time.
+local function begin_mending()
+  if m.mend then return end
+  m.mend, changed = 'r0', true
+  call('HSET', k_m, 'mend', m.mend)
+end
 -- Answers whether that was the last there.
 local function leave(t, place)
   local i, n = T_PLACES, #t
   if t[i] ~= place then i = place_in(t, place) end
   touched[t] = true
-  -- Its counts were lost.
-  if not i then return true end
+  if not i then
+    -- Its counts were lost: others of its requests may be there.
+    begin_mending()
+    return true
+  end
   t[i + 1] = t[i + 1] - 1
   if t[i + 1] > 0 then return false end
   t[i], t[i + 1] = t[n - 1], t[n]
@@ -242,7 +251,7 @@ local function commit()
   write_held()
   for place in pairs(orders) do write_order(place) end
   if not changed and not next(touched) then return end
-  if app[A_LEASED] == 0 and not next(queued) then
+  if app[A_LEASED] == 0 and not next(queued) and not m.mend then
     call('UNLINK', base .. 't')
     app[A_TIME], app[A_TIME + 1], app[A_DRAIN], app[A_SCAN], app[A_SHARING] = 0, 0, '', '0', {}
   elseif next(touched) then

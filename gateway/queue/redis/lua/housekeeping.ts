@@ -11,19 +11,26 @@ import {
 } from '../../limits.ts';
 import { core, units, unlisting } from './core.ts';
 import { commit, costs, fair } from './fair.ts';
+import { mending } from './mending.ts';
 import { ending, finishing, pending, rekeying } from './requests.ts';
 
 const changing = core + fair + costs + pending + finishing + ending(DEAD_LETTER_RETENTION_MS) + commit;
 
+/** An app whose counts are wrong again so soon is not gone through once more at once: what is left of lost data may keep them wrong. */
+const MEND_AGAIN_MS = 60_000;
+
 /** Upkeep of the fair order. */
 const upkeep = String.raw`
--- Tenants with nothing here that are no longer ahead of the others: of those a bounded part in each step.
-local function forget_tenants()
+-- Tenants with nothing here that are no longer ahead of the others, and those that stand elsewhere than is counted: a bounded part in each step.
+local function look_at_tenants()
   local step = call('HSCAN', base .. 't', app[A_SCAN], 'COUNT', 64)
   local cursor, flat_ = step[1], step[2]
   for i = 1, #flat_, 2 do
     local t = tenants[flat_[i]] or tenant_from(flat_[i], flat_[i + 1])
     if not known(t) then touched[t] = true end
+    for _, place in ipairs(m.mend and {} or places_of(t)) do
+      if not check_place(t, place) then begin_mending() end
+    end
   end
   if app[A_SCAN] ~= cursor then app[A_SCAN], changed = cursor, true end
 end
@@ -46,16 +53,18 @@ local function renormalise(lane)
     if not parked(t) then show(t, lane) end
   end
 end
--- What is counted must be there: else units would stay for work that is not, or nobody would ever come for work that is.
+-- What is counted must be there: else units would stay for work that is not, or nobody would ever come for work that is. Every record
+-- is queued, leased or finished.
 local function check_counts()
-  local suspects, places, wrong = 0, {}, {}
+  if m.mend or floor((now - (m.mended or 0)) / ${MEND_AGAIN_MS}) == 0 then return end
+  local suspects, waiting, leased, sound = 0, 0, call('ZCARD', k_lease), true
   for place, n in pairs(queued) do
-    places[#places + 1] = place
-    suspects = suspects + call('ZCARD', base .. 'sus:' .. place)
-    if call('ZCARD', base .. 'arr:' .. place) ~= n then wrong[#wrong + 1] = place end
+    suspects, waiting = suspects + call('ZCARD', base .. 'sus:' .. place), waiting + n
+    sound = sound and call('ZCARD', base .. 'arr:' .. place) == n
   end
-  local all = suspects ~= app[A_SUSPECTS] or (places[1] and call('EXISTS', base .. 't') == 0)
-  for _, place in ipairs(all and places or wrong) do mend(place) end
+  sound = sound and suspects == app[A_SUSPECTS] and leased == app[A_LEASED]
+  sound = sound and (waiting == 0 or call('EXISTS', base .. 't') == 1)
+  if not sound or call('HLEN', k_rq) > waiting + leased + call('ZCARD', base .. 'fin') then begin_mending() end
 end
 local function forget_estimates(current)
   for field in pairs(m) do
@@ -86,11 +95,12 @@ end
 `;
 
 /** ARGV from 4: step, current revision (or ''). Answers how many leases and deadlines ended, when the next call is due (or ''), the app's phase, and new dead letters. */
-export const EXPIRE = String.raw`${changing}${rekeying}${units}${upkeep}
+export const EXPIRE = String.raw`${changing}${rekeying}${mending}${units}${upkeep}
 local step, current = tonumber(ARGV[4]), ARGV[5]
 renormalise(0)
 renormalise(1)
 check_counts()
+mend_some(step, 0)
 local expired = end_overdue(step)
 local late = call('ZRANGEBYSCORE', base .. 'dl', '-inf', now, 'LIMIT', 0, step)
 for _, id in ipairs(late) do
@@ -117,7 +127,8 @@ for _, key in ipairs({ 'lease', 'dl', 'uf' }) do
   due(tonumber(call('ZRANGE', base .. key, 0, 0, 'WITHSCORES')[2]))
 end
 if current ~= '' then forget_estimates(current) end
-forget_tenants()
+look_at_tenants()
+if m.mend then due(now) end
 local dead = call('HGET', k_m, 'dead')
 if dead then call('HDEL', k_m, 'dead') end
 commit()
@@ -200,7 +211,7 @@ return { gen, answer }
 `;
 
 /** ARGV[4]: limit. Answers 'done', 'more' or 'waiting', then keys to delete. Close, cancel what is queued, wait for leases, records, keys, the app. */
-export const PURGE = String.raw`${changing}${rekeying}${units}${removal}
+export const PURGE = String.raw`${changing}${rekeying}${mending}${units}${removal}
 local limit = tonumber(ARGV[4])
 if closed == '2' then return { gen, { 'done' } } end
 if not closed then
@@ -208,26 +219,33 @@ if not closed then
   closed, ready, changed = '1', true, true
 end
 end_overdue(${OVERDUE_STEP})
+mend_some(limit, 0)
 local left = limit
 for _, rev in ipairs(revisions()) do
   for lane = 0, 1 do
-    local ids, records = oldest_of(lane .. ':' .. rev, left)
+    local place = lane .. ':' .. rev
+    local ids, records = oldest_of(place, left)
     for i, id in ipairs(ids) do
       unqueue(id, records[i])
       finish(id, records[i], CANCELLED)
       left = left - 1
     end
+    -- Whatever lost data has left there.
+    if not queued[place] then call('UNLINK', base .. 'arr:' .. place, base .. 'sus:' .. place, base .. 'act:' .. place) end
   end
+end
+if left < limit and m.mended and not m.mend and not next(queued) then
+  -- Places of tenants may hold what has lost its record.
+  m.mend = 't0'
+  call('HSET', k_m, 'mend', m.mend)
 end
 commit()
 tell()
-if left < limit or call('ZCARD', k_lease) > 0 then return { gen, { left < limit and 'more' or 'waiting' } } end
+if left < limit or m.mend or next(queued) then return { gen, { 'more' } } end
+if call('ZCARD', k_lease) > 0 then return { gen, { 'waiting' } } end
 local ended = call('ZRANGE', base .. 'fin', 0, limit - 1)
 -- Records that no set names (any more) go with the others.
-if #ended == 0 then
-  local flat_ = call('HSCAN', k_rq, 0, 'COUNT', limit)[2]
-  for i = 1, #flat_, 2 do ended[#ended + 1] = flat_[i] end
-end
+if #ended == 0 then ended = call('HRANDFIELD', k_rq, limit) end
 for _, id in ipairs(ended) do remove(id) end
 local answer = { 'more' }
 for _, member in ipairs(call('ZRANGE', k_obj, 0, limit - 1)) do
@@ -245,7 +263,7 @@ if #answer == 1 and call('HLEN', k_rq) == 0 then
   for field in pairs(m) do
     if field == 's' or string.sub(field, 1, 2) == 'e:' then call('HDEL', k_m, field) end
   end
-  call('HDEL', k_m, 's', 'dead')
+  call('HDEL', k_m, 's', 'dead', 'mend', 'mended')
   call('HSET', k_m, 'closed', 2)
   call('PEXPIRE', k_m, ${TOMBSTONE_MS})
   answer[1], ready, done = 'done', true, {}

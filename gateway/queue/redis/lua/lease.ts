@@ -12,6 +12,7 @@ import {
 } from '../../limits.ts';
 import { core, units } from './core.ts';
 import { commit, costs, fair } from './fair.ts';
+import { mending } from './mending.ts';
 import { picking, suspects } from './picking.ts';
 import { ending, finishing, pending, rekeying } from './requests.ts';
 
@@ -65,6 +66,8 @@ local function write_leases()
 end
 -- Taken, and without its record, as lost data may leave it: it costs those beside it nothing.
 local function drop_lost()
+  -- It may have been counted once too often, or twice given up.
+  if #lost > 0 and m.mended then call('HDEL', k_m, 'mended') end
   for i = #lost, 1, -1 do
     local unit, t, at = lost[i][1], lost[i][7], lost[i][6]
     for _ = 1, 4 do table.remove(lost[i][8], at) end
@@ -72,6 +75,13 @@ local function drop_lost()
     t[T_HELD], app[A_LEASED] = t[T_HELD] - 1, app[A_LEASED] - 1
     hold(unit, -1)
     rejudge(t, was)
+    local id = lost[i][2]
+    local s = call('HGET', k_st, id)
+    local digest = s and from_state(s)[DIGEST]
+    local entry = digest and call('HGET', base .. 'dd', digest)
+    if entry and string.sub(entry, 1, 16) == id then call('HDEL', base .. 'dd', digest) end
+    call('HDEL', k_st, id)
+    call('HDEL', base .. 'at', id)
   end
 end
 local function write_units()
@@ -98,7 +108,11 @@ local function gone_from(place, id)
 end
 `;
 
+/** Tenants without work in the order that one run takes out: it gives up then, and the steps that count anew do the rest. */
+const ASTRAY_STEP = 64;
+
 const taking = String.raw`
+local astray = 0
 local function take_popped(q, t, lane, place, m, score, idle_lane)
   local id, about, deadline = id_of(m), string.byte(m, 23), score % SCORE_STEP
   local dated = deadline < NO_DEADLINE
@@ -125,12 +139,15 @@ local function take_some(q)
     most = min(q.wanted - q.given, q.budget)
     if t[T_CAP] >= 0 then most = min(most, t[T_CAP] - min(1, t[T_SUSPECTS]) - t[T_HELD]) end
   end
+  -- Its counts were lost, and perhaps no more than those.
+  if not place_in(t, place) then check_place(t, place) end
   local popped = place_in(t, place) and call('ZPOPMIN', base .. 'q:' .. place .. ':' .. t[T_NAME], most) or {}
   if #popped == 0 then
-    -- Less is there than was counted, or nothing was: the tenant would be looked at without an end.
-    write_leases()
-    mend(place)
-    return true
+    -- Less is there than was counted, or nothing was: it leaves the order, or it would be looked at without an end.
+    begin_mending()
+    check_place(t, place)
+    astray = astray + 1
+    return astray < ${ASTRAY_STEP}
   end
   local emptied = false
   for i = 1, #popped, 2 do
@@ -224,6 +241,8 @@ end
 -- The table of verdict.ts, for a unit that holds nothing. Answers whether it leaves, and when to ask again.
 local function verdict(q, u)
   if closed or q.desired == 'Paused' then return true end
+  -- What waits is being counted anew.
+  if m.mend then return false end
   if queued[q.places[0] or ''] or queued[q.places[1] or ''] then return false end
   if q.desired == 'Draining' or q.rev ~= q.current then return true end
   if call('SCARD', base .. 'ur:' .. q.current) <= q.floor then return false end
@@ -248,6 +267,7 @@ local function lease(q)
     write_leases()
     end_overdue(${OVERDUE_STEP})
     rekey(q.current, ${REKEY_STEP})
+    mend_some(${REKEY_STEP}, #lost)
     take(q, u)
   end
   if q.given > 0 then
@@ -291,7 +311,7 @@ end
  * revision, lease ms, floor, linger ms, desired state, lanes ('01', '0', '1' or ''), fraction of a GPU, grace of batch work in ms. Answers
  * for each a list: verdict, recheck at (or ''), end of the leases, then per lease id, state, fixed part, ended attempts.
  */
-export const LEASE = String.raw`${core}${fair}${costs}${pending}${finishing}${ending(DEAD_LETTER_RETENTION_MS)}${rekeying}${units}${commit}
+export const LEASE = String.raw`${core}${fair}${costs}${pending}${finishing}${ending(DEAD_LETTER_RETENTION_MS)}${commit}${rekeying}${mending}${units}
 ${picking}${suspects}${shared}${taking}${asking}${asked}
 local answers, names, all = {}, {}, 0
 for a = 4, #ARGV, ${LEASE_ARGS} do names[#names + 1], all = ARGV[a], all + ARGV[a + 1] end

@@ -134,8 +134,10 @@ local function redrive(a)
     leave_list(id, r, equal)
     return whole('joined', equal)
   end
-  admitted(r[TENANT], a + 3)
   local s = call('HGET', k_rq, id)
+  -- Its record was lost, and its body with it.
+  if not s then return { 'unknown' } end
+  admitted(r[TENANT], a + 3)
   local fixed, own = from_fixed(s), string.sub(s, #fixed_bytes(s) + 1)
   app[A_SEQ] = app[A_SEQ] + 1
   fixed[SEQ], fixed[DEADLINE], fixed[CREATED] = app[A_SEQ], 0, now

@@ -55,73 +55,6 @@ local function unqueue(id, r, stays)
 end
 `;
 
-/**
- * Where sets, counters and records of a place say different things, as lost data (an evicted key, a log that ends too early) may leave
- * it. As much work as there is in the place, done once: what is there afterwards agrees. Needs pending.
- */
-const mending = String.raw`
-local function forget_place(t, place)
-  local i, n = place_in(t, place), #t
-  if not i then return end
-  t[i], t[i + 1] = t[n - 1], t[n]
-  t[n], t[n - 1] = nil, nil
-  put(place, t[T_NAME], false)
-  touched[t] = true
-end
-local function recount_suspects(place)
-  local counts, all = {}, 0
-  for other in pairs(queued) do
-    for _, m in ipairs(other ~= place and call('ZRANGE', base .. 'sus:' .. other, 0, -1) or {}) do
-      local name = string.sub(m, 23)
-      counts[name], all = (counts[name] or 0) + 1, all + 1
-    end
-  end
-  app[A_SUSPECTS] = all
-  for name in pairs(counts) do tenant(name) end
-  for name, t in pairs(tenants) do
-    local was = parked(t)
-    t[T_SUSPECTS] = counts[name] or 0
-    rejudge(t, was)
-  end
-end
--- Queued there is whatever one of the sets names and whose record says so; all else goes.
-local function mend(place)
-  local ids, seen = {}, {}
-  local function see(id)
-    if not seen[id] then seen[id], ids[#ids + 1] = true, id end
-  end
-  for _, id in ipairs(call('ZRANGE', base .. 'arr:' .. place, 0, -1)) do see(id) end
-  for _, m in ipairs(call('ZRANGE', base .. 'sus:' .. place, 0, -1)) do see(id_of(m)) end
-  fetch_tenants(call('HKEYS', base .. 't'))
-  for name, t in pairs(tenants) do
-    local key = base .. 'q:' .. place .. ':' .. name
-    for _, m in ipairs(call('ZRANGE', key, 0, -1)) do see(id_of(m)) end
-    call('UNLINK', key)
-    forget_place(t, place)
-  end
-  call('UNLINK', base .. 'arr:' .. place, base .. 'sus:' .. place)
-  recount_suspects(place)
-  count(place, -(queued[place] or 0))
-  for _, id in ipairs(ids) do
-    local r = load(id)
-    if r and r[STATE] == QUEUED and place_of(r) == place then queue(id, r) else call('ZREM', base .. 'dl', id) end
-  end
-end
--- Ids of the oldest and their records: every one has its own.
-local function oldest_of(place, limit)
-  if limit <= 0 then return {}, {} end
-  local ids, records = call('ZRANGE', base .. 'arr:' .. place, 0, limit - 1), {}
-  local sound = #ids > 0 or not queued[place]
-  for i, id in ipairs(ids) do
-    records[i] = load(id)
-    sound = sound and records[i]
-  end
-  if sound then return ids, records end
-  mend(place)
-  return oldest_of(place, limit)
-end
-`;
-
 /** The end of a request. */
 export const finishing = String.raw`
 local function finish(id, r, state, keep)
@@ -145,6 +78,7 @@ local function end_overdue(limit)
     else
       -- Without its record, as a log that ends too early may leave it: it must not hold up the others.
       call('ZREM', k_lease, id)
+      app[A_LEASED], changed = app[A_LEASED] - 1, true
     end
   end
   return #list / 2
@@ -203,7 +137,25 @@ end
 ${overdue}`;
 
 /** Work of revisions without a unit moves to the current one, with its order kept. Needs pending. */
-export const rekeying = String.raw`${mending}
+export const rekeying = String.raw`
+-- Ids of the oldest and their records: every one has its own.
+local function oldest_of(place, limit)
+  if limit <= 0 then return {}, {} end
+  local listed, ids, records = call('ZRANGE', base .. 'arr:' .. place, 0, limit - 1), {}, {}
+  if #listed == 0 and queued[place] then begin_mending() end
+  for _, id in ipairs(listed) do
+    local r = load(id)
+    if r and r[STATE] == QUEUED and place_of(r) == place then
+      ids[#ids + 1], records[#records + 1] = id, r
+    else
+      call('ZREM', base .. 'arr:' .. place, id)
+      if not r then call('ZREM', base .. 'dl', id) end
+      count(place, -1)
+      begin_mending()
+    end
+  end
+  return ids, records
+end
 local function revisions()
   local seen, list = {}, {}
   for place in pairs(queued) do
