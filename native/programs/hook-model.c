@@ -126,9 +126,12 @@ static CUresult say(struct worker *w, const char *what, uint64_t a, CUresult res
 
 static uint64_t round_up(uint64_t n, uint64_t to) { return n > UINT64_MAX - to ? UINT64_MAX : (n + to - 1) / to * to; }
 
+// What the driver takes for it, in the words of the fake one.
+static uint64_t on_pages(uint64_t bytes) { return round_up(bytes, bytes > MIB ? STEP : 512); }
+
 static CUresult linear(struct worker *w, struct object *o) {
   uint64_t address = 0, bytes = size(w);
-  w->wanted = bytes;
+  w->wanted = on_pages(bytes);
   CUresult result = below(w, 4) ? p_cuMemAlloc_v2(&address, bytes) : p_cuMemAllocManaged(&address, bytes, 1);
   keep(w, o, result, LINEAR, address, bytes);
   return say(w, "linear", bytes, result);
@@ -137,7 +140,7 @@ static CUresult pitched(struct worker *w, struct object *o) {
   uint64_t address = 0, width = 1 + below(w, 5000), height = 1 + size(w) / round_up(width, 512);
   size_t pitch = 0;
   if (height > UINT64_C(1) << 40) height = UINT64_C(1) << 40;
-  w->wanted = round_up(width, 512) * height;
+  w->wanted = on_pages(round_up(width, 512) * height);
   CUresult result = p_cuMemAllocPitch_v2(&address, &pitch, width, height, 4);
   keep(w, o, result, LINEAR, address, w->wanted);
   return say(w, "pitched", w->wanted, result);

@@ -88,6 +88,16 @@ static inline uint64_t sum(uint64_t a, uint64_t b) {
   return __builtin_add_overflow(a, b, &out) ? UINT64_MAX : out;
 }
 
+// What an allocation takes of the card. Drivers give more than 1 MiB in whole pages of 2 MiB; smaller ones share such pages, at multiples of 512
+// bytes. Assumed, not measured here: docs/adr/0013-interception.md.
+#define DEVICE_PAGE (UINT64_C(2) << 20)
+#define SHARED_MAX (UINT64_C(1) << 20)
+#define SHARED_STEP UINT64_C(512)
+static inline uint64_t card_bytes(uint64_t bytes) {
+  uint64_t step = bytes > SHARED_MAX ? DEVICE_PAGE : SHARED_STEP, up = (bytes + step - 1) & -step;
+  return LIKELY(up >= bytes) ? up : UINT64_MAX;
+}
+
 // A lock for rare paths of one process.
 struct gate_lock {
   uint32_t word;

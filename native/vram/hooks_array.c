@@ -91,7 +91,8 @@ static uint64_t array_bytes(const struct shape *shape, unsigned levels) {
     level.height = level.height > 1 ? level.height / 2 : level.height;
     if ((shape->flags & (LAYERED | CUBEMAP)) == 0) level.depth = level.depth > 1 ? level.depth / 2 : level.depth;
   }
-  return total;
+  // Small ones are charged as computed, large ones by the pages that they take.
+  return total > SHARED_MAX ? card_bytes(total) : total;
 }
 
 static void undo(uint64_t array) { NEXT(cuArrayDestroy)((CUarray)array); }

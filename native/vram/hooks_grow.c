@@ -6,8 +6,7 @@
 #include "layout.gen.h"
 #include "pool_rows.h"
 
-#define PAGE (UINT64_C(2) << 20) // of device memory
-#define ATTEMPTS 2               // what the first one saw of the driver, the second one knows
+#define ATTEMPTS 2 // what the first one saw of the driver, the second one knows
 
 struct growth {
   uint64_t owner;   // of the pool; 0: not followed
@@ -103,7 +102,7 @@ static void learn_grain(struct pool_row *row, const struct growth *g) {
   if (row->calls != g->call || row->claimed != 0 || now <= g->reserved) return;
   uint64_t step = (now - g->reserved) & -(now - g->reserved);
   if (step > POOL_GRAIN) step = POOL_GRAIN;
-  if (step >= PAGE && (row->grain == 0 || step < row->grain)) row->grain = step;
+  if (step >= DEVICE_PAGE && (row->grain == 0 || step < row->grain)) row->grain = step;
 }
 
 // 0: kept. 1: the pool grew by more than is granted, the allocation has to go back.

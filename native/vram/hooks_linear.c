@@ -23,7 +23,7 @@ static void undo_v1(uint64_t address) { NEXT(cuMemFree)((uint32_t)address); }
 static __attribute__((noinline)) CUresult alloc_slowly(CUdeviceptr *address, size_t bytes) {
   if (!quota_active() || address == NULL || bytes == 0) return NEXT(cuMemAlloc_v2)(address, bytes);
   struct charge c;
-  if (UNLIKELY(charge_begin(&c, bytes) != CUDA_SUCCESS)) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (UNLIKELY(charge_begin(&c, card_bytes(bytes)) != CUDA_SUCCESS)) return CUDA_ERROR_OUT_OF_MEMORY;
   CUresult result = NEXT(cuMemAlloc_v2)(address, bytes);
   return charge_end(&c, result, result == CUDA_SUCCESS ? *address : 0, KIND_LINEAR, undo);
 }
@@ -32,14 +32,15 @@ static __attribute__((noinline)) CUresult alloc_slowly(CUdeviceptr *address, siz
 // context ends.
 CUresult hook_cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
   int device = device_hot();
+  uint64_t charged = card_bytes(bytes);
   if (UNLIKELY(device < 0 || address == NULL || bytes == 0)) return alloc_slowly(address, bytes);
-  if (UNLIKELY(reserve_hot(device, bytes)) && reserve(device, bytes) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (UNLIKELY(reserve_hot(device, charged)) && reserve(device, charged) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
   CUresult result = ((__typeof__(&hook_cuMemAlloc_v2))vram_real[I_cuMemAlloc_v2])(address, bytes);
   if (UNLIKELY(result != CUDA_SUCCESS)) {
-    ledger_release(device, bytes);
-  } else if (UNLIKELY(map_insert(*address, KIND_LINEAR, device, bytes) != 0)) {
+    ledger_release(device, charged);
+  } else if (UNLIKELY(map_insert(*address, KIND_LINEAR, device, charged) != 0)) {
     undo(*address);
-    ledger_release(device, bytes);
+    ledger_release(device, charged);
     result = CUDA_ERROR_OUT_OF_MEMORY;
   }
   return result;
@@ -48,7 +49,7 @@ CUresult hook_cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
 CUresult hook_cuMemAlloc(uint32_t *address, unsigned bytes) {
   if (!quota_active() || address == NULL || bytes == 0) return NEXT(cuMemAlloc)(address, bytes);
   struct charge c;
-  if (charge_begin(&c, bytes) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (charge_begin(&c, card_bytes(bytes)) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
   CUresult result = NEXT(cuMemAlloc)(address, bytes);
   return charge_end(&c, result, result == CUDA_SUCCESS ? *address : 0, KIND_LINEAR, undo_v1);
 }
@@ -59,7 +60,7 @@ CUresult hook_cuMemAllocManaged(CUdeviceptr *address, size_t bytes, unsigned fla
     return NEXT(cuMemAllocManaged)(address, bytes, flags);
   }
   struct charge c;
-  if (charge_begin(&c, bytes) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (charge_begin(&c, card_bytes(bytes)) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
   CUresult result = NEXT(cuMemAllocManaged)(address, bytes, flags);
   return charge_end(&c, result, result == CUDA_SUCCESS ? *address : 0, KIND_LINEAR, undo);
 }
@@ -70,7 +71,7 @@ static uint64_t rows(uint64_t width, uint64_t height) {
 
 // The pitch is known after the call: the charge goes up or down to what the driver took. 0, or 1 where the rest is not granted.
 static int correct(struct charge *c, uint64_t pitch, uint64_t height) {
-  uint64_t actual = product(pitch, height);
+  uint64_t actual = card_bytes(product(pitch, height));
   if (!c->known) { // charge_end() reserves
     c->bytes = actual;
     return 0;
@@ -94,7 +95,7 @@ CUresult hook_cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t wid
     return NEXT(cuMemAllocPitch_v2)(address, pitch, width, height, element);
   }
   struct charge c;
-  if (charge_begin(&c, rows(width, height)) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (charge_begin(&c, card_bytes(rows(width, height))) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
   CUresult result = NEXT(cuMemAllocPitch_v2)(address, pitch, width, height, element);
   return result != CUDA_SUCCESS ? charge_end(&c, result, 0, KIND_LINEAR, undo) : pitched(&c, result, *address, *pitch, height, undo);
 }
@@ -104,7 +105,7 @@ CUresult hook_cuMemAllocPitch(uint32_t *address, unsigned *pitch, unsigned width
     return NEXT(cuMemAllocPitch)(address, pitch, width, height, element);
   }
   struct charge c;
-  if (charge_begin(&c, rows(width, height)) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (charge_begin(&c, card_bytes(rows(width, height))) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
   CUresult result = NEXT(cuMemAllocPitch)(address, pitch, width, height, element);
   return result != CUDA_SUCCESS ? charge_end(&c, result, 0, KIND_LINEAR, undo_v1) : pitched(&c, result, *address, *pitch, height, undo_v1);
 }

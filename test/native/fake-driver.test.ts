@@ -17,7 +17,11 @@ const settings: readonly [string, Readonly<Record<string, string>>][] = [
   ['with latency', { FAKE_CUDA_LATENCY_US: '0-1' }],
 ];
 test.each(settings)('allocates, frees and refuses as a driver does, %s', (_, env) => {
-  const run = runFake(join(PROGRAMS, 'fake-check'), [], { FAKE_CUDA_MEMORY: String(4 * GIB), ...env });
+  const run = runFake(join(PROGRAMS, 'fake-check'), [], {
+    FAKE_CUDA_GRAIN: '1',
+    FAKE_CUDA_MEMORY: String(4 * GIB),
+    ...env,
+  });
   expect(run).toEqual({ status: 0, signal: null, stdout: '', stderr: '' });
 });
 

@@ -21,14 +21,33 @@ type Row = [name: string, list: string[], expected: (number | string)[]];
 
 const LINEAR: Row[] = [
   [
-    'memory is charged as asked for and given back',
+    'memory is charged in the driver’s steps of 512 bytes and given back',
     ['alloc:a:1000', 'info', 'free:a', 'info'],
-    [OK, used(1000), OK, used(0)],
+    [OK, used(1024), OK, used(0)],
   ],
   [
     'the last byte is granted, one more is not',
     [`alloc:a:${GIB}`, 'alloc:b:1', 'info'],
     [OK, OUT_OF_MEMORY, used(GIB)],
+  ],
+  [
+    'more than 1 MiB is charged by the pages of 2 MiB that it takes, to the last one of the slice',
+    [
+      `alloc:a:${MIB}`,
+      'info',
+      `alloc:b:${MIB + 512}`,
+      'info',
+      `managed:m:${2 * MIB + 1}`,
+      'info',
+      `pitch:p:512:${4097}`,
+      'info',
+    ],
+    [OK, used(MIB), OK, used(3 * MIB), OK, used(7 * MIB), OK, used(11 * MIB)],
+  ],
+  [
+    'what is left of a page is nobody’s',
+    [`alloc:a:${GIB - 3 * MIB}`, `alloc:b:${MIB + 1}`, 'alloc:c:1', 'info', 'free:b', `alloc:d:${2 * MIB}`, 'info'],
+    [OK, OK, OUT_OF_MEMORY, used(GIB), OK, OK, used(GIB)],
   ],
   ['zero bytes are the driver’s error', ['alloc:a:0', 'info'], [INVALID_VALUE, used(0)]],
   ['a size near 2^64 is out of memory', ['alloc:a:18446744073709551615', 'info'], [OUT_OF_MEMORY, used(0)]],
@@ -36,9 +55,9 @@ const LINEAR: Row[] = [
   [
     'a second free of the same gives nothing back twice',
     ['alloc:a:500', 'alloc:b:7', 'free:a', 'free:a', 'info'],
-    [OK, OK, OK, INVALID_VALUE, used(7)],
+    [OK, OK, OK, INVALID_VALUE, used(512)],
   ],
-  ['managed memory is charged in full', ['managed:a:3000', 'info', 'free:a', 'info'], [OK, used(3000), OK, used(0)]],
+  ['managed memory is charged in full', ['managed:a:3072', 'info', 'free:a', 'info'], [OK, used(3072), OK, used(0)]],
   [
     'pitched memory is charged with its padding',
     ['pitch:a:1000:100', 'info', 'free:a', 'info'],
@@ -71,6 +90,11 @@ const ARRAYS: Row[] = [
     [OK, used(85), OK, used(0)],
   ],
   ['layers of a mipmap keep their number', ['mipmap:m:4:4:3:1:1:1:3', 'info'], [OK, used(63)]],
+  [
+    'a large one takes pages of 2 MiB',
+    ['array:a:1024:1025:0:1:1:0', 'info', 'array-end:a', 'info'],
+    [OK, used(2 * MIB), OK, used(0)],
+  ],
   ['an array over quota', [`array:a:65536:65536:0:0x20:4:0`, 'info'], [OUT_OF_MEMORY, used(0)]],
   [
     'a shape that overflows',
@@ -106,7 +130,7 @@ const POOLS: Row[] = [
     [`threshold:default:${GIB}`, `async:a:${GIB}`, 'async-free:a', 'sync', `alloc:b:${GIB}`, 'info'],
     [OK, OK, OK, OK, OK, used(GIB)],
   ],
-  ['over quota', [`alloc:a:${GIB - POOL + 1}`, 'async:b:1', 'info'], [OK, OUT_OF_MEMORY, used(GIB - POOL + 1)]],
+  ['over quota', [`alloc:a:${GIB - POOL + 1}`, 'async:b:1', 'info'], [OK, OUT_OF_MEMORY, used(GIB - POOL + 2 * MIB)]],
   [
     'a pool of the program, destroyed while memory of it is out',
     ['pool:p', 'from:a:1000:p', 'info', 'pool-end:p', 'info', 'async-free:a', 'info'],
@@ -156,7 +180,7 @@ const CONTEXTS: Row[] = [
   [
     'the end of a context frees what was allocated in it',
     [
-      'alloc:a:1000',
+      'alloc:a:1024',
       'array:r:100:0:0:1:1:0',
       'mipmap:m:8:8:0:1:1:0:4',
       `create:h:${2 * MIB}`,
@@ -168,18 +192,18 @@ const CONTEXTS: Row[] = [
   ],
   [
     'another context keeps its own',
-    ['alloc:a:1000', 'context:d:0', 'alloc:b:10', 'current:c', 'info', 'destroy:d', 'info'],
-    [OK, OK, OK, OK, used(1010), OK, used(1000)],
+    ['alloc:a:1024', 'context:d:0', 'alloc:b:10', 'current:c', 'info', 'destroy:d', 'info'],
+    [OK, OK, OK, OK, used(1536), OK, used(1024)],
   ],
   [
     'a reset of the primary context',
-    ['primary:0', 'alloc:a:1000', 'info', 'reset:0', 'primary:0', 'info'],
-    [OK, OK, used(1000), OK, OK, used(0)],
+    ['primary:0', 'alloc:a:1024', 'info', 'reset:0', 'primary:0', 'info'],
+    [OK, OK, used(1024), OK, OK, used(0)],
   ],
   [
     'the last release of the primary context',
-    ['primary:0', 'primary:0', 'alloc:a:1000', 'leave:0', 'info', 'leave:0', 'primary:0', 'info'],
-    [OK, OK, OK, OK, used(1000), OK, OK, used(0)],
+    ['primary:0', 'primary:0', 'alloc:a:1024', 'leave:0', 'info', 'leave:0', 'primary:0', 'info'],
+    [OK, OK, OK, OK, used(1024), OK, OK, used(0)],
   ],
 ];
 
@@ -197,7 +221,7 @@ describe.each([
 
 describe('a real call that fails', () => {
   const FAILING: [call: string, list: string[]][] = [
-    ['cuMemAlloc_v2', ['alloc:a:1000']],
+    ['cuMemAlloc_v2', ['alloc:a:1024']],
     ['cuMemAllocPitch_v2', ['pitch:a:1000:10']],
     ['cuMemAllocManaged', ['managed:a:1000']],
     ['cuArrayCreate_v2', ['array:a:10:10:0:1:1:0']],
@@ -212,7 +236,7 @@ describe('a real call that fails', () => {
   });
 
   const KEPT: [call: string, list: string[], bytes: number][] = [
-    ['cuMemFree_v2', ['alloc:a:1000', 'free:a'], 1000],
+    ['cuMemFree_v2', ['alloc:a:1024', 'free:a'], 1024],
     ['cuArrayDestroy', ['array:a:10:10:0:1:1:0', 'array-end:a'], 100],
     ['cuMemRelease', [`create:a:${2 * MIB}`, 'release:a'], 2 * MIB],
     ['cuMemFreeAsync', ['async:a:1000', 'async-free:a'], POOL],
@@ -264,10 +288,10 @@ test('what goes by the quota is counted in the region', () => {
 test('memory of another process costs its importer nothing, and closing it gives nothing back', () => {
   const file = join(limited().folder, 'handle');
   const there = ['init', 'context=c=0', `ipc-in=x=${file}`, 'info', 'free=x', 'ipc-close=x', 'info'];
-  const all = steps(slice, ['alloc:a:1000', `ipc-out:a:${file}`, `run:${there.join(',')}`, 'info']);
+  const all = steps(slice, ['alloc:a:1024', `ipc-out:a:${file}`, `run:${there.join(',')}`, 'info']);
   const inner = all.slice(2).map(({ step, status, values }) => (step === 'info' ? values.used : status));
   // The copy's first line stands behind the word that started it.
-  expect(inner).toEqual([OK, OK, OK, 1000, INVALID_VALUE, OK, 1000, OK, 1000]);
+  expect(inner).toEqual([OK, OK, OK, 1024, INVALID_VALUE, OK, 1024, OK, 1024]);
 });
 
 describe('several devices', () => {
@@ -275,7 +299,7 @@ describe('several devices', () => {
 
   test('have separate limits, by ordinal', () => {
     const list = [
-      'alloc:a:1000',
+      'alloc:a:1024',
       'info',
       'context:d:1',
       `alloc:b:${2 * GIB}`,
@@ -285,15 +309,15 @@ describe('several devices', () => {
       'total:1',
     ];
     const got = steps(limited({ 0: GIB, 1: 2 * GIB }), list, TWO);
-    expect(told(got).slice(0, 6)).toEqual([OK, used(1000), OK, OK, used(2 * GIB), OUT_OF_MEMORY]);
+    expect(told(got).slice(0, 6)).toEqual([OK, used(1024), OK, OK, used(2 * GIB), OUT_OF_MEMORY]);
     expect(got.slice(6).map(({ values }) => values.total)).toEqual([GIB, 2 * GIB]);
   });
 
   test('the ordinals are those that the process sees', () => {
-    const list = ['alloc:a:1000', 'info', `alloc:b:${GIB}`];
+    const list = ['alloc:a:1024', 'info', `alloc:b:${GIB}`];
     expect(told(steps(limited({ 0: GIB }), list, { ...TWO, CUDA_VISIBLE_DEVICES: '1' }))).toEqual([
       OK,
-      used(1000),
+      used(1024),
       OUT_OF_MEMORY,
     ]);
   });
@@ -357,10 +381,10 @@ describe('reports', () => {
 });
 
 test('a child after fork holds nothing, and the parent goes on', () => {
-  const args = ['dlopen:libcuda.so.1', 'init', 'context:c:0', 'alloc:a:1000', 'fork', 'info', 'free:a', 'info'];
+  const args = ['dlopen:libcuda.so.1', 'init', 'context:c:0', 'alloc:a:1024', 'fork', 'info', 'free:a', 'info'];
   const run = limited().run(join(PROGRAMS, 'driver-steps'), args);
   const parent = run.stdout.slice(run.stdout.indexOf('parent fork'));
   expect(parent.split('\n')[0]).toBe('parent fork 0');
   const after = readSteps({ ...run, stdout: parent.slice(parent.indexOf('\n') + 1) });
-  expect(told(after)).toEqual([used(1000), OK, used(0)]);
+  expect(told(after)).toEqual([used(1024), OK, used(0)]);
 });

@@ -7,8 +7,9 @@ import { BUILT, createSlice, FAKES, PROGRAMS, runFake } from './slice.ts';
 import type { Run, Slice } from './slice.ts';
 import { NO_DEVICE, NOT_INITIALIZED, OK, OUT_OF_MEMORY, readSteps } from './steps.ts';
 
+const MIB = 2 ** 20;
 const GIB = 2 ** 30;
-const STEPS = ['init', 'context:c:0', `alloc:big:${GIB + 1}`, 'alloc:small:1000', 'info'];
+const STEPS = ['init', 'context:c:0', `alloc:big:${GIB + 2 * MIB}`, 'alloc:small:1024', 'info'];
 const ODD = join(BUILT, 'odd');
 const program = (name: string): string => join(PROGRAMS, name);
 
@@ -53,13 +54,13 @@ describe('a program that reaches the driver', () => {
   test.each(WAYS)('by %s is held to its slice', (_way, name, args) => {
     const got = readSteps(slice.run(program(name), [...args, ...STEPS]));
     expect(got.map(({ status }) => status)).toEqual([OK, OK, OUT_OF_MEMORY, OK, OK]);
-    expect(got.at(-1)?.values).toMatchObject({ total: GIB, used: 1000 });
+    expect(got.at(-1)?.values).toMatchObject({ total: GIB, used: 1024 });
   });
 
   test.each(WAYS)('by %s sees the whole card where there is no quota', (_way, name, args) => {
     const got = readSteps(open.run(program(name), [...args, ...STEPS], { FAKE_CUDA_MEMORY: String(4 * GIB) }));
     expect(got.map(({ status }) => status)).toEqual([OK, OK, OK, OK, OK]);
-    expect(got.at(-1)?.values).toMatchObject({ total: 4 * GIB, used: GIB + 1001 });
+    expect(got.at(-1)?.values).toMatchObject({ total: 4 * GIB, used: GIB + 2 * MIB + 1024 });
   });
 });
 
@@ -142,7 +143,6 @@ describe('entry-point look-ups', () => {
 
 describe('per-thread default streams', () => {
   const ASYNC = ['init', 'context:c:0', 'async:a:1000', 'info', 'async-free:a', 'sync', 'info'];
-  const MIB = 2 ** 20;
 
   test.each([
     [

@@ -69,7 +69,7 @@ static CUresult create(uint64_t *out, const CUDA_ARRAY3D_DESCRIPTOR *shape, unsi
   CURRENT(context);
   if (!out || !shape->Width || !array_bytes(shape)) return CUDA_ERROR_INVALID_VALUE;
   bool lazy = shape->Flags & (CUDA_ARRAY3D_SPARSE | CUDA_ARRAY3D_DEFERRED_MAPPING);
-  uint64_t charged = lazy ? 0 : round_up(mipmap_bytes(shape, levels), knobs.grain);
+  uint64_t bytes = lazy ? 0 : mipmap_bytes(shape, levels), charged = bytes > knobs.grain / 2 ? card_bytes(bytes) : bytes;
   struct array *array = calloc(1, sizeof *array);
   if (!array || (charged && !card_take(context->device, charged))) {
     free(array);

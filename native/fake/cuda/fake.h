@@ -23,7 +23,7 @@ struct knobs {
   CUuuid uuid[MAX_DEVICES];     /* UUIDS: list of GPU-xxxxxxxx-... or 32 hex digits */
   int order[MAX_DEVICES];       /* CUDA_VISIBLE_DEVICES: which card is this ordinal */
   uint64_t context;             /* CONTEXT: bytes that a context costs */
-  uint64_t grain;               /* GRAIN: physical memory of one allocation is rounded up to it (1) */
+  uint64_t grain;               /* GRAIN: pages of allocations of more than half of it (2 MiB; 1: as asked for) */
   uint64_t pitch;               /* PITCH: rows of cuMemAllocPitch are rounded up to it (512) */
   uint64_t pool_grain;          /* POOL_GRAIN: a pool grows by multiples of it (32 MiB) */
   unsigned arenas;              /* ARENAS: 1 makes all threads reuse one another's addresses at once (16) */
@@ -136,6 +136,7 @@ CUresult graph_free_now(CUdeviceptr base, struct block *block);
 struct graph *graph_new(uint64_t *handle);
 void arrays_end_all(const struct context *context);
 uint64_t array_bytes(const CUDA_ARRAY3D_DESCRIPTOR *array);
+uint64_t card_bytes(uint64_t bytes); /* what an allocation takes: whole pages, or a part of one that is shared */
 uint64_t round_up(uint64_t bytes, uint64_t grain); /* saturates at UINT64_MAX */
 uint64_t times(uint64_t a, uint64_t b);            /* saturates */
 #endif

@@ -6,7 +6,7 @@
 
 static CUresult allocate(CUdeviceptr *out, uint64_t size, enum block_kind kind) {
   CURRENT(context);
-  uint64_t charged = knobs.grain > 1 ? round_up(size, knobs.grain) : size;
+  uint64_t charged = card_bytes(size);
   CUdeviceptr address = block_new(context, context->device, kind, size, charged, NULL);
   if (unlikely(!address)) return CUDA_ERROR_OUT_OF_MEMORY;
   *out = address;
@@ -102,7 +102,8 @@ static CUresult low_new(CUdeviceptr_v1 *out, uint64_t size) {
   CURRENT(context);
   uint64_t pieces = (size + (1u << LOW_SHIFT) - 1) >> LOW_SHIFT;
   CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
-  if (!card_take(context->device, size)) return result;
+  uint64_t charged = card_bytes(size);
+  if (!card_take(context->device, charged)) return result;
   pthread_mutex_lock(&fake_lock);
   for (uint32_t at = 0, run = 0; at < LOW_PIECES && result;) {
     run = low[at].pieces ? 0 : run + 1;
@@ -114,13 +115,13 @@ static CUresult low_new(CUdeviceptr_v1 *out, uint64_t size) {
     result = CUDA_SUCCESS;
   }
   pthread_mutex_unlock(&fake_lock);
-  if (result) card_give(context->device, size);
+  if (result) card_give(context->device, charged);
   return result;
 }
 
 /* Whose allocations under 4 GiB end with a context; the lock is held. */
 static void low_end(struct low *piece) {
-  card_give(piece->context->device, piece->size);
+  card_give(piece->context->device, card_bytes(piece->size));
   *piece = (struct low){0};
 }
 void low_end_all(const struct context *context);

@@ -85,7 +85,7 @@ static unsigned read_knobs(void) {
   unsigned armed = 0;
   read_devices();
   knobs.context = number("FAKE_CUDA_CONTEXT", 0);
-  knobs.grain = number("FAKE_CUDA_GRAIN", 1);
+  knobs.grain = number("FAKE_CUDA_GRAIN", (uint64_t)2 << 20);
   knobs.pitch = number("FAKE_CUDA_PITCH", 512);
   knobs.pool_grain = number("FAKE_CUDA_POOL_GRAIN", (uint64_t)32 << 20);
   knobs.arenas = (unsigned)number("FAKE_CUDA_ARENAS", 16);
@@ -239,6 +239,11 @@ void *object_next(enum object_kind kind, uint32_t *at, uint64_t *handle) {
     return entries[*at].object;
   }
   return NULL;
+}
+
+uint64_t card_bytes(uint64_t bytes) {
+  if (knobs.grain <= 1) return bytes;
+  return bytes > knobs.grain / 2 ? round_up(bytes, knobs.grain) : (bytes + 511) & ~(uint64_t)511;
 }
 
 uint64_t round_up(uint64_t bytes, uint64_t grain) {
