@@ -102,5 +102,35 @@ test.each([
   ['MADV_WIPEONFORK', 'wipe'],
   ['any of these', 'clone,close_range,wipe'],
 ])('the same holds where the kernel does not allow %s', async (_, refused) => {
-  await expect(check(150, refused)).resolves.toBeUndefined();
+  await expect(check(rounds(150), refused)).resolves.toBeUndefined();
+});
+
+test.each<[string, Step[]]>([
+  [
+    'by the process that freed it',
+    [
+      ['a', 0, 0, 1, 1],
+      ['l', 0, 0],
+      ['a', 0, 1, 1, 1000],
+      ['z', 0, 0, 0],
+      ['a', 0, 0, 1, 1],
+    ],
+  ],
+  [
+    'beside one that holds all there is',
+    [
+      ['l', 0, 2000],
+      ['a', 0, 0, 1, 1000],
+      ['a', 1, 0, 1, 1000],
+      ['l', 0, 1000],
+      ['f', 0, 0],
+      ['a', 0, 0, 1, 1000],
+      ['f', 1, 0],
+      ['a', 0, 0, 1, 1000],
+    ],
+  ],
+])('what is freed above a limit that was lowered is not granted again, %s', async (_, steps) => {
+  const driver = new Driver();
+  drivers.push(driver);
+  expect(await driver.happened(steps)).toEqual(expected(steps));
 });
