@@ -3,10 +3,12 @@ import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
+  closeSync,
   cpSync,
   existsSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readFileSync,
   readdirSync,
   renameSync,
@@ -14,11 +16,13 @@ import {
   symlinkSync,
   truncateSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createFakeClock } from '#base/fake-clock.ts';
 import { systemRandom } from '#base/random.ts';
+import { DEVICE_STATS, HEADER, UNACCOUNTED, UNACCOUNTED_ENTRY } from '#native/layout.ts';
 import { sweep } from '#native/cli/sessions/lifecycle.ts';
 import { withLock } from '#native/cli/sessions/lock.ts';
 import { until } from '#test/until.ts';
@@ -333,6 +337,25 @@ test('the figures are text that Prometheus reads', async () => {
       /^(?:# (?:HELP|TYPE) penstock_vram_\w+ .+|penstock_vram_\w+\{(?:\w+="[^"\\\n]*",?)+\} (?:[0-9.e+]+|\+Inf|Inf))$/,
     );
   expect(stdout).toContain('penstock_vram_limit_bytes{session="team",device="0",component="vram"} 1073741824');
+});
+
+test('what no limit covers is told as what was seen so far', async () => {
+  await make('team');
+  const at = HEADER.fields.stats.offset + DEVICE_STATS.fields.unaccounted.offset;
+  const fd = openSync(join(dirOf('team'), 'ledger'), 'r+');
+  writeSync(
+    fd,
+    Buffer.from(BigUint64Array.of(4096n, 2n).buffer),
+    0,
+    16,
+    at + UNACCOUNTED.graph * UNACCOUNTED_ENTRY.size,
+  );
+  closeSync(fd);
+  const { out } = await call(account, metrics, []);
+  expect(out).toContain('# TYPE penstock_vram_unaccounted_bytes_total counter\n');
+  expect(out).toContain('{session="team",device="0",kind="graph",component="vram"} 4096\n');
+  const shown = JSON.parse((await call(account, status, ['--json'])).out) as unknown;
+  expect(shown).toMatchObject([{ devices: [{ unaccounted: { graph: { bytes: 4096, calls: 2 } } }] }]);
 });
 
 test('status is shown again and again, until interrupted', async () => {

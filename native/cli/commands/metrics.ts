@@ -58,7 +58,12 @@ function fillDevices(registry: Registry, found: readonly Overview[]): void {
   const denials = counter(registry, 'penstock_vram_denials_total', 'Allocations refused.', labels);
   const reclaimed = counter(registry, 'penstock_vram_reclaimed_bytes_total', 'Came back from dead processes.', labels);
   const kinds = ['session', 'device', 'kind'] as const;
-  const outside = gauge(registry, 'penstock_vram_unaccounted_bytes', 'Seen, and covered by no limit.', kinds);
+  const outside = counter(
+    registry,
+    'penstock_vram_unaccounted_bytes_total',
+    'Seen so far, and covered by no limit; what was given back stays in.',
+    kinds,
+  );
   for (const { name, session, ledger } of found) {
     for (const view of ledger === undefined ? [] : shownDevices(ledger, session.record.limits)) {
       const of = { session: name, device: view.device };
@@ -67,7 +72,7 @@ function fillDevices(registry: Registry, found: readonly Overview[]): void {
       leased.set(of, view.leasedBytes);
       denials.inc(of, view.denials);
       reclaimed.inc(of, view.reclaimedBytes);
-      for (const [kind, { bytes }] of Object.entries(view.unaccounted)) outside.set({ ...of, kind }, bytes);
+      for (const [kind, { bytes }] of Object.entries(view.unaccounted)) outside.inc({ ...of, kind }, bytes);
     }
   }
 }

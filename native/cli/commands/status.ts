@@ -56,7 +56,7 @@ export const status: Command = {
     synopsis: ['penstock-vram status [NAME] [--watch] [--json]'],
     description: [
       'Shows for each GPU of each session: the limit; what is used (allocated by living processes); what is free; what is lent (used, and credit that processes keep at hand and give back when another one needs it); how many allocations were refused; and what is unaccounted.',
-      'Unaccounted is memory that no limit covers and that is only counted: nodes of CUDA graphs, and memory of other APIs (Vulkan, OpenGL) that CUDA maps. Contexts and loaded code of the driver (100 to 500 MiB for each process) are counted nowhere.',
+      'Unaccounted is memory that no limit covers and that is only counted, all that was seen so far (what was given back stays in): nodes of CUDA graphs, and memory of other APIs (Vulkan, OpenGL) that CUDA maps. Contexts and loaded code of the driver (100 to 500 MiB for each process) are counted nowhere.',
       'GPUs on which nothing has happened are left out of a limit that holds for each GPU.',
     ],
     options: [

@@ -36,6 +36,7 @@ export interface DeviceView {
   readonly leftByDeadBytes: number;
   readonly denials: number;
   readonly reclaimedBytes: number;
+  /** Seen so far: sums that only rise. */
   readonly unaccounted: Readonly<Record<keyof typeof UNACCOUNTED, { readonly bytes: number; readonly calls: number }>>;
 }
 
