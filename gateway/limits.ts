@@ -52,7 +52,7 @@ export const KEY_MAX_CHARS = 255;
 /** Deepest nesting of a JSON body that is checked while it streams: a bound on memory, beyond any real document. */
 export const JSON_DEPTH_MAX = 512;
 
-/** A JSON body on the internal port: 1 MiB of inline results (COMPLETE_INLINE_MAX_BYTES) is 1.4 MiB in base64, the rest is room for 64 entries. */
+/** A JSON body on the internal port: 1 MiB of inline results (COMPLETE_INLINE_MAX_BYTES) is 1.4 MiB in base64, the rest is room for 128 entries. */
 export const INTERNAL_BODY_MAX_BYTES = 2 * 1024 * 1024;
 /** A body beyond this, declared or not, needs room in the budget below before it is read; smaller ones are what most calls are. */
 export const LARGE_BODY_BYTES = 128 * 1024;

@@ -135,7 +135,8 @@ class BellWaits implements Waits {
       for (;;) {
         const woken = (await bell.wait(Math.min(left, RECHECK_MS))) ? 'event' : 'recheck';
         const told = bell.told();
-        if (told !== undefined) {
+        // Of another app only where a unit sends an id that is not its own.
+        if (told?.app === app) {
           this.#wokenFor('commit');
           return told;
         }

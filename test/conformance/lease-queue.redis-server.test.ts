@@ -6,7 +6,9 @@ import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
 import type { LeaseAnswer, LeaseQueue } from '#gateway/queue/lease-queue.ts';
 import { DEAD_LETTER_RETENTION_MS, RETIRED_MEMORY_MS, SWEEP_RECORDS } from '#gateway/queue/limits.ts';
+import type { QueueError } from '#gateway/queue/errors.ts';
 import { openRedisQueue } from '#gateway/queue/open.ts';
+import { REDIS_LAYOUT } from '#gateway/queue/redis/connection.ts';
 import { startRedis } from '#test/servers/redis.ts';
 import { until } from '#test/until.ts';
 import { LEASE_MS, Scenario, nonce, text } from './lease-queue.harness.ts';
@@ -49,6 +51,57 @@ describe('redis: the server', () => {
       message: expect.stringContaining('99') as unknown,
     });
     expect(await redis.get(`${other}:layout`)).toBe('penstock-queue/99');
+  });
+
+  it('a new connection to keys of another layout: every call is refused until they are right again', async () => {
+    const mine = `${prefix}-taken`;
+    const second = await open({ prefix: mine });
+    try {
+      const s = new Scenario(second);
+      const which = await s.add();
+      const reconnect = async (layout: string | undefined): Promise<void> => {
+        if (layout === undefined) await redis.del(`${mine}:layout`);
+        else await redis.set(`${mine}:layout`, layout);
+        const list = String(await redis.client('LIST'));
+        const line = list.split('\n').find((one) => one.includes(` name=${mine}-queue `)) ?? '';
+        await redis.client('KILL', 'ID', Number(/^id=(\d+)/.exec(line)?.[1]));
+      };
+      await reconnect('penstock-queue/99');
+      await until(async () => (await second.get(s.app, which).catch((error: QueueError) => error.code)) === 'layout', {
+        what: 'a call to be refused',
+      });
+      const other = new Scenario(second);
+      for (const call of [s.add(), s.ask('u1'), s.expire(), s.sweep(), other.add()])
+        await expect(call).rejects.toMatchObject({ code: 'layout', message: expect.stringContaining('99') as unknown });
+      expect(await redis.keys(`${mine}:{${other.app}}*`)).toEqual([]);
+      await redis.set(`${mine}:layout`, REDIS_LAYOUT);
+      expect((await s.take()).id).toBe(which);
+      // A server that was emptied: the next connection says whose it is.
+      await reconnect(undefined);
+      await until(async () => (await redis.get(`${mine}:layout`)) === REDIS_LAYOUT, {
+        what: 'the layout to be said again',
+      });
+    } finally {
+      await second.close();
+    }
+  });
+
+  it('a server that a script keeps busy is waited for', async () => {
+    const own = await startRedis({});
+    const admin = new Redis(own.url);
+    const second = await open({ url: own.url });
+    try {
+      await admin.config('SET', 'busy-reply-threshold', '10');
+      const s = new Scenario(second);
+      const long = admin.eval("local t = redis.call('TIME') while redis.call('TIME')[1] - t[1] < 2 do end return 1", 0);
+      const [, which] = await Promise.all([long, s.add()]);
+      expect((await s.record(which)).state).toBe('queued');
+      expect(await admin.info('errorstats')).toContain('errorstat_BUSY');
+    } finally {
+      await second.close();
+      admin.disconnect();
+      await own.stop();
+    }
   });
 
   it('a server that is not there is unavailable, at the start and later', async () => {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Redis } from 'ioredis';
+import type { LayoutCheck } from './connection.ts';
 import { patiently, unavailable } from './runner.ts';
 
 /** A process says again that an app exists after this: heals a Redis that lost the set without restarting the connection. */
@@ -13,10 +14,12 @@ export class AppIndex {
   readonly #redis: Redis;
   readonly #key: string;
   readonly #now: () => number;
+  readonly #layout: Pick<LayoutCheck, 'isSound' | 'sound'>;
   readonly #known = new Map<string, number>();
 
   /** @param now monotonic ms */
-  constructor(redis: Redis, prefix: string, now: () => number) {
+  constructor(redis: Redis, prefix: string, now: () => number, layout: Pick<LayoutCheck, 'isSound' | 'sound'>) {
+    this.#layout = layout;
     this.#redis = redis;
     this.#key = `${prefix}:apps`;
     this.#now = now;
@@ -36,6 +39,7 @@ export class AppIndex {
   }
 
   async all(): Promise<string[]> {
+    if (!this.#layout.isSound) await this.#layout.sound();
     try {
       return await this.#redis.smembers(this.#key);
     } catch (error) {
@@ -50,6 +54,7 @@ export class AppIndex {
   }
 
   async #add(app: string): Promise<void> {
+    if (!this.#layout.isSound) await this.#layout.sound();
     try {
       await patiently(() => this.#redis.sadd(this.#key, app));
     } catch (error) {

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import type { Logger } from '#base/logger.ts';
 import { QueueError } from '../errors.ts';
 import type { Durability } from '../lease-queue.ts';
-import { isAway, unavailable } from './runner.ts';
+import { isAway, patiently, unavailable } from './runner.ts';
 
 /** Raised with every change of the keys or of what is in them; another layout is refused, never guessed at. */
 export const REDIS_LAYOUT = 'penstock-queue/3';
@@ -34,22 +34,74 @@ export function connect(url: string, name: string, logger: Logger, retries: numb
   return redis;
 }
 
-/** @throws QueueError `unavailable`, or `layout` when another version wrote these keys */
-export async function checkLayout(redis: Redis, prefix: string): Promise<void> {
-  const key = `${prefix}:layout`;
-  let found: string | null;
-  try {
-    await redis.connect();
-    await redis.set(key, REDIS_LAYOUT, 'NX');
-    found = await redis.get(key);
-  } catch (error) {
-    throw unavailable(error);
+/**
+ * Which layout the keys have. Looked at with every new connection, as it may lead to a server that was emptied, and taken over by another
+ * version, meanwhile: no call of this build may touch those keys.
+ */
+export class LayoutCheck {
+  readonly #redis: Redis;
+  readonly #key: string;
+  #looking: Promise<void> | undefined;
+  /** False from the end of a connection until its successor has been looked at; then calls wait for `sound`. */
+  isSound = false;
+
+  constructor(redis: Redis, prefix: string, logger: Logger) {
+    this.#redis = redis;
+    this.#key = `${prefix}:layout`;
+    redis.on('close', () => (this.isSound = false));
+    redis.on('ready', () => {
+      this.isSound = false;
+      this.#looking = undefined;
+      this.sound().catch((err: unknown) =>
+        logger.error({ err }, 'the layout of the queue in Redis is not confirmed: no call is made'),
+      );
+    });
   }
-  if (found === REDIS_LAYOUT) return;
-  throw new QueueError(
-    'layout',
-    `Redis key ${key} says layout ${found}, this build knows ${REDIS_LAYOUT} only; use that build or another prefix`,
-  );
+
+  /** @throws QueueError `unavailable`, or `layout` while another version's is there: each call looks again */
+  async sound(): Promise<void> {
+    const looking = (this.#looking ??= this.#look());
+    try {
+      await looking;
+    } finally {
+      if (this.#looking === looking) this.#looking = undefined;
+    }
+  }
+
+  async #look(): Promise<void> {
+    let found: string | null;
+    try {
+      found = await this.#redis.get(this.#key);
+      if (found === null) {
+        await patiently(() => this.#redis.set(this.#key, REDIS_LAYOUT, 'NX'));
+        found = await this.#redis.get(this.#key);
+      }
+    } catch (error) {
+      throw unavailable(error);
+    }
+    this.isSound = found === REDIS_LAYOUT;
+    if (this.isSound) return;
+    throw new QueueError(
+      'layout',
+      `Redis key ${this.#key} says layout ${found}, this build knows ${REDIS_LAYOUT} only; use that build or another prefix`,
+    );
+  }
+}
+
+/** The first connection, with keys of this layout behind it. @throws QueueError `unavailable`, `layout` */
+export async function connectSound(url: string, prefix: string, logger: Logger): Promise<[Redis, LayoutCheck]> {
+  const redis = connect(url, `${prefix}-queue`, logger);
+  const layout = new LayoutCheck(redis, prefix, logger);
+  try {
+    await redis.connect().catch((error: unknown) => {
+      throw unavailable(error);
+    });
+    await layout.sound();
+  } catch (error) {
+    redis.disconnect();
+    throw error;
+  }
+  return [redis, layout];
 }
 
 /** Identity of the server's process. @throws QueueError `unavailable` */

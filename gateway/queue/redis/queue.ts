@@ -61,7 +61,8 @@ import {
   resultValue,
   shareArgs,
 } from './codec.ts';
-import { checkLayout, connect, readDurability, readRun } from './connection.ts';
+import { connect, connectSound, readDurability, readRun } from './connection.ts';
+import type { LayoutCheck } from './connection.ts';
 import { Generations } from './generations.ts';
 import { Housekeeper } from './housekeeper.ts';
 import { Letters } from './letters.ts';
@@ -85,15 +86,9 @@ export interface RedisQueueOptions {
 /** @throws QueueError `unavailable`, `layout` */
 export async function openRedisQueue(options: RedisQueueOptions): Promise<LeaseQueue> {
   const prefix = options.prefix ?? 'penstock';
-  const redis = connect(options.url, `${prefix}-queue`, options.logger);
-  try {
-    await checkLayout(redis, prefix);
-  } catch (error) {
-    redis.disconnect();
-    throw error;
-  }
+  const [redis, layout] = await connectSound(options.url, prefix, options.logger);
   const subscriber = connect(options.url, `${prefix}-wake-ups`, options.logger, null);
-  return new RedisQueue(options, prefix, redis, subscriber);
+  return new RedisQueue(options, prefix, redis, subscriber, layout);
 }
 
 /** The queue of a deployment: the truth is in Redis, changed by one script for each call; this object holds connections only. */
@@ -102,6 +97,7 @@ class RedisQueue implements LeaseQueue {
   readonly #prefix: string;
   readonly #channel: string;
   readonly #redis: Redis;
+  readonly #layout: LayoutCheck;
   readonly #apps: AppIndex;
   readonly #wakeUps: WakeUps;
   readonly #housekeeper: Housekeeper;
@@ -109,12 +105,13 @@ class RedisQueue implements LeaseQueue {
   readonly #generations: Generations;
   readonly #batches: Batches;
 
-  constructor(options: RedisQueueOptions, prefix: string, redis: Redis, subscriber: Redis) {
+  constructor(options: RedisQueueOptions, prefix: string, redis: Redis, subscriber: Redis, layout: LayoutCheck) {
+    this.#layout = layout;
     this.#options = options;
     this.#prefix = prefix;
     this.#channel = `${prefix}:events`;
     this.#redis = redis;
-    this.#apps = new AppIndex(redis, prefix, () => options.clock.monotonic());
+    this.#apps = new AppIndex(redis, prefix, () => options.clock.monotonic(), layout);
     this.#wakeUps = new WakeUps(subscriber, this.#channel, options.logger);
     const run = this.#run.bind(this);
     this.#housekeeper = new Housekeeper({ ...options, redis, apps: this.#apps, prefix, run });
@@ -383,6 +380,7 @@ class RedisQueue implements LeaseQueue {
   }
 
   async #run(name: ScriptName, app: string, now: number | undefined, args: readonly Argument[]): Promise<unknown> {
+    if (!this.#layout.isSound) await this.#layout.sound();
     const key = `${this.#prefix}:{${app}}:m`;
     const reply = await runScript(this.#redis, scripts[name], key, [this.#channel, app, now ?? '', ...args]);
     const [generation, answer] = listOf(reply);

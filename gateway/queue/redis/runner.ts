@@ -7,6 +7,8 @@ import { QueueError } from '../errors.ts';
 
 /** A replica or a demoted primary; one that reads its data; one that has lost its primary. */
 const AWAY = /^(?:READONLY|LOADING|MASTERDOWN)\b/;
+/** One that runs a script for longer than `busy-reply-threshold`: it serves again when that one ends, over the same connection. */
+const BUSY = /^BUSY\b/;
 /** Pauses between the repeats double; together some six seconds, as long as a call waits for a lost connection. */
 const FIRST_PAUSE_MS = 25;
 const LAST_PAUSE_MS = 3_200;
@@ -57,15 +59,15 @@ export async function runScript(
 }
 
 /**
- * Makes a call again while the server answers that another one is the primary, or that it is not ready yet: the connection is made anew
- * meanwhile. All these are answered before the call has changed anything, so the repeat is safe.
+ * Makes a call again while the server answers that another one is the primary, or that it is not ready yet (the connection is made anew
+ * meanwhile), or that a script keeps it busy. All these are answered before the call has changed anything, so the repeat is safe.
  */
 export async function patiently<T>(call: () => Promise<T>): Promise<T> {
   for (let pause = FIRST_PAUSE_MS; ; pause *= 2) {
     try {
       return await call();
     } catch (error) {
-      if (pause > LAST_PAUSE_MS || !isAway(error)) throw error;
+      if (pause > LAST_PAUSE_MS || !(isAway(error) || isBusy(error))) throw error;
     }
     await delay(pause);
   }
@@ -74,6 +76,10 @@ export async function patiently<T>(call: () => Promise<T>): Promise<T> {
 /** Answers of a server that is not the primary, or not yet one that serves. */
 export function isAway(error: unknown): boolean {
   return error instanceof Error && AWAY.test(error.message);
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && BUSY.test(error.message);
 }
 
 /** Strings of the answer stay buffers: bodies are bytes. */

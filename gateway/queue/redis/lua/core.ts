@@ -8,10 +8,11 @@ import { RECORD_FIELDS, records } from '../record-layout.ts';
  * are added where they are needed. Keys of one app share its hash tag; KEYS[1] is the app's meta hash and the others stand beside it
  * (<place> = lane:revision):
  *   m     hash: gen (generation), s (APP_FIELDS), e:<rev> (estimates: any class, then each), closed (1 being purged, 2 gone),
- *         swept (ms at which the newest swept request was made), dead (deaths not told yet)
+ *         swept (ms at which the newest swept request was made), dead (deaths not told yet), mend and mended (mending.ts; ms of its end)
  *   t     hash: tenant → msgpack array by TENANT_FIELDS, then pairs of place and number queued there; absent = nothing to know of it
  *   rq    hash: id → fixed part (record-layout.ts), then the driver's own part and the inline body. Never rewritten.
- *   st    hash: id → fixed part and state (record-layout.ts), then the result. Absent of a request that was never leased.
+ *   st    hash: id → fixed part and state (record-layout.ts), then the result. Absent of a request that was neither leased
+ *         nor moved to another revision, nor ended before.
  *   at    hash: id → ended attempts, one JSON array a line
  *   dd    hash: digest of dedupe key → id and fingerprint       fin  zset: finished id by end of retention
  *   lease zset: leased id by end of lease                       dl   zset: queued id by deadline
