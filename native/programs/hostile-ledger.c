@@ -78,6 +78,7 @@ static pid_t start_worker(uint64_t seed) {
   // Whoever finds nonsense at its start is refused for good, which is right and soon told.
   if (cu.alloc(&address, 1) || cu.free(address)) _exit(72);
   atomic_fetch_add(&shared->ready, 1);
+  while (atomic_load(&shared->ready) < WORKERS && !atomic_load(&shared->stop)) usleep(1000); // else the first leave nothing to the last
   for (uint64_t i = 0; i < THREADS; i++) {
     seeds[i] = seed_of(seed * THREADS + i);
     if (pthread_create(&threads[i], NULL, churn, &seeds[i])) _exit(71);
