@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -293,6 +294,23 @@ static CUresult threshold(void) {
   uint64_t bytes = N(2);
   return p_cuMemPoolSetAttribute(pool_named(a[1]), 4, &bytes);
 }
+// pools:N: that many pools at once, with an allocation from each. The first answer that is no success.
+static CUresult many_pools(void) {
+  CUresult result = 0;
+  for (uint64_t i = 0; i < N(1) && !result; i++) {
+    struct props props = {1, 0, 1, 0, {0}};
+    void *pool = NULL;
+    uint64_t address = 0;
+    result = p_cuMemPoolCreate(&pool, &props);
+    if (!result) result = p_cuMemAllocFromPoolAsync(&address, 1, pool, stream);
+  }
+  return result;
+}
+// descriptors:0 leaves the process none, descriptors:1 some again.
+static CUresult descriptors(void) {
+  struct rlimit all = {INT(1) ? 256 : 0, 256};
+  return (CUresult)setrlimit(RLIMIT_NOFILE, &all);
+}
 static CUresult text(void) {
   const char *words = "";
   CUresult result = p_cuGetErrorString(INT(1), &words);
@@ -343,6 +361,8 @@ static CUresult step(void) {
   if (IS("run")) return run_copy();
   if (IS("node")) return graph_node();
   if (IS("external")) return external();
+  if (IS("pools")) return many_pools();
+  if (IS("descriptors")) return descriptors();
   if (IS("text")) return text();
   fail(a[0], "no such step");
 }

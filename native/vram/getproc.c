@@ -102,9 +102,12 @@ static CUresult replace(look_up_v2 *next, const char *symbol, void **pfn, int ve
   }
   int which = chosen(first, *pfn, version, per_thread);
   if (which < 0) return result;
+  uint32_t index = VARIANTS[which].index;
+  // An inner address of the look-up itself: the flavour asked for, whose look-ups without a flag mean per thread.
+  if (index == I_cuGetProcAddress_v2 && per_thread && *pfn != driver_entry(index)) index = I_cuGetProcAddress_v2_ptsz;
   // A driver that exports no such name, but hands the function out.
-  if (!driver_has(VARIANTS[which].index)) __atomic_store_n(&vram_real[VARIANTS[which].index], *pfn, __ATOMIC_RELEASE);
-  *pfn = entry_address(VARIANTS[which].index);
+  if (!driver_has(index)) __atomic_store_n(&vram_real[index], *pfn, __ATOMIC_RELEASE);
+  *pfn = entry_address(index);
   return result;
 }
 

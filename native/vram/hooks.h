@@ -114,7 +114,7 @@ static inline void gate_unlock(struct gate_lock *lock) {
 // The hooks' own state: in memory that a forked child sees empty (MADV_WIPEONFORK), so that it knows no context, pool or held lock.
 #define MAX_CONTEXTS 256U // a process has one per GPU; servers with own contexts a few dozen
 #define MAX_DEVICES 64U
-#define MAX_POOLS 256U
+#define MAX_POOLS 65536U // rows of a table that is mapped with the first pool and costs the pages that are used
 struct context_row {
   uint64_t context, owner; // owner 0: forgotten
   int32_t ordinal, pad;    // ordinal -1: not asked
@@ -138,11 +138,12 @@ enum { POOL_LIVE = 1, POOL_UNCHARGED = 2, POOL_DESTROYED = 3 };
 struct hook_state {
   struct gate_lock contexts_lock, pools_lock;
   uint32_t next_owner;
+  uint32_t pid; // whose state this is, where that has to be compared
   uint32_t pool_count; // rows ever used
   int32_t count;       // of devices + 1
   int32_t devices[MAX_DEVICES]; // ledger index + 3, 0 unknown
   struct context_row contexts[MAX_CONTEXTS];
-  struct pool_row pools[MAX_POOLS];
+  struct pool_row *pools; // NULL: none yet
 };
 // Whole pages, since the kernel wipes pages.
 #if defined(__aarch64__)
@@ -151,7 +152,13 @@ struct hook_state {
 #define STATE_ALIGNMENT 4096
 #endif
 extern struct hook_state vram_state __attribute__((visibility("hidden"), aligned(STATE_ALIGNMENT)));
-static inline struct hook_state *hook_state(void) { return &vram_state; }
+// Where the kernel does not wipe it for a child after fork: process numbers are compared instead, as the core does.
+extern uint32_t vram_state_unwiped __attribute__((visibility("hidden")));
+void hook_state_check(void);
+static inline struct hook_state *hook_state(void) {
+  if (UNLIKELY(load_relaxed(&vram_state_unwiped) != 0)) hook_state_check();
+  return &vram_state;
+}
 // Before the gate opens for the hooks.
 void hook_state_prepare(void);
 

@@ -78,7 +78,7 @@ static int grow_begin(struct growth *g, uint64_t pool, CUdevice current, uint64_
   if (row == NULL) row = pool_add(s, pool, pool_unknown_device(pool, current));
   if (row == NULL || row->state == POOL_UNCHARGED) {
     gate_unlock(&s->pools_lock);
-    return row == NULL; // a table of 256 pools is full: nothing can be said about this one
+    return row == NULL; // the table of pools is full, or there is no memory for it: nothing can be said about this one
   }
   if (bytes > MAP_BYTES_MAX) { // no sum below overflows
     gate_unlock(&s->pools_lock);

@@ -41,6 +41,12 @@ struct pool_row *pool_by_owner(struct hook_state *s, uint64_t owner) {
 }
 
 struct pool_row *pool_add(struct hook_state *s, uint64_t pool, int device) {
+  if (s->pools == NULL) {
+    struct pool_row *rows =
+        sys_mmap(MAX_POOLS * sizeof *rows, PROT_READ_ | PROT_WRITE_, MAP_PRIVATE_ | MAP_ANONYMOUS_ | MAP_NORESERVE_, -1);
+    if (rows == NULL) return NULL;
+    s->pools = rows;
+  }
   struct pool_row *row = pool_find(s, 0);
   if (row == NULL) row = s->pool_count < MAX_POOLS ? &s->pools[s->pool_count++] : NULL;
   if (row == NULL) return NULL;

@@ -7,8 +7,28 @@
 
 struct hook_state vram_state;
 
+uint32_t vram_state_unwiped;
+
 void hook_state_prepare(void) {
-  sys_madvise(&vram_state, sizeof vram_state, MADV_WIPEONFORK_);
+  if (sys_madvise(&vram_state, sizeof vram_state, MADV_WIPEONFORK_) == 0) return;
+  store_relaxed(&vram_state.pid, sys_getpid());
+  store_release(&vram_state_unwiped, 1U);
+}
+
+// A child forgets its parent's contexts, pools and locks; the first thread that notices does it, others wait for it.
+void hook_state_check(void) {
+  const uint32_t forgetting = UINT32_MAX;
+  uint32_t pid = sys_getpid(), owner;
+  while ((owner = load_acquire(&vram_state.pid)) != pid) {
+    if (owner == forgetting || !compare_swap(&vram_state.pid, &owner, forgetting)) {
+      sys1(SYS_sched_yield, 0);
+      continue;
+    }
+    size_t from = offsetof(struct hook_state, pid) + sizeof pid;
+    memset(&vram_state, 0, offsetof(struct hook_state, pid));
+    memset((char *)&vram_state + from, 0, sizeof vram_state - from);
+    store_release(&vram_state.pid, pid);
+  }
 }
 
 int device_count(void) {
@@ -35,6 +55,8 @@ int device_index(CUdevice ordinal) {
   if (LIKELY(known != 0)) return known - 3;
   if (ordinal >= device_count()) return LEDGER_UNLISTED;
   int index = ask_device(ordinal);
+  // The session could not be looked for (no descriptor or memory was left): denied now, asked again at the next call.
+  if (index == LEDGER_UNLISTED && load_acquire(&ledger_mode) == 0) return index;
   store_relaxed(&s->devices[ordinal], index + 3);
   return index;
 }

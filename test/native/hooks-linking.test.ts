@@ -123,6 +123,14 @@ describe('entry-point look-ups', () => {
     );
   });
 
+  test('the look-up itself, as an inner address, keeps the flavour of streams asked for', () => {
+    const args = ['cuGetProcAddress_v2', 'cuGetProcAddress:12000:2', 'cuGetProcAddress:12000:0'];
+    expect(slice.run(program('entry-look-ups'), args, { LD_LIBRARY_PATH: ODD }).stdout.trim().split('\n')).toEqual([
+      'cuGetProcAddress:12000:2 0 0 cuGetProcAddress_v2_ptsz libpenstock_vram.so',
+      'cuGetProcAddress:12000:0 0 0 cuGetProcAddress_v2 libpenstock_vram.so',
+    ]);
+  });
+
   test('dlsym finds what the driver has and nothing else, and dlerror says so', () => {
     const names = ['cuInit', 'cuMemAlloc_v2', 'cuLaunchKernel', 'cuShine', 'cuMemAllocShiny', 'cuNope'];
     expect(
