@@ -362,6 +362,7 @@ static CUresult step(void) {
   if (IS("node")) return graph_node();
   if (IS("external")) return external();
   if (IS("pools")) return many_pools();
+  if (IS("folder")) return chdir("/");
   if (IS("descriptors")) return descriptors();
   if (IS("text")) return text();
   fail(a[0], "no such step");

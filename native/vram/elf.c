@@ -6,6 +6,7 @@
 #include <link.h>
 
 #include "ledger.h"
+#include "sys.h"
 #include "text.h"
 
 // The one import: glibc and musl have it. Weak, so that its absence would end no process.
@@ -15,6 +16,7 @@ extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
 extern ElfW(Dyn) _DYNAMIC[] __attribute__((visibility("hidden")));
 
 #define HIDDEN_VERSION 0x8000U // a symbol version that is not the default
+#define LINE_BYTES 4352 // of /proc/self/maps: a path and what stands before it
 #define MAX_DYNAMIC 512        // entries; real objects have about 40
 
 struct tables {
@@ -196,18 +198,69 @@ int elf_self_place(void) {
   return walk(visit_self, &s) ? s.object.place : -1;
 }
 
+static uintptr_t hex(const char **text) {
+  uintptr_t value = 0;
+  for (;; ++*text) {
+    unsigned c = (unsigned char)**text, digit = c - '0' < 10 ? c - '0' : c - 'a' < 6 ? c - 'a' + 10 : 16;
+    if (digit == 16) return value;
+    value = value * 16 + digit;
+  }
+}
+
+// The file that this object was mapped from, as the kernel names it (links resolved). 0, or -1 without /proc.
+static int mapped_file(char line[LINE_BYTES]) {
+  char buffer[512];
+  size_t length = 0;
+  int found = -1;
+  long got, fd = sys_open("/proc/self/maps", O_RDONLY_);
+  if (fd < 0) return -1;
+  while (found != 0 && (got = sys_read(fd, buffer, sizeof buffer)) > 0) {
+    for (long i = 0; i < got && found != 0; i++) {
+      if (buffer[i] != '\n') {
+        if (length < LINE_BYTES - 1) line[length++] = buffer[i];
+        continue;
+      }
+      line[length] = 0;
+      length = 0;
+      const char *at = line;
+      uintptr_t start = hex(&at), end = *at == '-' ? (at++, hex(&at)) : 0;
+      if ((uintptr_t)&__ehdr_start < start || (uintptr_t)&__ehdr_start >= end) continue;
+      while (*at != 0 && *at != '/') at++;
+      for (char *to = line; (*to = *at) != 0; to++) at++;
+      found = 0;
+    }
+  }
+  sys_close(fd);
+  return found;
+}
+
+static int same_file(const char *a, const char *b) {
+  uint64_t first[32] = {0}, second[32] = {0}; // struct stat begins with device and inode on both machines
+  if (sys4(SYS_newfstatat, AT_FDCWD_, a, first, 0) < 0 || sys4(SYS_newfstatat, AT_FDCWD_, b, second, 0) < 0) return 0;
+  return first[0] == second[0] && first[1] == second[1];
+}
+
 int self_directory(char *path, uint64_t size) {
   struct search s = {0};
+  char file[LINE_BYTES];
   if (!walk(visit_self, &s)) return -1;
-  // glibc names a preloaded object as it was told to load it; the last slash ends the folder.
+  // glibc names a preloaded object as it was told to load it. A relative name says nothing once the program has changed its folder: then the
+  // kernel knows the file, though not by which link it was found.
+  const char *name = s.object.name;
+  int moved = 0;
+  if (name[0] != '/' && mapped_file(file) == 0 && !same_file(name, file)) {
+    name = file;
+    moved = 1;
+  }
+  // The last slash ends the folder.
   size_t length = 0, end = 0;
-  for (; s.object.name[length] != 0; length++) {
-    if (s.object.name[length] == '/') end = length;
+  for (; name[length] != 0; length++) {
+    if (name[length] == '/') end = length;
   }
   if (end == 0 || end >= size) return -1;
-  for (size_t i = 0; i < end; i++) path[i] = s.object.name[i];
+  for (size_t i = 0; i < end; i++) path[i] = name[i];
   path[end] = 0;
-  return 0;
+  return moved ? SELF_MOVED : 0;
 }
 
 void *elf_next(const char *name) {

@@ -15,8 +15,10 @@
 /**
  * The directory to look for the session in (`DIR/control`, then `DIR/../region/control`), without a slash at its end:
  * where the preloaded object lies. Supplied by whoever links the core (vram/elf.c; the test shell takes an argument).
- * Returns 0, or -1 when it cannot tell: then there is no session.
+ * Returns 0; -1 when it cannot tell: then there is no session; SELF_MOVED when it can only guess (a relative name, and the program
+ * has changed its folder): then nothing found there is no proof that there is no session.
  */
+#define SELF_MOVED 2
 int self_directory(char *path, uint64_t size);
 
 enum ledger_mode {

@@ -106,8 +106,8 @@ int ledger_open(void) {
   char *pages = sys_mmap(2 * PATH_BYTES, PROT_READ_ | PROT_WRITE_, MAP_PRIVATE_ | MAP_ANONYMOUS_, -1);
   if (!pages) return broken("no memory");
   char *directory = pages + PATH_BYTES;
-  int found;
-  if (self_directory(directory, PATH_BYTES - 16)) {
+  int found, told = self_directory(directory, PATH_BYTES - 16);
+  if (told != 0 && told != SELF_MOVED) {
     found = settle(LEDGER_OFF, NULL, NULL);
   } else if (!exists(directory)) {
     // A chroot, another mount namespace, or a session that was released: what cannot be seen cannot be said to lend.
@@ -119,6 +119,7 @@ int ledger_open(void) {
       memcpy(directory + end, "/../region", 11);
       found = try_directory(pages, directory);
     }
+    if (!found && told == SELF_MOVED) found = broken("it was preloaded by a relative path, and the program has changed its folder");
     if (!found) found = settle(LEDGER_OFF, NULL, NULL);
   }
   if (load_acquire(&found_path) != pages) sys_munmap(pages, 2 * PATH_BYTES);

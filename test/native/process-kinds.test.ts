@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // T4, what is not covered: a program that has nothing to do with GPUs notices nothing, and one that the loader gives no object runs as it would
 // without us.
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, rmSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { BUILT, createSlice, PROGRAMS, runFake } from './slice.ts';
@@ -116,6 +116,34 @@ describe('an object that the loader cannot take', () => {
     const got = runFake('unshare', [asRoot ? '-m' : '-Urm', '/bin/sh', '-c', script], {});
     expect(got.status).toBe(0);
     expect(got.stderr).toMatch(/failed to map segment/);
+  });
+
+  test.each([
+    ['a copy', true, [OK, OUT_OF_MEMORY]],
+    ['a link, which nobody remembers: denied', false, [OUT_OF_MEMORY, OUT_OF_MEMORY]],
+  ])('preloaded by a relative path, in a program that then changes its folder: %s', (_what, copied, expected) => {
+    slice = createSlice({ limits: { 0: GIB } });
+    if (copied) {
+      rmSync(slice.vram);
+      copyFileSync(join(BUILT, 'lib/libpenstock_vram.so'), slice.vram);
+    }
+    const steps = (...list: string[]): string =>
+      runFake(
+        '/bin/sh',
+        [
+          '-c',
+          `cd ${slice.folder} && LD_PRELOAD=./libpenstock_vram.so exec ${program('driver-steps')} ${list.join(' ')}`,
+        ],
+        {},
+      ).stdout;
+    const list = ['init', 'context:c:0', 'alloc:a:1024', `alloc:b:${2 * GIB}`];
+    const answers = (text: string): number[] =>
+      text
+        .split('\n')
+        .filter((line) => line.startsWith('alloc:'))
+        .map((line) => Number(line.split(' = ')[1]));
+    expect(answers(steps('dlopen:libcuda.so.1', 'folder', ...list))).toEqual(expected);
+    expect(answers(steps('dlopen:libcuda.so.1', ...list))).toEqual([OK, OUT_OF_MEMORY]);
   });
 
   test('a session whose object is a copy and not a link is the same session', () => {
