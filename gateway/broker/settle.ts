@@ -67,13 +67,17 @@ async function commit(
 ): Promise<readonly CommitOutcome[]> {
   const under = waits.committing(done.map(({ id }) => id));
   let outcomes: readonly CommitOutcome[] = [];
+  // What an earlier call has committed is in the queue: this one may say something else.
+  const repeats = new Set<number>();
   try {
-    outcomes = await queue.complete(appUid, unit, done);
+    outcomes = await queue.complete(appUid, unit, done, undefined, (place) => repeats.add(place));
     return outcomes;
   } finally {
     under.over((place) => {
       const one = done[place];
-      return one !== undefined && outcomes[place] === 'committed' ? told(appUid, one) : undefined;
+      return one !== undefined && outcomes[place] === 'committed' && !repeats.has(place)
+        ? told(appUid, one)
+        : undefined;
     });
   }
 }

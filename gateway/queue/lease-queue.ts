@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { Complete } from './commits.ts';
 import type { RequestOutcome } from './request-outcome.ts';
 
 /**
@@ -321,11 +322,7 @@ export interface LeaseQueue {
     leaseMs: number,
     now?: number,
   ): Promise<readonly ExtendOutcome[]>;
-  /**
-   * Accepts a result also after its lease ran out, as long as the request was not leased again. A result that comes after a cancel
-   * is dropped: 'cancelled', and that is the final state.
-   */
-  complete(app: string, unit: string, done: readonly Completion[], now?: number): Promise<readonly CommitOutcome[]>;
+  readonly complete: Complete;
   /** Handler errors (or bad input: ends at once). Requeues with the original order key while the budget lasts. */
   fail(app: string, unit: string, failed: readonly Failure[], now?: number): Promise<readonly FailOutcome[]>;
   /** Gives leases back unfinished: requeued with the original order key, no budget charged. */

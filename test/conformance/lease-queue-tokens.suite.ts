@@ -56,6 +56,23 @@ export function tokenSuite(driver: QueueDriver): void {
     );
 
     it(
+      'who commits is told which of its results an earlier call has committed',
+      on(async (s) => {
+        await s.add();
+        await s.add();
+        const { leases } = await s.ask('u1', { max: 2 });
+        const done = leases.map((one) => ({ ...one, result: text('x'), serviceMicros: 1 }));
+        const repeats: number[] = [];
+        const commit = (some: typeof done): ReturnType<typeof s.queue.complete> =>
+          s.queue.complete(s.app, 'u1', some, s.now, (place) => repeats.push(place));
+        expect(await commit(done.slice(1))).toEqual(['committed']);
+        expect(repeats).toEqual([]);
+        expect(await commit(done)).toEqual(['committed', 'committed']);
+        expect(repeats).toEqual([1]);
+      }),
+    );
+
+    it(
       'the repeat of a lease call extends nothing: it tells the end that its leases have, the earliest of them',
       on(async (s) => {
         for (let i = 0; i < 2; i++) await s.add();

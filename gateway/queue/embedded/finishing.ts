@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import type {
-  CancelOutcome,
-  CommitOutcome,
-  Completion,
-  ExtendOutcome,
-  FailOutcome,
-  Failure,
-  Held,
-} from '../lease-queue.ts';
+import type { Commit } from '../commits.ts';
+import type { CancelOutcome, Completion, ExtendOutcome, FailOutcome, Failure, Held } from '../lease-queue.ts';
 import { CANCELLED_MESSAGE } from '../limits.ts';
 import { gpuTime, serviceTime } from '../order.ts';
 import { payloadMeta } from '../stored-request.ts';
@@ -33,7 +26,7 @@ function extendOne(step: Step, unit: string, held: Held, leaseMs: number): Exten
   return { id: held.id, ok: true, expiresAt, ...(request.cancelRequested ? { cancel: true } : {}) };
 }
 
-export function complete(step: Step, unit: string, done: Completion): CommitOutcome {
+export function complete(step: Step, unit: string, done: Completion): Commit {
   const live = step.app.live.get(done.id);
   if (live === undefined) return repeated(step, unit, done);
   if (!matches(live, unit, done)) return 'lost';
@@ -64,10 +57,10 @@ function learn({ app, store }: Step, { revision, fixed, serviceMicros }: QueuedR
 }
 
 /** The request is final: the same call again, a cancel that came first, or a token that is none. */
-function repeated(step: Step, unit: string, done: Completion): CommitOutcome {
+function repeated(step: Step, unit: string, done: Completion): Commit {
   const request = requestOf(step, done.id);
   if (request === undefined || !matches(request, unit, done)) return 'lost';
-  if (request.state === 'succeeded') return 'committed';
+  if (request.state === 'succeeded') return 'repeated';
   return request.state === 'cancelled' ? 'cancelled' : 'lost';
 }
 

@@ -35,6 +35,7 @@ import type {
   SweepStep,
   TenantShare,
 } from '../lease-queue.ts';
+import { commitOutcomes } from '../commits.ts';
 import { OBJECT_GRACE_MS, OVERDUE_STEP, TOMBSTONE_MS } from '../limits.ts';
 import {
   checkApp,
@@ -135,11 +136,13 @@ class EmbeddedQueue implements LeaseQueue {
     unit: string,
     done: readonly Completion[],
     now?: number,
+    onRepeat?: (place: number) => void,
   ): Promise<readonly CommitOutcome[]> {
     checkApp(app);
     checkBatch('done', done);
     for (const one of done) checkPayload('result', one.result);
-    return this.#run(() => done.map((one) => complete(this.#step(app, now), unit, one)));
+    const all = await this.#run(() => done.map((one) => complete(this.#step(app, now), unit, one)));
+    return commitOutcomes(all, onRepeat);
   }
 
   async fail(app: string, unit: string, failed: readonly Failure[], now?: number): Promise<readonly FailOutcome[]> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { CommitOutcome } from '../lease-queue.ts';
+import type { Commit } from '../commits.ts';
 import { ENQUEUE_CHUNK, OUTCOMES_WEIGHT, RUN_WEIGHT } from '../limits.ts';
 import { arrivalsOf } from './answers.ts';
 import type { Arrival } from './answers.ts';
@@ -14,7 +14,7 @@ import { TurnBatcher } from './turn-batcher.ts';
 export interface Batches {
   readonly arrivals: TurnBatcher<Arrival>;
   readonly leases: TurnBatcher<unknown>;
-  readonly completions: TurnBatcher<CommitOutcome>;
+  readonly completions: TurnBatcher<Commit>;
   readonly outcomes: TurnBatcher<unknown>;
 }
 
@@ -34,7 +34,7 @@ export function batchesOf(run: Run): Batches {
       perItem: COMPLETION_ARGS,
       maxWeight: RUN_WEIGHT,
       run: async (app, now, args) =>
-        listOf(await run('complete', app, now, args)).map((word) => textOf(word) as CommitOutcome),
+        listOf(await run('complete', app, now, args)).map((word) => textOf(word) as Commit),
     }),
     outcomes: new TurnBatcher({
       perItem: 1,

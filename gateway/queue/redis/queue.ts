@@ -33,6 +33,7 @@ import type {
   SweepStep,
   TenantShare,
 } from '../lease-queue.ts';
+import { commitOutcomes } from '../commits.ts';
 import type { RequestOutcome } from '../request-outcome.ts';
 import { ENQUEUE_CHUNK, MAX_MESSAGE_CHARS, OBJECT_GRACE_MS } from '../limits.ts';
 import { serviceTime } from '../order.ts';
@@ -180,6 +181,7 @@ class RedisQueue implements LeaseQueue {
     unit: string,
     done: readonly Completion[],
     now?: number,
+    onRepeat?: (place: number) => void,
   ): Promise<readonly CommitOutcome[]> {
     checkApp(app);
     checkBatch('done', done);
@@ -191,7 +193,7 @@ class RedisQueue implements LeaseQueue {
       one.result.key ?? '',
       resultValue(one.result),
     ]);
-    return await this.#batches.completions.add(app, args, now);
+    return commitOutcomes(await this.#batches.completions.add(app, args, now), onRepeat);
   }
 
   async fail(app: string, unit: string, failed: readonly Failure[], now?: number): Promise<readonly FailOutcome[]> {

@@ -40,7 +40,7 @@ local to_state, to_fin = {}, {}
 local function complete(id, a, stored)
   local r = records[id]
   if not r or not matches(r, ARGV[a - 1], ARGV[a + 1], ARGV[a + 2]) then return 'lost' end
-  if r[STATE] == SUCCEEDED then return 'committed' end
+  if r[STATE] == SUCCEEDED then return 'repeated' end
   if r[STATE] == CANCELLED then return 'cancelled' end
   if r[STATE] > SUCCEEDED then return 'lost' end
   if r[STATE] == LEASED and r[CANCEL] == 1 then
