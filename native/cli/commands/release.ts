@@ -17,6 +17,9 @@ const OPTIONS = {
 /** As many names as fit on a command line that a person types. */
 const MAX_NAMES = 256;
 
+/** Nobody is kept from a program by it: whoever releases is told soon. */
+const RELEASE_WAIT_MS = 10_000;
+
 function releaseSessions(context: Context, argv: readonly string[]): number {
   const { values, words } = parseOptions(argv, OPTIONS, MAX_NAMES);
   if (values.all === words.length > 0)
@@ -29,7 +32,7 @@ function releaseSessions(context: Context, argv: readonly string[]): number {
     if (values.all) sweep(store, context.clock);
     const all = values.all ? store.names() : names;
     return all.map((name) => releaseSession(store, context.processes, name, values.force));
-  });
+  }, RELEASE_WAIT_MS);
   if (values.json) context.out(`${JSON.stringify(released)}\n`);
   else for (const one of released) context.out(text(one));
   return 0;

@@ -7,10 +7,11 @@ import { FILE_MODE } from './disk.ts';
 
 const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_WRONLY } = constants;
 
-/** Each holder needs milliseconds; whoever waits longer waits for a program that was stopped. */
-export const LOCK_WAIT_MS = 10_000;
+/** Each holder needs some tens of milliseconds, and a hundred programs may be started at once; a holder may have been stopped. */
+export const LOCK_WAIT_MS = 60_000;
 /** The low byte of SQLite's error codes. */
 const SQLITE_BUSY = 5;
+const SQLITE_FULL = 13;
 
 /**
  * Runs `use` as the only one of this user's penstock-vram. The lock is the kernel's (SQLite takes byte locks on the file), so one
@@ -33,9 +34,12 @@ export function withLock<T>(stateDir: string, use: () => T, waitMs = LOCK_WAIT_M
 
 function begin(database: DatabaseSync, stateDir: string): void {
   try {
-    database.exec('BEGIN EXCLUSIVE');
+    // With its journal in memory nothing is written: a full disk is no reason not to lock.
+    database.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
   } catch (err) {
     const code = err instanceof Error && 'errcode' in err ? Number(err.errcode) : 0;
+    if ((code & 0xff) === SQLITE_FULL)
+      throw new VramError('storage', `the disk of ${stateDir} is full`, { fix: 'make room on it', cause: err });
     if ((code & 0xff) !== SQLITE_BUSY)
       throw new VramError(
         'storage',

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '#base/clock.ts';
-import { VramError, explain } from '../errors.ts';
+import { explain } from '../errors.ts';
+import type { VramError } from '../errors.ts';
 import { sweep } from './lifecycle.ts';
 import type { LedgerView } from './ledger.ts';
 import type { Session, SessionStore } from './store.ts';
@@ -18,7 +19,9 @@ export function tidy(store: SessionStore, clock: Pick<Clock, 'now'>): void {
   try {
     store.locked(() => sweep(store, clock), LOOK_WAIT_MS);
   } catch (err) {
-    if (!(err instanceof VramError && err.code === 'busy')) throw err;
+    // Also on a full disk, and a read-only one, there is something to see.
+    const code = explain(err)?.code;
+    if (code !== 'busy' && code !== 'storage') throw err;
   }
 }
 
