@@ -7,7 +7,10 @@ export interface ErrorKind {
 
 /** Codes and exit statuses are stable: scripts rely on them. `run` and `attach` answer 125, whatever the code, but for 126 and 127. */
 export const ERRORS = {
-  'not-covered': { exit: 1, title: 'doctor: the process is not, or would not be, held to a limit' },
+  'not-covered': {
+    exit: 1,
+    title: 'doctor: the process is not, or would not be, held to a limit, or cannot be looked into',
+  },
   usage: { exit: 2, title: 'the command line is wrong' },
   'not-found': { exit: 3, title: 'there is no such session, process or device' },
   exists: { exit: 4, title: 'there is a session of that name, with other limits' },

@@ -217,6 +217,30 @@ test('a process with more rights than its caller is told', async () => {
   expect(wrong(ofPid(pid))).toEqual(root ? ['setuid'] : []);
 });
 
+test('of a process that cannot be looked into nothing is told, and the exit status is not 0', () => {
+  // As root: another user asks about a process of root's. Anybody else asks about the first process.
+  const child = join(import.meta.dirname, 'cli-other-user.child.ts');
+  const run = spawnSync(process.execPath, [child, '--doctor', String(NOBODY), String(root ? process.pid : 1)], {
+    encoding: 'utf8',
+  });
+  expect(run.stderr).toBe('');
+  expect(run.stdout).toMatch(/^process [0-9]+: cannot be told\n[^]*\nexit 1$/);
+});
+
+test.each([['musl'], ['sudo', 'true'], ['env', '-i', '/bin/true']])(
+  'a program that runs without the limit is started with a warning: %s',
+  (name, ...args) => {
+    account.script('sudo', '#!/bin/sh\n');
+    const run = account.vram(['run', '--limit', '1GiB', '--', programs[name] ?? name, ...args]);
+    expect(run.stderr).toContain('the limit will not hold');
+  },
+);
+
+test('a program that is covered is started without a warning', () => {
+  const run = account.vram(['run', '--limit', '1GiB', '--', 'sh', '-c', 'exit 3']);
+  expect([run.status, run.stderr.includes('will not hold')]).toEqual([3, false]);
+});
+
 test('a process that is not there, and words that are no process', () => {
   expect(account.vram(['doctor', '4194305']).status).toBe(3);
   expect(account.vram(['doctor', '--frob']).status).toBe(2);

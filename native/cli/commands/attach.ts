@@ -8,7 +8,7 @@ import { addRun, sweep } from '../sessions/lifecycle.ts';
 import { checkName } from '../sessions/record.ts';
 import { SessionStore } from '../sessions/store.ts';
 import { EXIT_OF_PROGRAM } from './exit-of-program.ts';
-import { checkNotNested, checkProgram, identifyShell, objectsOf, shellOf } from './start-program.ts';
+import { checkNotNested, checkProgram, identifyShell, objectsOf, shellOf, warnNotCovered } from './start-program.ts';
 
 function attachProgram(context: Context, argv: readonly string[]): number {
   const { own, command, dropped } = splitCommand(argv, COMMON, 1);
@@ -29,6 +29,7 @@ function attachProgram(context: Context, argv: readonly string[]): number {
     addRun(store, found, run);
     return found;
   });
+  warnNotCovered(context, command);
   shell.handOver(dropped + 1, objectsOf(context, session));
   return 0;
 }

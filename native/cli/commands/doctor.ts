@@ -24,8 +24,9 @@ function examine(context: Context, argv: readonly string[]): number {
     : [...inspectInstallation(places, context.env), ...inspectNamed(context, command)];
   const covered = verdictOf(findings);
   if (values.json) context.out(`${JSON.stringify({ covered, findings })}\n`);
-  else context.out(report(subject(word, isPid, command), covered, findings));
-  return covered === 'no' ? ERRORS['not-covered'].exit : 0;
+  else context.out(report(subject(word, isPid, command), sentenceOf(covered, isPid), findings));
+  // A process that could not be looked into: nothing speaks for it either.
+  return covered === 'no' || (isPid && covered === 'unknown') ? ERRORS['not-covered'].exit : 0;
 }
 
 function inspectNamed({ env, uid }: Context, command: readonly string[]): Finding[] {
@@ -49,13 +50,17 @@ const SENTENCES: Readonly<Record<Verdict, string>> = {
   unknown: 'covered, as far as can be told',
 };
 
-function report(what: string, covered: Verdict, findings: readonly Finding[]): string {
+function sentenceOf(covered: Verdict, isPid: boolean): string {
+  return isPid && covered === 'unknown' ? 'cannot be told' : SENTENCES[covered];
+}
+
+function report(what: string, sentence: string, findings: readonly Finding[]): string {
   const width = Math.max(...findings.map(({ check }) => check.length));
   const lines = findings.map(({ check, result, detail, fix }) => {
     const advice = fix === undefined ? '' : `\n     ${' '.repeat(width)}  ${fix}`;
     return `  ${MARKS[result]}${check.padEnd(width)}  ${detail}${advice}\n`;
   });
-  return `${what}: ${SENTENCES[covered]}\n${lines.join('')}`;
+  return `${what}: ${sentence}\n${lines.join('')}`;
 }
 
 export const doctor: Command = {
@@ -71,7 +76,7 @@ export const doctor: Command = {
     options: [HELP_STATE_DIR, HELP_LIB_DIR, HELP_JSON, HELP_HELP],
     exit: [
       '0    covered, or nothing was found against it',
-      '1    not covered; the lines marked NO say why',
+      '1    not covered; the lines marked NO say why; or, of a process, that it cannot be told',
       '2    the command line is wrong',
       '3    there is no such process',
     ],

@@ -12,7 +12,7 @@ import { checkName } from '../sessions/record.ts';
 import { REQUEST_HELP, REQUEST_OPTIONS, requestOf } from '../sessions/request.ts';
 import { SessionStore } from '../sessions/store.ts';
 import { EXIT_OF_PROGRAM } from './exit-of-program.ts';
-import { checkNotNested, checkProgram, identifyShell, objectsOf, shellOf } from './start-program.ts';
+import { checkNotNested, checkProgram, identifyShell, objectsOf, shellOf, warnNotCovered } from './start-program.ts';
 
 const OPTIONS = {
   ...COMMON,
@@ -38,6 +38,7 @@ function runProgram(context: Context, argv: readonly string[]): number {
   };
   const { session, warnings } = openOrJoin();
   for (const warning of warnings) context.note(`penstock-vram: ${warning}\n`);
+  warnNotCovered(context, command);
   shell.handOver(dropped + 1, objectsOf(context, session));
   return 0;
 

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { Context, Shell } from '../context.ts';
 import { VramError } from '../errors.ts';
+import { inspectCommand } from '../doctor/command.ts';
 import { findProgram } from '../find-program.ts';
 import { splitPreload } from '../processes.ts';
 import type { ProcessId } from '../processes.ts';
@@ -41,6 +42,18 @@ export function checkNotNested({ env }: Context, stateDir: string, name: string 
 export function checkProgram({ env }: Context, command: readonly string[]): void {
   const [word] = command;
   if (word !== undefined) findProgram(word, env['PATH']);
+}
+
+/** Findings that speak against a program which will start none the less. What cannot start says so itself. */
+const RUNS_UNCOVERED = new Set(['static', 'musl', 'architecture', 'setuid', 'launcher', 'environment']);
+
+/** One line about a program that will run without the limit, as far as its file tells. */
+export function warnNotCovered({ env, uid, note }: Context, command: readonly string[]): void {
+  if (command.length === 0) return;
+  const gids = [process.getegid?.() ?? 0, ...(process.getgroups?.() ?? [])];
+  const found = inspectCommand(command, { uid, gids, path: env['PATH'], quick: true });
+  const against = found.find(({ check, result }) => result === 'bad' && RUNS_UNCOVERED.has(check));
+  if (against !== undefined) note(`penstock-vram: the limit will not hold: ${against.detail}\n`);
 }
 
 /** The objects of a session that go in front of LD_PRELOAD; none that is there already. */
