@@ -51,6 +51,14 @@ export function placesOf(
 ): Places {
   const settings = { vramStateDir: flags.stateDir, vramLibDir: flags.libDir };
   const config = loadConfig(VRAM_SCHEMA, { env, flags: settings });
+  if (flags.stateDir === undefined && config.vramStateDir !== '' && !config.vramStateDir.startsWith('/'))
+    throw new VramError(
+      'usage',
+      `PENSTOCK_VRAM_STATE_DIR: ${JSON.stringify(config.vramStateDir)} is not an absolute path`,
+      {
+        fix: 'a relative one would be another folder in each place: write it from the root on',
+      },
+    );
   const stateDir = resolve(config.vramStateDir || defaultStateDir(env));
   if (UNUSABLE.test(stateDir))
     throw new VramError('unusable-path', `the loader cannot take objects from ${JSON.stringify(stateDir)}`, {

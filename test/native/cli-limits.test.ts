@@ -246,7 +246,7 @@ test('a closed session lends nothing more, and takes nothing away', async () => 
   child.stdout?.on('data', (data) => (after += String(data)));
   const result = ended(child);
   expect(account.vram(['release', '--force', 'team']).status).toBe(0);
-  expect(statusOf('team').devices[0]?.usedBytes).toBe(100 * MIB);
+  expect(statusOf('team').devices[0]).toMatchObject({ usedBytes: 100 * MIB, freeBytes: 0 });
   child.stdin?.end();
   expect((await result).status).toBe(0);
   expect(after).toContain('out of memory');

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { placesOf } from '#native/cli/config.ts';
 import { until } from '#test/until.ts';
-import { CLI, createAccount, ended } from './cli.ts';
+import { CLI, ROOT, createAccount, ended } from './cli.ts';
 import type { Account } from './cli.ts';
 
 let account: Account;
@@ -191,6 +191,7 @@ test('without HOME the user database tells where the home is, and the program ge
   const env = { PATH: account.env['PATH'], PENSTOCK_VRAM_STATE_DIR: account.stateDir };
   const command = ['run', '--limit', '4GiB', '--', 'sh', '-c', 'echo "${HOME-none}"'];
   expect(spawnSync(CLI, command, { env, encoding: 'utf8' })).toMatchObject({ status: 0, stdout: 'none\n' });
+  expect(() => placesOf({ PENSTOCK_VRAM_STATE_DIR: 'state' }, {})).toThrow('not an absolute path');
   expect(placesOf({}, {}).stateDir).toBe(join(userInfo().homedir, '.local/state/penstock/vram'));
 });
 
@@ -209,6 +210,17 @@ test('compiled modules are taken from, and put into, a folder that nobody else c
 test('objects that are not built are named, with the command that builds them', () => {
   const result = account.vram(['run', '--limit', '4GiB', '--lib-dir', '/nowhere', '--', 'true']);
   expect(result).toMatchObject({ status: 125, stderr: expect.stringContaining('make -C native') });
+});
+
+test.each([
+  ['junk', Buffer.from('junk')],
+  ['a part of an object', readFileSync(join(ROOT, 'dist/native/lib/libpenstock_vram.so')).subarray(0, 20_000)],
+])('%s in the folder of the objects is no limit, and starts nothing', (what, bytes) => {
+  const dir = join(account.home, what.replaceAll(' ', '-'));
+  mkdirSync(dir);
+  for (const name of ['libpenstock_vram.so', 'libpenstock_nvml.so']) writeFileSync(join(dir, name), bytes);
+  const result = account.vram(['run', '--limit', '4GiB', '--lib-dir', dir, '--', 'echo', 'started']);
+  expect(result).toMatchObject({ status: 125, stdout: '', stderr: expect.stringContaining('make -C native') });
 });
 
 test('a session inside another one is refused, the same one is joined', () => {

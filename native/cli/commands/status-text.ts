@@ -4,6 +4,7 @@ import { formatSize } from '../sizes.ts';
 import { shownDevices } from '../sessions/ledger.ts';
 import type { DeviceView, LedgerView, ProcessView } from '../sessions/ledger.ts';
 import type { Overview } from '../sessions/overview.ts';
+import type { State } from '../sessions/region.ts';
 import { formatTable } from '../table.ts';
 import { sessionJson } from './session-json.ts';
 import { expiryText } from './sessions.ts';
@@ -13,8 +14,9 @@ const PROCESS_HEAD = ['PID', 'NAME', ' USED', ' REFUSED', 'STATE'];
 
 const INDENT = '  ';
 
-/** Free to whoever asks next; null: without limit. */
-function freeBytes({ limitBytes, usedBytes }: DeviceView): number | null {
+/** Free to whoever asks next: nothing of a session that is over; null: without limit. */
+function freeBytes({ limitBytes, usedBytes }: DeviceView, state: State): number | null {
+  if (state !== 'active') return 0;
   return limitBytes === null ? null : limitBytes - usedBytes;
 }
 
@@ -22,7 +24,7 @@ export function statusJson({ name, session, ledger, problem }: Overview): unknow
   if (problem !== undefined) return { name, state: 'damaged', problem: problem.message };
   const devices = shownDevices(ledger, session.record.limits).map((device) => ({
     ...device,
-    freeBytes: freeBytes(device),
+    freeBytes: freeBytes(device, session.control.state),
   }));
   const processes = ledger.processes.map(({ usedBytes, ...rest }) => ({
     ...rest,
@@ -45,12 +47,20 @@ export function statusText({ name, session, ledger, problem }: Overview, now: nu
   const head = `session ${name}: ${state}${end}\n`;
   const { processes } = ledger;
   const shown = processes.length === 0 ? '' : formatTable(PROCESS_HEAD, processes.map(processRow), INDENT);
-  return head + formatTable(DEVICE_HEAD, shownDevices(ledger, session.record.limits).map(deviceRow), INDENT) + shown;
+  return (
+    head +
+    formatTable(
+      DEVICE_HEAD,
+      shownDevices(ledger, session.record.limits).map((device) => deviceRow(device, state)),
+      INDENT,
+    ) +
+    shown
+  );
 }
 
-function deviceRow(device: DeviceView): string[] {
+function deviceRow(device: DeviceView, state: State): string[] {
   const { limitBytes, usedBytes, leasedBytes, denials, unaccounted } = device;
-  const free = freeBytes(device);
+  const free = freeBytes(device, state);
   const outside = Object.values(unaccounted).reduce((sum, { bytes }) => sum + bytes, 0);
   return [
     device.device,

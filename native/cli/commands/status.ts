@@ -17,7 +17,7 @@ const OPTIONS = {
   interval: { type: 'string', default: '2s' },
 } as const;
 /** Clears a terminal and goes to its first line. */
-const CLEAR = '\x1b[H\x1b[2J\x1b[3J';
+const CLEAR = '\x1b[H\x1b[2J';
 
 async function showStatus(context: Context, argv: readonly string[]): Promise<number> {
   const { values, words } = parseOptions(argv, OPTIONS, 1);

@@ -107,6 +107,11 @@ test('limits fit a card up to its last byte, card by card', () => {
   expect(overcommitText(found!)).toBe('GPU 0 (Test) has 8GiB, and a, b would be promised 9GiB');
 });
 
+test('sizes that would read alike are told to the byte', () => {
+  const [found] = overcommits(cards, [session('a', 8, [0]), session('b', 2 ** -30, [0])]);
+  expect(overcommitText(found!)).toContain('has 8GiB, and a, b would be promised 8589934593');
+});
+
 test('a session without limit is promised the whole card', () => {
   expect(overcommits(cards, [session('a', null, [0])])).toEqual([]);
   expect(overcommits(cards, [session('a', null, [0]), session('b', 1, [0])])).toHaveLength(1);

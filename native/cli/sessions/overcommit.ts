@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { VramError } from '../errors.ts';
+import { formatLimitSize } from '../limits.ts';
 import { formatSize } from '../sizes.ts';
 import type { Card } from './cards.ts';
 import type { SessionLimit } from './record.ts';
@@ -33,8 +34,9 @@ export function overcommits(cards: readonly Card[], sessions: readonly PromisedS
 }
 
 export function overcommitText({ card, memoryBytes, promisedBytes, sessions }: Overcommit): string {
-  const size = formatSize(memoryBytes);
-  return `GPU ${card.index} (${card.name}) has ${size}, and ${sessions.join(', ')} would be promised ${formatSize(promisedBytes)}`;
+  // To the byte where both would read alike.
+  const format = formatSize(memoryBytes) === formatSize(promisedBytes) ? formatLimitSize : formatSize;
+  return `GPU ${card.index} (${card.name}) has ${format(memoryBytes)}, and ${sessions.join(', ')} would be promised ${format(promisedBytes)}`;
 }
 
 export function overcommitError(found: readonly Overcommit[]): VramError {
