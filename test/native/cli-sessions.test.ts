@@ -30,6 +30,7 @@ import { allocate as allocateCommand } from '#native/cli/commands/allocate.ts';
 import { attach } from '#native/cli/commands/attach.ts';
 import { metrics } from '#native/cli/commands/metrics.ts';
 import { release } from '#native/cli/commands/release.ts';
+import { run } from '#native/cli/commands/run.ts';
 import { sessions } from '#native/cli/commands/sessions.ts';
 import { status } from '#native/cli/commands/status.ts';
 import { call, createAccount, ended, fakeSmi, storeOf } from './cli.ts';
@@ -295,6 +296,9 @@ const DAMAGE: readonly (readonly [string, (dir: string) => void])[] = [
   ['the control page is noise', (dir) => writeFileSync(join(dir, 'control'), Buffer.alloc(4096, 0xa5))],
   ['the ledger is missing', (dir) => rmSync(join(dir, 'ledger'))],
   ['the ledger is huge', (dir) => truncateSync(join(dir, 'ledger'), 2 ** 40)],
+  ['the object is missing', (dir) => rmSync(join(dir, 'libpenstock_vram.so'))],
+  ['the object is another file', (dir) => writeFileSync(join(dir, 'libpenstock_vram.so'), 'x')],
+  ['the object of NVML is empty', (dir) => truncateSync(join(dir, 'libpenstock_nvml.so'), 0)],
   ['it is of another session', (dir) => cpSync(join(dir, '../other/control'), join(dir, 'control'))],
 ];
 
@@ -304,6 +308,9 @@ test.each(DAMAGE)('a session is shown as damaged and goes by force when %s', asy
   damage(dirOf('team'));
   const listed = await call(account, sessions, ['--json']);
   expect(JSON.parse(listed.out)).toMatchObject([{ state: 'active' }, { name: 'team', state: 'damaged' }]);
+  // No program is started where nothing would hold it to the limit.
+  expect(await call(account, attach, ['team', '--', 'true'])).toMatchObject({ code: 'damaged' });
+  expect(await call(account, run, ['--session', 'team', '--', 'true'])).toMatchObject({ code: 'damaged' });
   for (const command of [status, sessions]) expect(await call(account, command, [])).toMatchObject({ code: 'done' });
   const figures = await call(account, metrics, []);
   expect(figures.out).toContain('penstock_vram_sessions{state="damaged",component="vram"} 1');

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Places } from '../config.ts';
 import { explain } from '../errors.ts';
 import { fileSystemOf, isNoexec } from '../mounts.ts';
 import { splitPreload } from '../processes.ts';
 import { listCards } from '../sessions/cards.ts';
-import { NVML_OBJECT, VRAM_OBJECT, readObjects } from '../sessions/objects.ts';
+import { VRAM_OBJECT, readObjects } from '../sessions/objects.ts';
 import { formatSize } from '../sizes.ts';
-import { inspectFormat } from './binary.ts';
 import { bad, ok, unknown } from './finding.ts';
 import type { Finding } from './finding.ts';
 
@@ -45,11 +43,7 @@ function inspectObjects(libDir: string): Finding[] {
     if (error === undefined) throw err;
     return [bad('objects', error.message, error.fix ?? 'name their folder by --lib-dir')];
   }
-  const wrong = [VRAM_OBJECT, NVML_OBJECT]
-    .flatMap((name) => inspectFormat(join(libDir, name)))
-    .find(({ check, result }) => check !== 'static' && result !== 'ok');
-  if (wrong === undefined) return [ok('objects', libDir)];
-  return [bad('objects', wrong.detail, 'build them on this machine')];
+  return [ok('objects', libDir)];
 }
 
 function inspectFolder(stateDir: string): Finding {

@@ -8,6 +8,7 @@ import { limitsOnCards } from './card-limits.ts';
 import { listCards } from './cards.ts';
 import type { Card } from './cards.ts';
 import { openOrSkip, sweep } from './lifecycle.ts';
+import { digestOf } from './objects.ts';
 import type { ObjectFile } from './objects.ts';
 import { overcommitError, overcommitText, overcommits } from './overcommit.ts';
 import type { PromisedShares } from './overcommit.ts';
@@ -62,7 +63,7 @@ export function openSession(
   }
   const { limits, notes } = limitsOnCards(request.limits, cards, context.env);
   const warnings = [...notes, ...checkFit(store, { session: name, limits }, cards ?? [], request.overcommit)];
-  const record = newRecord(name, limits, request, context);
+  const record = { ...newRecord(name, limits, request, context), objects: objects.map(digestOf) };
   return { session: store.create({ record, ...request, objects }), created: true, warnings };
 }
 
@@ -87,7 +88,7 @@ function newRecord(
   limits: readonly SessionLimit[],
   { ttlSeconds, ephemeral, run }: SessionRequest,
   { clock, random }: Context,
-): SessionRecord {
+): Omit<SessionRecord, 'objects'> {
   const now = clock.now();
   const id = Buffer.from(random.bytes(16)).toString('hex');
   const base = { name, id, createdMs: now, ttlSeconds, ephemeral, limits };

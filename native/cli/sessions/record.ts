@@ -3,6 +3,7 @@ import { isObject } from '#base/json.ts';
 import { VramError } from '../errors.ts';
 import type { DeviceLimit } from '../limits.ts';
 import type { ProcessId } from '../processes.ts';
+import type { ObjectDigest } from './objects.ts';
 
 /** Raised when an older penstock-vram could misread what is written. */
 const RECORD_VERSION = 1;
@@ -21,6 +22,8 @@ export interface SessionRecord {
   /** Ends with its processes: made by `run` without a name. */
   readonly ephemeral: boolean;
   readonly limits: readonly SessionLimit[];
+  /** What is preloaded: a session whose objects are gone or others would start programs without a limit. */
+  readonly objects: readonly ObjectDigest[];
   /** While no process lives: when the session ends, in milliseconds. Undefined while it was in use at the last look. */
   readonly idleUntilMs?: number;
   readonly runs: readonly ProcessId[];
@@ -72,6 +75,7 @@ const RULES: Readonly<Record<string, (value: unknown) => boolean>> = {
   ttlSeconds: (value) => isCount(value) && (value as number) <= 1e9,
   ephemeral: (value) => typeof value === 'boolean',
   limits: (value) => Array.isArray(value) && value.length > 0 && value.length <= 64 && value.every(isLimit),
+  objects: (value) => Array.isArray(value) && value.length <= 8 && value.every(isObjectDigest),
   idleUntilMs: (value) => value === undefined || isTime(value),
   runs: (value) => Array.isArray(value) && value.length <= MAX_RUNS && value.every(isProcessId),
 };
@@ -80,6 +84,10 @@ function isLimit(value: unknown): boolean {
   if (!isObject(value) || typeof value['device'] !== 'string') return false;
   const { limit, cards, counted } = value;
   return (limit === null || isCount(limit)) && [cards, counted].every((list) => list === undefined || areCards(list));
+}
+
+function isObjectDigest(value: unknown): boolean {
+  return isObject(value) && typeof value['name'] === 'string' && typeof value['sha256'] === 'string';
 }
 
 function areCards(value: unknown): boolean {

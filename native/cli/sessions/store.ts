@@ -10,7 +10,7 @@ import { DIR_MODE, replaceFile } from './disk.ts';
 import { readLedger, slotsOf } from './ledger.ts';
 import type { LedgerView } from './ledger.ts';
 import { LOCK_WAIT_MS, withLock } from './lock.ts';
-import { VRAM_OBJECT } from './objects.ts';
+import { VRAM_OBJECT, checkObjects } from './objects.ts';
 import type { ObjectFile } from './objects.ts';
 import { checkPrivateDir, readPrivateFile, withPrivateFile } from './private-file.ts';
 import { checkName, formatRecord, parseRecord } from './record.ts';
@@ -108,6 +108,7 @@ export class SessionStore {
       if (control.id !== record.id)
         throw new VramError('damaged', `${dir}: control page and record are of two sessions`);
       withPrivateFile(join(dir, 'ledger'), uid, true, (_fd, size) => checkLedgerSize(dir, size));
+      checkObjects(dir, uid, record.objects);
       return { dir, record, control };
     });
   }
