@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
-import { loadConfig } from '#base/config.ts';
 import type { ConfigSchema } from '#base/config.ts';
 import { VramError } from './errors.ts';
 
@@ -11,6 +10,9 @@ export interface VramConfig {
   readonly vramTtl: string;
 }
 
+const DEFAULT_TTL = '1h';
+
+/** What docs/configuration.md says of these. Three words need no loader: penstock-vram works in a clone without any packages. */
 export const VRAM_SCHEMA: ConfigSchema<VramConfig> = {
   type: 'object',
   additionalProperties: false,
@@ -28,7 +30,7 @@ export const VRAM_SCHEMA: ConfigSchema<VramConfig> = {
     },
     vramTtl: {
       type: 'string',
-      default: '1h',
+      default: DEFAULT_TTL,
       description: 'how long a session is kept that no process uses: 90s, 15m, 2h, 7d',
     },
   },
@@ -49,8 +51,11 @@ export function placesOf(
   env: Readonly<Record<string, string | undefined>>,
   flags: { readonly stateDir?: string | undefined; readonly libDir?: string | undefined },
 ): Places {
-  const settings = { vramStateDir: flags.stateDir, vramLibDir: flags.libDir };
-  const config = loadConfig(VRAM_SCHEMA, { env, flags: settings });
+  const config: VramConfig = {
+    vramStateDir: flags.stateDir ?? env['PENSTOCK_VRAM_STATE_DIR'] ?? '',
+    vramLibDir: flags.libDir ?? env['PENSTOCK_VRAM_LIB_DIR'] ?? '',
+    vramTtl: env['PENSTOCK_VRAM_TTL'] ?? DEFAULT_TTL,
+  };
   if (flags.stateDir === undefined && config.vramStateDir !== '' && !config.vramStateDir.startsWith('/'))
     throw new VramError(
       'usage',

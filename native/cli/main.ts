@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line of the VRAM quota. It prepares, looks and tidies up; what programs allocate never passes through it.
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import { systemClock } from '#base/clock.ts';
-import { ConfigError } from '#base/config.ts';
 import { systemRandom } from '#base/random.ts';
 import type { Command, Context, Shell } from './context.ts';
-import { ERRORS, EXIT_BEFORE_PROGRAM, VramError, explain } from './errors.ts';
+import { ERRORS, EXIT_BEFORE_PROGRAM, VramError, codeOf, explain } from './errors.ts';
 import { commandList, commandPage } from './help.ts';
 import { HelpWanted } from './options.ts';
 import { createProcesses } from './processes.ts';
@@ -42,6 +41,15 @@ function version(): string {
 
 function printer(stream: NodeJS.WriteStream): (text: string) => void {
   return (text) => void stream.write(text);
+}
+
+/** For a last word: what a stream holds back is lost at the exit. */
+function writeNow(text: string): void {
+  try {
+    writeSync(process.stderr.fd, text);
+  } catch {
+    // There is nobody left to tell.
+  }
 }
 
 const HELP_WORDS = new Set(['help', '--help', '-h']);
@@ -89,12 +97,22 @@ function exitOf({ code }: VramError, command: string | undefined): number {
 }
 
 function toVramError(err: unknown): VramError | undefined {
-  if (err instanceof ConfigError) return new VramError('usage', err.message, { cause: err });
+  if (codeOf(err) === 'ERR_MODULE_NOT_FOUND')
+    return new VramError('not-built', 'a package that this command needs is not installed', {
+      fix: 'call npm ci --ignore-scripts in the folder of Penstock',
+      cause: err,
+    });
   return explain(err);
 }
 
 // The reader of a pipe may leave before the last line: the end, without a word, as other programs have it by SIGPIPE.
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => process.exit(EXIT_PIPE));
+process.stdout.on('error', (err) => {
+  if (codeOf(err) === 'EPIPE') process.exit(EXIT_PIPE);
+  const { message } = explain(err) ?? err;
+  writeNow(`penstock-vram: standard output cannot be written: ${message}\n`);
+  process.exit(exitOf(new VramError('storage', message), argv[0]));
+});
+process.stderr.on('error', (err) => process.exit(codeOf(err) === 'EPIPE' ? EXIT_PIPE : ERRORS.storage.exit));
 const words = process.argv.slice(2);
 const shell = shellFrom(words[0]);
 const argv = shell === undefined ? words : words.slice(1);
@@ -118,4 +136,6 @@ try {
   const before = argv.slice(0, argv.includes('--') ? argv.indexOf('--') : undefined);
   context.note(report(error, before.includes('--json')));
   process.exitCode = exitOf(error, argv[0]);
+  // A Node that does not start says 126 and 127 too: what the shell shall say of the program is written down.
+  if (shell !== undefined && process.exitCode > EXIT_BEFORE_PROGRAM) context.out(`exit ${process.exitCode}\n`);
 }

@@ -187,6 +187,34 @@ test('a Node that does not start is a failure of penstock-vram, and not of the p
   expect([result.status, result.stdout]).toEqual([125, '']);
 });
 
+test.each([
+  ['NODE_OPTIONS', '--bogus'],
+  ['PENSTOCK_NODE', '/nonexistent'],
+])('%s=%s keeps Node from starting: 125', (name, value) => {
+  expect(account.vram(['run', '--limit', '4GiB', '--', 'true'], { [name]: value }).status).toBe(125);
+});
+
+test('variables of the caller are the program’s, whatever their names', () => {
+  const mine = { cache: 'abc', here: 'x', node: 'y', plan: 'p', objects: 'o', folder: 'f' };
+  const { stdout } = account.vram(['run', '--limit', '4GiB', '--', 'env'], mine);
+  for (const [name, value] of Object.entries(mine)) expect(stdout.split('\n')).toContain(`${name}=${value}`);
+  expect(stdout).not.toContain('penstock_vram_');
+});
+
+test('standard output that cannot be written is told, and is no broken pipe', () => {
+  const full = (words: string): unknown =>
+    spawnSync('bash', ['-c', `'${CLI}' ${words} >/dev/full`], { env: account.env, encoding: 'utf8' });
+  expect(full('help')).toMatchObject({ status: 14, stderr: expect.stringContaining('standard output cannot be') });
+  expect(full('run --help')).toMatchObject({ status: 125 });
+});
+
+test('a file of garbage is 126', () => {
+  const file = join(account.home, 'garbage');
+  writeFileSync(file, Buffer.from('7f454c46010203000000', 'hex'));
+  chmodSync(file, 0o755);
+  expect(run(file).status).toBe(126);
+});
+
 test('without HOME the user database tells where the home is, and the program gets none', () => {
   const env = { PATH: account.env['PATH'], PENSTOCK_VRAM_STATE_DIR: account.stateDir };
   const command = ['run', '--limit', '4GiB', '--', 'sh', '-c', 'echo "${HOME-none}"'];
