@@ -26,12 +26,25 @@ export function parseOptions<const T extends ParseArgsOptionsConfig>(
     throw new VramError('usage', `${JSON.stringify(positionals[maxWords])} is one word too many`, SEE_HELP);
   } catch (err) {
     if (err instanceof VramError || err instanceof HelpWanted) throw err;
+    const [, option] = WITHOUT_VALUE.exec(err instanceof Error ? err.message : '') ?? [];
+    if (option !== undefined)
+      throw new VramError('usage', `--${option} wants ${VALUES[option] ?? 'a value'}`, { ...SEE_HELP, cause: err });
     // Node's sentence, without its advice on how to write a word that begins with a dash.
     const [sentence = 'the options cannot be read'] = (err instanceof Error ? err.message : '').split('. ');
     throw new VramError('usage', sentence, { ...SEE_HELP, cause: err });
   }
 }
 
+/** Node's sentences, of which the second has three lines. */
+const WITHOUT_VALUE = /^Option '(?:-\w, )?--([a-z-]+)(?: <value>)?' argument (?:missing|is ambiguous)/;
+const VALUES: Readonly<Record<string, string>> = {
+  limit: 'a size',
+  device: 'the number or UUID of a GPU',
+  ttl: 'a time',
+  session: 'a name',
+  'state-dir': 'a folder',
+  'lib-dir': 'a folder',
+};
 const SEE_HELP = { fix: 'see penstock-vram COMMAND --help' };
 
 /**

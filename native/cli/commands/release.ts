@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { placesOf } from '../config.ts';
 import type { Command, Context } from '../context.ts';
-import { VramError } from '../errors.ts';
+import { VramError, explain } from '../errors.ts';
 import { HELP_HELP, HELP_JSON, HELP_STATE_DIR } from '../help.ts';
 import { COMMON, parseOptions } from '../options.ts';
 import { release as releaseSession, sweep } from '../sessions/lifecycle.ts';
@@ -27,15 +27,34 @@ function releaseSessions(context: Context, argv: readonly string[]): number {
   const names = words.map(checkName);
   const { stateDir } = placesOf(context.env, { stateDir: values['state-dir'] });
   const store = new SessionStore(stateDir, context);
+  const refused: VramError[] = [];
   const released = store.locked(() => {
     // A session that has ended meanwhile is found missing, and not in use.
     if (values.all) sweep(store, context.clock);
     const all = values.all ? store.names() : names;
-    return all.map((name) => releaseSession(store, context.processes, name, values.force));
+    return all.flatMap((name) => {
+      try {
+        return [releaseSession(store, context.processes, name, values.force)];
+      } catch (err) {
+        const error = explain(err);
+        if (error === undefined) throw err;
+        refused.push(error);
+        return [];
+      }
+    });
   }, RELEASE_WAIT_MS);
   if (values.json) context.out(`${JSON.stringify(released)}\n`);
   else for (const one of released) context.out(text(one));
+  throwAll(refused);
   return 0;
+}
+
+/** One as it is; of several the exit status is that of the first. */
+function throwAll([first, ...rest]: readonly VramError[]): void {
+  if (first === undefined) return;
+  if (rest.length === 0) throw first;
+  const message = [first, ...rest].map((error) => error.message).join('; ');
+  throw new VramError(first.code, message, first.fix === undefined ? {} : { fix: first.fix });
 }
 
 function text({ name, waitingFor }: Released): string {
@@ -54,7 +73,7 @@ export const release: Command = {
     ],
     options: [
       ['--force', 'close a session that is in use; take a damaged one away'],
-      ['--all', 'all of your sessions; stops at the first that is refused'],
+      ['--all', 'all of your sessions; those that are refused are named at the end'],
       HELP_STATE_DIR,
       HELP_JSON,
       HELP_HELP,

@@ -119,11 +119,15 @@ export function release(store: SessionStore, processes: Processes, name: string,
   return { name, waitingFor: [...pids] };
 }
 
+/** What --force takes away. */
+const FORCED: ReadonlySet<string> = new Set(['damaged', 'not-private']);
+
 function openForRelease(store: SessionStore, name: string, force: boolean): Session | undefined {
   try {
     return store.open(name);
   } catch (err) {
-    if (force && err instanceof VramError && err.code === 'damaged') return undefined;
+    // What lies in our own private folder is ours to take away, a link and a pipe too: nothing is followed or waited for.
+    if (force && err instanceof VramError && FORCED.has(err.code)) return undefined;
     throw err;
   }
 }

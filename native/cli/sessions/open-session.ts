@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Context } from '../context.ts';
+import { formatDuration } from '../durations.ts';
 import { VramError } from '../errors.ts';
 import type { DeviceLimit } from '../limits.ts';
 import { sameLimits } from '../limits.ts';
@@ -21,6 +22,8 @@ export interface SessionRequest {
   readonly name: string | undefined;
   readonly limits: readonly DeviceLimit[];
   readonly ttlSeconds: number;
+  /** Whether a person named it, and it is no default. */
+  readonly ttlNamed?: boolean;
   readonly report: Reported;
   readonly managed: Managed;
   readonly overcommit: boolean;
@@ -53,7 +56,7 @@ export function openSession(
   if (store.exists(name)) {
     const session = store.open(name);
     if (session.control.state === 'active')
-      return { session: sameSession(session, request), created: false, warnings: [] };
+      return { session: sameSession(session, request), created: false, warnings: ttlWarnings(session, request) };
     // Expired or closed, and sweep left it: what is still in use stays.
     if (store.livingRuns(session).length > 0 || store.processesUsing(session.dir).length > 0)
       throw new VramError('expired', `session ${name} is ${session.control.state}, and processes of it live`, {
@@ -73,6 +76,11 @@ function sameSession(session: Session, request: SessionRequest): Session {
   throw new VramError('exists', `session ${name} is there already, with other limits`, {
     fix: `penstock-vram attach ${name} joins it as it is; release it first to change the limits`,
   });
+}
+
+function ttlWarnings({ record }: Session, { ttlNamed, ttlSeconds }: SessionRequest): string[] {
+  if (ttlNamed !== true || ttlSeconds === record.ttlSeconds) return [];
+  return [`session ${record.name} is there already and keeps its time of ${formatDuration(record.ttlSeconds)} (--ttl)`];
 }
 
 function freeName(store: SessionStore, { random }: Context, prefix: string): string {

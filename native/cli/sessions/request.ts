@@ -58,6 +58,7 @@ export function requestOf(values: RequestValues, defaultTtl: string): Omit<Sessi
   return {
     limits: parseLimits(values.limit ?? [], values.device ?? [], DEVICES),
     ttlSeconds: parseDuration(values.ttl ?? defaultTtl, values.ttl === undefined ? 'PENSTOCK_VRAM_TTL' : '--ttl'),
+    ttlNamed: values.ttl !== undefined,
     overcommit: values.overcommit,
     report: oneOf('--report-total', values['report-total'], ['limit', 'physical']),
     managed: oneOf('--managed', values.managed, ['charged', 'uncharged']),

@@ -188,7 +188,17 @@ export class SessionStore {
   /** Processes that were started with the session's objects, as far as this user may look. */
   processesUsing(dir: string): number[] {
     const path = join(dir, VRAM_OBJECT);
-    return this.#context.processes.using({ path, inode: lstatSync(path, { throwIfNoEntry: false })?.ino });
+    return this.#context.processes.using({ path, inode: inodeOf(path) });
+  }
+}
+
+/** Undefined where there is no such file, or a session's folder is none. */
+function inodeOf(path: string): number | undefined {
+  try {
+    return lstatSync(path).ino;
+  } catch (err) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(err))) return undefined;
+    throw err;
   }
 }
 
