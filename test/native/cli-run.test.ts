@@ -215,6 +215,23 @@ test('a file of garbage is 126', () => {
   expect(run(file).status).toBe(126);
 });
 
+test('--ttl of a session that is there is no silent wish', () => {
+  const allocate = (...more: string[]) => account.vram(['allocate', 'timed', '--limit', '1MiB', ...more]);
+  expect(allocate('--ttl', '2h').stderr).not.toContain('--ttl');
+  expect(allocate('--ttl', '2h').stderr).not.toContain('--ttl');
+  expect(allocate('--ttl', '3h')).toMatchObject({ status: 0, stderr: expect.stringContaining('2h (--ttl)') });
+});
+
+test.each([['--limit', '-1'], ['--limit', '--', 'true'], ['--limit']])(
+  'an option without its value is told in one line: %j %j',
+  (...words) => {
+    expect(account.vram(['run', ...words])).toMatchObject({
+      status: 125,
+      stderr: expect.stringMatching(/^penstock-vram: --limit wants a size; .*\n$/),
+    });
+  },
+);
+
 test('without HOME the user database tells where the home is, and the program gets none', () => {
   const env = { PATH: account.env['PATH'], PENSTOCK_VRAM_STATE_DIR: account.stateDir };
   const command = ['run', '--limit', '4GiB', '--', 'sh', '-c', 'echo "${HOME-none}"'];
