@@ -137,6 +137,7 @@ struct pool_row {
 enum { POOL_LIVE = 1, POOL_UNCHARGED = 2, POOL_DESTROYED = 3 };
 struct hook_state {
   struct gate_lock contexts_lock, pools_lock;
+  struct gate_lock pool_turn; // one allocation or free of a pool at a time, the real call included: see hooks_grow.c
   uint32_t next_owner;
   uint32_t pid; // whose state this is, where that has to be compared
   uint32_t pool_count; // rows ever used

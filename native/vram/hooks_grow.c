@@ -149,6 +149,20 @@ int stream_is_capturing(CUstream stream, int per_thread) {
   return ((CUresult(*)(CUstream, int *))driver_entry(which))(stream, &status) == CUDA_SUCCESS && status == 1;
 }
 
+static CUresult alloc_in_turn(struct pool_request *r, CUmemoryPool pool, CUdevice ordinal) {
+  for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+    struct growth g;
+    if (grow_begin(&g, (uint64_t)pool, ordinal, r->bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = r->call(r);
+    if (!grow_end(&g, result, result == CUDA_SUCCESS ? *r->address : 0, r->bytes)) return result;
+    r->undo(r);
+    struct map_entry entry;
+    if (map_remove(*r->address, KIND_POOLED, &entry)) pool_freed(&entry);
+    pools_shrink(g.device, UINT64_MAX);
+  }
+  return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 CUresult pool_alloc(struct pool_request *r) {
   struct whose place;
   if (r->address == NULL || r->bytes == 0 || !place_current(&place)) return r->call(r);
@@ -167,26 +181,25 @@ CUresult pool_alloc(struct pool_request *r) {
     if (result == CUDA_SUCCESS) r->undo(r);
     return result == CUDA_SUCCESS ? CUDA_ERROR_OUT_OF_MEMORY : result;
   }
-  for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-    struct growth g;
-    if (grow_begin(&g, (uint64_t)pool, ordinal, r->bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult result = r->call(r);
-    if (!grow_end(&g, result, result == CUDA_SUCCESS ? *r->address : 0, r->bytes)) return result;
-    r->undo(r);
-    struct map_entry entry;
-    if (map_remove(*r->address, KIND_POOLED, &entry)) pool_freed(&entry);
-    pools_shrink(g.device, UINT64_MAX);
-  }
-  return CUDA_ERROR_OUT_OF_MEMORY;
+  // One at a time, the real call included: what one call counts on as cached must not be what another, which reserved nothing for
+  // it either, is just being given, nor be half way through a free.
+  struct gate_lock *turn = &hook_state()->pool_turn;
+  gate_lock(turn);
+  CUresult result = alloc_in_turn(r, pool, ordinal);
+  gate_unlock(turn);
+  return result;
 }
 
 CUresult pool_free(CUdeviceptr address, CUstream stream, int per_thread, CUresult (*call)(CUdeviceptr, CUstream)) {
   // A captured free is a node: what it frees was allocated by the graph.
   if (address == 0 || stream_is_capturing(stream, per_thread)) return call(address, stream);
   struct map_entry entry;
+  struct gate_lock *turn = &hook_state()->pool_turn;
+  gate_lock(turn);
   int pooled = map_remove(address, KIND_POOLED, &entry);
   int found = pooled || map_remove(address, KIND_LINEAR, &entry);
   CUresult result = freed(call(address, stream), found, &entry);
   if (pooled && result == CUDA_SUCCESS) pool_freed(&entry);
+  gate_unlock(turn);
   return result;
 }
