@@ -136,6 +136,7 @@ test('a control page or a record that is anything else is damage, by name, and n
       ttlSeconds: 1,
       ephemeral: false,
       limits: [{ device: '*', limit: 1 }],
+      objects: [{ name: 'libpenstock_vram.so', size: 1, sha256: 'a'.repeat(64) }],
       runs: [],
     }),
   );

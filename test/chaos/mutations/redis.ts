@@ -87,11 +87,4 @@ export const REDIS_MUTATIONS: readonly Mutation[] = [
     from: '  r[DEAD], r[REDRIVEN] = 0, hex(other)\n  unlist(id, r)\n',
     to: '  r[DEAD], r[REDRIVEN] = 0, hex(other)\n',
   },
-  {
-    name: 'redis-raised-cap-unheard',
-    driver,
-    file: `${LUA}/fair.ts`,
-    from: 't[T_WEIGHT], t[T_CAP], t[T_FULL] = weight, cap, full\n  rejudge(t, was)',
-    to: 't[T_WEIGHT], t[T_CAP], t[T_FULL] = weight, cap, full\n  touched[t] = true',
-  },
 ];
