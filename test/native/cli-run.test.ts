@@ -88,7 +88,8 @@ test('a program that is stopped goes on', async () => {
   const result = ended(child);
   await until(() => seen.includes('ready'), { what: 'the program' });
   const state = () => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]?.[0];
-  child.kill('SIGTSTP');
+  // Not SIGTSTP: the kernel drops that in an orphaned process group, which is what a test run without a terminal may be.
+  child.kill('SIGSTOP');
   await until(() => state() === 'T', { what: 'the program to stop' });
   child.kill('SIGCONT');
   child.stdin?.end('x\n');
@@ -100,15 +101,16 @@ test('what nohup ignores stays ignored', () => {
     const [program = '', ...args] = command;
     const script = `exec ${program} ${args.map((word) => `'${word}'`).join(' ')}`;
     const { stdout } = account.vram(['run', '--limit', '4GiB', '--', 'sh', '-c', script]);
-    return /SigIgn:\s*([0-9a-f]+)/.exec(stdout)?.[1];
+    // Of signals 1 to 31, which Node resets in its children; what is ignored above them came from whoever runs the tests.
+    return Number(BigInt(`0x${/SigIgn:\s*([0-9a-f]+)/.exec(stdout)?.[1] ?? 'f'}`) & 0x7f_ff_ff_ffn);
   };
-  expect(mask(['grep', 'SigIgn', '/proc/self/status'])).toBe('0000000000000000');
+  expect(mask(['grep', 'SigIgn', '/proc/self/status'])).toBe(0);
   account.script('under-nohup', `#!/bin/sh\nexec nohup '${CLI}' "$@"\n`);
   const nohup = spawnSync('under-nohup', ['run', '--limit', '4GiB', '--', 'grep', 'SigIgn', '/proc/self/status'], {
     env: account.env,
     encoding: 'utf8',
   });
-  expect(nohup.stdout).toMatch(/SigIgn:\s*0000000000000001/);
+  expect(nohup.stdout).toMatch(/SigIgn:\s*[0-9a-f]{15}1/);
 });
 
 test('the environment is kept, whatever its names', () => {

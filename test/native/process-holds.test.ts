@@ -43,10 +43,12 @@ async function hold(how: string, bytes: number, rest: string[] = [], launcher: s
   const child = spawn(file, args, { env, stdio: ['pipe', 'pipe', 'inherit'] });
   started.push(child);
   const gone = new Promise<number | null>((done) => child.once('exit', (status) => done(status)));
+  // Not its exit: what it said last may be read after that.
+  const closed = new Promise<number | null>((done) => child.once('close', (status) => done(status)));
   let text = '';
   const lines = async (count: number): Promise<Holder> => {
     while (text.split('\n').length <= count) {
-      const more = await Promise.race([new Promise((done) => child.stdout.once('data', done)), gone]);
+      const more = await Promise.race([new Promise((done) => child.stdout.once('data', done)), closed]);
       if (!Buffer.isBuffer(more)) throw new Error(`holder ${how} ended with ${String(more)} and said ${text}`);
       text += more.toString();
     }
