@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the nodes really offer, as the decision on a pod sees it.
+
+export type SharingMode = 'TimeSlicing' | 'MPS' | 'MIG';
+
+/** One extended resource of one node of which a unit is a part of a GPU. */
+export interface SharedOffer {
+  /** Extended resource, e.g. `nvidia.com/gpu.shared`, `nvidia.com/mig-1g.10gb`. */
+  readonly resource: string;
+  readonly mode: SharingMode;
+  /** Slots into which each GPU of the node is split, ≥ 1. */
+  readonly slotsPerGPU: number;
+  /** Bytes of GPU memory that one slot stands for: the card's ÷ slots, or what the Placement or the MIG profile says. */
+  readonly memoryPerSlot: number;
+  /** Units that are allocatable on the node, ≥ 1. */
+  readonly allocatable: number;
+  /** The device plugin refuses requests above one unit (`failRequestsGreaterThanOne`; always so with MPS and MIG). */
+  readonly refusesMultiple: boolean;
+  /** All units of one container are surely of one card: one card on the node, or a plugin that packs. */
+  readonly onOneCard: boolean;
+}
+
+export interface GpuNode {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly taints: readonly { readonly key: string; readonly value?: string; readonly effect: string }[];
+  readonly unschedulable: boolean;
+  /** Cards of the node (`nvidia.com/gpu.count`), ≥ 1. */
+  readonly cards: number;
+  /** Bytes of memory of one card; of the smallest where they differ. */
+  readonly cardMemory: number;
+  readonly shared: readonly SharedOffer[];
+}
+
+/** A snapshot: never changes once handed out. `synced` false: nodes have not been listed yet, nothing may be concluded. */
+export interface Inventory {
+  readonly synced: boolean;
+  readonly nodes: readonly GpuNode[];
+}
