@@ -27,6 +27,8 @@ export interface InformerOptions<T extends KubeObject> {
   readonly namespace?: string;
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
+  /** See ReflectorOptions. */
+  readonly keep?: (object: T) => T;
   readonly index?: (object: T) => readonly string[];
   /** See ReflectorOptions. */
   readonly silenceLimitMs?: number;

@@ -16,17 +16,19 @@ export interface Listing<T extends KubeObject> {
 /**
  * All objects, page by page, as of one resourceVersion. A continue token that expires on the way (compaction between two pages)
  * starts over without pages, as client-go does: a second paged attempt could expire just the same.
+ * @param keep what is kept of each object, done page by page: a cluster's nodes in full would be many times what is needed of them
  */
 export async function listAll<T extends KubeObject>(
   client: KubeClient,
   resource: Resource,
   options: Omit<ListOptions, 'continueToken'> = {},
+  keep: (object: T) => T = (object) => object,
 ): Promise<Listing<T>> {
   try {
-    return await listPages<T>(client, resource, { ...options, limit: options.limit ?? PAGE_LIMIT });
+    return await listPages<T>(client, resource, { ...options, limit: options.limit ?? PAGE_LIMIT }, keep);
   } catch (err) {
     if (!isExpired(err)) throw err;
-    return listPages<T>(client, resource, { ...options, limit: undefined });
+    return listPages<T>(client, resource, { ...options, limit: undefined }, keep);
   }
 }
 
@@ -34,12 +36,13 @@ async function listPages<T extends KubeObject>(
   client: KubeClient,
   resource: Resource,
   options: ListOptions,
+  keep: (object: T) => T,
 ): Promise<Listing<T>> {
   const items: T[] = [];
   let continueToken: string | undefined;
   for (;;) {
     const page = await client.list<T>(resource, { ...options, continueToken });
-    for (const item of page.items) items.push(item);
+    for (const item of page.items) items.push(keep(item));
     if (page.continueToken === undefined) return { items, resourceVersion: page.resourceVersion };
     continueToken = page.continueToken;
   }

@@ -42,7 +42,11 @@ function bookmark(resourceVersion: string): WatchFrame<KubeObject> {
   return { type: 'BOOKMARK', object: { metadata: { resourceVersion } } as KubeObject };
 }
 
-function aWorld(lists: ListStep[], watches: WatchStep[]): World {
+function aWorld(
+  lists: ListStep[],
+  watches: WatchStep[],
+  more: { keep?: (object: KubeObject) => KubeObject } = {},
+): World {
   const clock = createFakeClock();
   const metrics = createKubeMetrics(createRegistry('test', false));
   const cache = new ObjectCache<KubeObject>({ name: 'configmaps', logger: silentLogger, metrics });
@@ -78,6 +82,7 @@ function aWorld(lists: ListStep[], watches: WatchStep[]): World {
     random: noJitter,
     logger: silentLogger,
     metrics,
+    ...more,
   });
   return { clock, cache, reflector, calls, watches: asked };
 }
@@ -103,6 +108,31 @@ describe('reflector', () => {
     await world.clock.advance(0);
     expect(verbs(world)).toEqual(['list', 'list p2', 'watch 10']);
     expect(names(world)).toEqual(['a', 'b']);
+    await world.reflector.stop();
+  });
+
+  test('keeps of each object, listed or watched, what it is told to keep', async () => {
+    const labelled = (object: KubeObject): KubeObject => ({
+      ...object,
+      metadata: { ...object.metadata, annotations: { long: 'story' } },
+    });
+    const frames: WatchFrame<KubeObject>[] = [
+      { type: 'ADDED', object: labelled(anObject('b', '11')) },
+      bookmark('12'),
+      { type: 'DELETED', object: labelled(anObject('a', '13')) },
+    ];
+    const keep = ({ metadata: { annotations: _, ...metadata } }: KubeObject): KubeObject => ({ metadata });
+    const world = aWorld(
+      [aPage('10', labelled(anObject('a', '1')), labelled(anObject('c', '2')))],
+      [{ frames, ending: 'hang' }],
+      { keep },
+    );
+    world.reflector.start();
+    await world.clock.advance(0);
+    const kept = (name: string, resourceVersion: string) => ({
+      metadata: { namespace: 'ns', name, uid: name, resourceVersion },
+    });
+    expect(world.cache.list()).toEqual([kept('c', '2'), kept('b', '11')]);
     await world.reflector.stop();
   });
 

@@ -41,6 +41,8 @@ export interface ReflectorOptions<T extends KubeObject> {
   readonly random: Random;
   readonly logger: Logger;
   readonly metrics: KubeMetrics;
+  /** What the sink gets of each object (default: all of it). Metadata's name, namespace, uid and resourceVersion must stay. */
+  readonly keep?: ((object: T) => T) | undefined;
   /** Silence after which a watch is given up as dead (default 150 s). */
   readonly silenceLimitMs?: number;
   readonly pageLimit?: number;
@@ -122,7 +124,12 @@ class WatchingReflector<T extends KubeObject> implements Reflector {
     if (this.#lists++ > 0) metrics.relists.inc({ resource: this.#resource });
     const { signal } = this.#stopping;
     const scope = { namespace, labelSelector, fieldSelector, limit: pageLimit ?? PAGE_LIMIT };
-    const listing = await listAll<T>(client, resource, { ...scope, signal, deadlineMs: LIST_DEADLINE_MS });
+    const listing = await listAll<T>(
+      client,
+      resource,
+      { ...scope, signal, deadlineMs: LIST_DEADLINE_MS },
+      this.#options.keep,
+    );
     if (signal.aborted) return;
     sink.replace(listing.items);
     this.#resourceVersion = listing.resourceVersion;
@@ -152,9 +159,9 @@ class WatchingReflector<T extends KubeObject> implements Reflector {
   }
 
   #take({ type, object }: WatchFrame<T>): void {
-    const { sink } = this.#options;
-    if (type === 'DELETED') sink.remove(object);
-    else if (type !== 'BOOKMARK') sink.put(object);
+    const { sink, keep = (whole) => whole } = this.#options;
+    if (type === 'DELETED') sink.remove(keep(object));
+    else if (type !== 'BOOKMARK') sink.put(keep(object));
     // Only now: had the sink thrown, the watch would resume before this change.
     this.#resourceVersion = object.metadata.resourceVersion ?? this.#resourceVersion;
     this.#alive();

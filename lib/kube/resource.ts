@@ -24,6 +24,11 @@ const namespaced = (group: string, kind: string, plural: string): Resource => ({
   namespaced: true,
 });
 
+const cluster = (group: string, kind: string, plural: string): Resource => ({
+  ...namespaced(group, kind, plural),
+  namespaced: false,
+});
+
 export const INFERENCE_APPS = own(RESOURCES.inferenceApp);
 export const PLACEMENTS = own(RESOURCES.placement);
 export const JOBS = namespaced('batch', 'Job', 'jobs');
@@ -31,6 +36,8 @@ export const PODS = namespaced('', 'Pod', 'pods');
 export const SECRETS = namespaced('', 'Secret', 'secrets');
 export const CONFIG_MAPS = namespaced('', 'ConfigMap', 'configmaps');
 export const LEASES = namespaced('coordination.k8s.io', 'Lease', 'leases');
+export const NODES = cluster('', 'Node', 'nodes');
+export const NAMESPACES = cluster('', 'Namespace', 'namespaces');
 export const EVENTS = namespaced('events.k8s.io', 'Event', 'events');
 
 /** `apiVersion` of the resource's objects. */
