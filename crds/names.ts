@@ -59,10 +59,40 @@ export const OBJECTS = {
   tenantsConfigMap: 'penstock-tenants',
   /** Lease of the operator's leader election. */
   operatorLease: 'penstock-operator',
+  /** ConfigMap with `images.yaml`: which images the apps of a namespace may use. */
+  admissionConfigMap: 'penstock-admission',
 } as const;
 
 /** Extended resource asked for by `spec.resources.gpu.count`, and the node label that `spec.resources.gpu.type` selects. */
-export const GPU = { resource: 'nvidia.com/gpu', typeLabel: 'nvidia.com/gpu.product' } as const;
+export const GPU = {
+  resource: 'nvidia.com/gpu',
+  typeLabel: 'nvidia.com/gpu.product',
+  /** Followed by a MIG profile: the resource of its instances. */
+  migPrefix: 'nvidia.com/mig-',
+} as const;
+
+/** Annotations by which a pod asks for a slice of a GPU; the operator sets them on units by `spec.resources.gpu.slice`. */
+export const SLICE_ANNOTATIONS = {
+  /** `true` opts in; `false` opts out, whatever the cluster's policy says. */
+  slice: `${GROUP}/slice`,
+  /** Slots of each GPU, 1 … 64. */
+  ratio: `${GROUP}/slice-ratio`,
+  /** GPU memory of each GPU as a quantity, instead of a ratio. */
+  vram: `${GROUP}/vram`,
+} as const;
+
+/** Names in the pod of a unit that belong to Penstock. */
+export const UNIT_POD = {
+  /** Runs the worker runtime: the handler, or the adapter beside a model server. Its exit ends the unit. */
+  worker: 'worker',
+  /** Native sidecar with the model server of a Sidecar app. */
+  server: 'server',
+  /** Volume with the unit's token. */
+  tokenVolume: 'token',
+  tmpVolume: 'tmp',
+  serverTmpVolume: 'server-tmp',
+  opsPortName: 'ops',
+} as const;
 
 /** Condition types in `status.conditions`. */
 export const CONDITIONS = {
