@@ -79,6 +79,29 @@ export const SLICE_ANNOTATIONS = {
   ratio: `${GROUP}/slice-ratio`,
   /** GPU memory of each GPU as a quantity, instead of a ratio. */
   vram: `${GROUP}/vram`,
+  /** training, inference, batch or dev: a preset of the ratio. */
+  workloadType: `${GROUP}/workload-type`,
+  /** `true`: what would be done is annotated and counted, nothing else. */
+  dryRun: `${GROUP}/slice-dry-run`,
+  /** Written: what was given and how the quota came about, for people. */
+  status: `${GROUP}/slice-status`,
+  /** Written: what was asked for before, so that a second pass finds its work done. */
+  record: `${GROUP}/sliced`,
+} as const;
+
+/** The name of a container goes before these: where it does not fit behind a key of {@link SLICE_ANNOTATIONS}, and what is written for each. */
+export const CONTAINER_ANNOTATIONS = {
+  ratio: `.slice.${GROUP}/ratio`,
+  vram: `.slice.${GROUP}/vram`,
+  /** Written: bytes on each GPU that the container sees. Mounted into it. */
+  quota: `.vram.${GROUP}/quota`,
+} as const;
+
+/** Annotations of castops that mean the same. */
+export const CASTOPS_ANNOTATIONS = {
+  slice: 'castops.io/optimize',
+  ratio: 'castops.io/slice-ratio',
+  workloadType: 'castops.io/workload-type',
 } as const;
 
 /** Names in the pod of a unit that belong to Penstock. */

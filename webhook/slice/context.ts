@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the decision on a pod depends on beside the pod, and what is told of each decision. Plain data: snapshots of the moment.
+// What the decision on a pod depends on beside the pod, and what is told beside the verdict. Plain data: snapshots of the moment.
 import type { Inventory } from './inventory.ts';
 
 export type WorkloadType = 'training' | 'inference' | 'batch' | 'dev';
@@ -58,7 +58,7 @@ export interface SliceContext {
   readonly settings: SliceSettings;
 }
 
-/** Why a pod was left as it is. A closed set: it is the label of a metric. */
+/** Why a pod was left as it is: `SliceReport.reason`. A closed set, as it is the label of a metric. */
 export type NoopReason =
   | 'no-gpu'
   | 'not-asked'
@@ -68,30 +68,11 @@ export type NoopReason =
   | 'not-synced'
   | 'no-delivery'
   | 'windows'
+  | 'mirror'
   | 'malformed'
   | 'no-node'
   | 'no-target'
   | 'internal-error';
-
-/** What became of one review, for metrics and the log line. */
-export interface SliceReport {
-  readonly namespace: string;
-  /** Name of the pod, or its generateName with `*`. */
-  readonly pod: string;
-  readonly outcome: 'mutated' | 'dry-run' | 'noop' | 'refused';
-  /** Only of a noop. */
-  readonly reason?: NoopReason;
-  /** `none`: neither annotation nor policy names one. */
-  readonly workloadType: WorkloadType | 'none';
-  /** The policy's rule that decided, where one did. */
-  readonly rule?: string;
-  /** Whole GPUs that other pods may have thereby, e.g. 0.75; 0 unless mutated (in a dry run: what it would be). */
-  readonly gpusSaved: number;
-  /** The admission request was a dry run itself: count it apart, nothing will come of it. */
-  readonly requestDryRun: boolean;
-  /** What was thrown; only of `internal-error`. */
-  readonly error?: unknown;
-}
 
 /** For `emit`: the pod does not exist yet, so its controller is named where it has one. */
 export interface SliceEvent {
@@ -118,8 +99,8 @@ export interface SliceDeps {
   /** How for pods of this namespace. Undefined: not known yet. */
   readonly delivery: (namespace: string) => Delivery | undefined;
   readonly settings: () => SliceSettings;
-  /** Once per review, dry runs included. */
-  readonly report: (report: SliceReport) => void;
+  /** What was thrown inside; the pod has passed unchanged (`internal-error`). */
+  readonly failed: (error: unknown) => void;
   /** Never called for a dry run of the request. */
   readonly emit: (event: SliceEvent) => void;
 }
