@@ -52,22 +52,6 @@ export interface Refusal {
   readonly causes?: readonly FieldCause[];
 }
 
-/** What a mutating handler did and why, for counters and the one log line of a mutation: never a body, never a value of the environment. */
-export interface SliceReport {
-  /** `mutated`: the patch slices something. `audited`: dry run, the patch only annotates. `noop`: nothing is sliced. */
-  readonly outcome: 'mutated' | 'audited' | 'noop';
-  /** Of a noop, why: a word of a short fixed list such as `no-gpu`, `not-opted-in`, `opted-out`, `already-sliced`, `not-synced`, `no-node`. A label value. */
-  readonly reason?: string;
-  /** A label value: training, inference, batch or dev; absent where a ratio, a memory share or the default decided. */
-  readonly workloadType?: string;
-  /** The rule of the policy that enrolled a pod without annotations. */
-  readonly rule?: string;
-  /** Whole GPUs that were asked for less the part of GPUs that is asked for now; ≥ 0. */
-  readonly gpusSaved?: number;
-  /** Names of the sliced containers. */
-  readonly containers?: readonly string[];
-}
-
 /** A handler's answer. No `refusal`: allowed. */
 export interface Verdict {
   readonly refusal?: Refusal;
@@ -75,8 +59,6 @@ export interface Verdict {
   readonly warnings?: readonly string[];
   /** RFC 6902; only mutating webhooks. */
   readonly patch?: readonly Operation[];
-  /** Of mutating handlers. */
-  readonly report?: SliceReport;
 }
 
 /** Never throws for bad input: that is a refusal. What it throws is answered with 500 and counted. `signal`: the deadline has passed. */
