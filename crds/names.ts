@@ -61,6 +61,13 @@ export const OBJECTS = {
   operatorLease: 'penstock-operator',
   /** ConfigMap with `images.yaml`: which images the apps of a namespace may use. */
   admissionConfigMap: 'penstock-admission',
+  /** Secret with the webhook's serving certificate and its CA. */
+  webhookSecret: 'penstock-webhook-tls',
+  /** Lease of the webhook's replica that reports what slipped through. */
+  webhookLease: 'penstock-webhook',
+  /** The only webhook configurations that the webhook writes to: their caBundles. */
+  podsWebhook: 'penstock-pods',
+  objectsWebhook: 'penstock-objects',
 } as const;
 
 /** Extended resource asked for by `spec.resources.gpu.count`, and the node label that `spec.resources.gpu.type` selects. */
