@@ -74,6 +74,26 @@ export type NoopReason =
   | 'no-target'
   | 'internal-error';
 
+/** What became of one review, for metrics and the log line. */
+export interface SliceReport {
+  readonly namespace: string;
+  /** Name of the pod, or its generateName with `*`. */
+  readonly pod: string;
+  readonly outcome: 'mutated' | 'dry-run' | 'noop' | 'refused';
+  /** Only of a noop. */
+  readonly reason?: NoopReason;
+  /** `none`: neither annotation nor policy names one. */
+  readonly workloadType: WorkloadType | 'none';
+  /** The policy's rule that enrolled a pod which did not ask itself, or that had it ignored. */
+  readonly rule?: string;
+  /** Whole GPUs that other pods may have thereby, e.g. 0.75; 0 unless mutated (in a dry run: what it would be). */
+  readonly gpusSaved: number;
+  /** The admission request was a dry run itself: count it apart, nothing will come of it. */
+  readonly requestDryRun: boolean;
+  /** What was thrown; only of `internal-error`. */
+  readonly error?: unknown;
+}
+
 /** For `emit`: the pod does not exist yet, so its controller is named where it has one. */
 export interface SliceEvent {
   readonly regarding: {
@@ -99,8 +119,8 @@ export interface SliceDeps {
   /** How for pods of this namespace. Undefined: not known yet. */
   readonly delivery: (namespace: string) => Delivery | undefined;
   readonly settings: () => SliceSettings;
-  /** What was thrown inside; the pod has passed unchanged (`internal-error`). */
-  readonly failed: (error: unknown) => void;
+  /** Once per review, dry runs included. */
+  readonly report: (report: SliceReport) => void;
   /** Never called for a dry run of the request. */
   readonly emit: (event: SliceEvent) => void;
 }

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a pod says about its slices, read and checked. Of castops' keys only what is said beside its own opt-in counts.
+import { nearest } from '#crds/did-you-mean.ts';
+import { CASTOPS_ANNOTATIONS, CONTAINER_ANNOTATIONS, GROUP, SLICE_ANNOTATIONS } from '#crds/names.ts';
+import { parseQuantity } from '#kube/quantity.ts';
+import type { FieldCause } from '../admission/types.ts';
+import type { WorkloadType } from './context.ts';
+
+/** Slots into which NVIDIA's plugin splits a GPU are a small number; 64 is more than any card is shared by. */
+const MAX_RATIO = 64;
+/** Below a mebibyte no context comes up, and a value such as `10` is a forgotten unit. */
+const MIN_VRAM = 2 ** 20;
+const MAX_VRAM = 2 ** 50;
+/** More causes than these are no help, and the answer stays small. */
+const MAX_CAUSES = 16;
+const SHOWN = 64;
+
+export const WORKLOAD_TYPES: readonly WorkloadType[] = ['training', 'inference', 'batch', 'dev'];
+
+/** A size that was asked for, and the annotation that did. */
+export type Sized =
+  | { readonly kind: 'ratio'; readonly ratio: number; readonly from: string }
+  | { readonly kind: 'vram'; readonly bytes: number; readonly from: string };
+
+export interface Wish {
+  /** Undefined: nothing said, the policy decides. */
+  readonly slice?: boolean | undefined;
+  readonly dryRun: boolean;
+  /** For every container that has no size of its own. */
+  readonly size?: Sized | undefined;
+  readonly sizes: ReadonlyMap<string, Sized>;
+  readonly workloadType?: { readonly type: WorkloadType; readonly from: string } | undefined;
+  readonly causes: readonly FieldCause[];
+}
+
+type Annotations = Readonly<Record<string, string>>;
+
+const NOTHING: Wish = { dryRun: false, sizes: new Map(), causes: [] };
+const OWN_PREFIX = `${GROUP}/`;
+const GUARDED = /^(?:slice|vram|workload)/;
+const KNOWN: readonly string[] = Object.values(SLICE_ANNOTATIONS);
+
+/** Reads the annotations of a pod with containers of these names (init containers included). */
+export function readWish(annotations: Annotations | undefined, containers: readonly string[]): Wish {
+  if (annotations === undefined) return NOTHING;
+  const reader = new Reader(annotations, containers);
+  return reader.read();
+}
+
+class Reader {
+  readonly #annotations: Annotations;
+  readonly #containers: readonly string[];
+  readonly #causes: FieldCause[] = [];
+  readonly #sizes = new Map<string, Sized>();
+
+  constructor(annotations: Annotations, containers: readonly string[]) {
+    this.#annotations = annotations;
+    this.#containers = containers;
+  }
+
+  read(): Wish {
+    const castops = this.#annotations[CASTOPS_ANNOTATIONS.slice] === 'true';
+    const own = this.#flag(SLICE_ANNOTATIONS.slice);
+    // Whoever opts out is left in peace, whatever else is written there.
+    if (own === false) return { ...NOTHING, slice: false };
+    for (const key of Object.keys(this.#annotations)) this.#key(key);
+    const size = this.#size(
+      SLICE_ANNOTATIONS.ratio,
+      SLICE_ANNOTATIONS.vram,
+      castops ? CASTOPS_ANNOTATIONS.ratio : undefined,
+    );
+    const workloadType =
+      this.#type(SLICE_ANNOTATIONS.workloadType) ??
+      (castops ? this.#type(CASTOPS_ANNOTATIONS.workloadType) : undefined);
+    return {
+      slice: own ?? (castops ? true : undefined),
+      dryRun: this.#flag(SLICE_ANNOTATIONS.dryRun) ?? false,
+      size,
+      sizes: this.#sizes,
+      workloadType,
+      causes: this.#causes.slice(0, MAX_CAUSES),
+    };
+  }
+
+  /** Sizes of single containers, and keys that look like ours and are not. */
+  #key(key: string): void {
+    if (key.startsWith(OWN_PREFIX)) {
+      if (KNOWN.includes(key)) return;
+      const name = key.slice(OWN_PREFIX.length);
+      if (key.startsWith(`${SLICE_ANNOTATIONS.ratio}.`)) {
+        this.#ofContainer(key, key.slice(SLICE_ANNOTATIONS.ratio.length + 1), 'ratio');
+      } else if (key.startsWith(`${SLICE_ANNOTATIONS.vram}.`)) {
+        this.#ofContainer(key, key.slice(SLICE_ANNOTATIONS.vram.length + 1), 'vram');
+      } else if (GUARDED.test(name)) this.#unknown(key, KNOWN);
+      return;
+    }
+    const slash = key.indexOf('/');
+    if (slash < 0 || !key.startsWith(DOMAIN, slash - DOMAIN.length)) return;
+    const container = key.slice(0, slash - DOMAIN.length);
+    if (key === container + CONTAINER_ANNOTATIONS.ratio) this.#ofContainer(key, container, 'ratio');
+    else if (key === container + CONTAINER_ANNOTATIONS.vram) this.#ofContainer(key, container, 'vram');
+    else this.#unknown(key, [container + CONTAINER_ANNOTATIONS.ratio, container + CONTAINER_ANNOTATIONS.vram]);
+  }
+
+  #ofContainer(key: string, container: string, kind: Sized['kind']): void {
+    if (!this.#containers.includes(container)) {
+      const there = this.#containers.join(', ');
+      this.#refuse(key, 'FieldValueNotFound', `the pod has no container ${quote(container)}; it has ${there}`);
+      return;
+    }
+    const sized = kind === 'ratio' ? this.#ratio(key) : this.#vram(key);
+    if (sized === undefined) return;
+    const other = this.#sizes.get(container);
+    if (other === undefined) this.#sizes.set(container, sized);
+    else if (!same(other, sized))
+      this.#refuse(key, 'FieldValueForbidden', `contradicts ${other.from}; give one size for a container`);
+  }
+
+  #size(ratioKey: string, vramKey: string, castopsKey: string | undefined): Sized | undefined {
+    const ratio = this.#ratio(ratioKey);
+    const vram = this.#vram(vramKey);
+    if (ratio !== undefined && vram !== undefined) {
+      this.#refuse(
+        vramKey,
+        'FieldValueForbidden',
+        `contradicts ${ratioKey}; give a ratio or an amount of memory, not both`,
+      );
+    }
+    if (ratio !== undefined || vram !== undefined) return ratio ?? vram;
+    return castopsKey === undefined ? undefined : this.#ratio(castopsKey);
+  }
+
+  #ratio(key: string): Sized | undefined {
+    const value = this.#annotations[key];
+    if (value === undefined) return undefined;
+    const ratio = /^[1-9]\d?$/.test(value) ? Number(value) : 0;
+    if (ratio >= 1 && ratio <= MAX_RATIO) return { kind: 'ratio', ratio, from: key };
+    this.#refuse(
+      key,
+      'FieldValueInvalid',
+      `is ${quote(value)}, must be a whole number from 1 to ${MAX_RATIO}: the slots to be had`,
+    );
+    return undefined;
+  }
+
+  #vram(key: string): Sized | undefined {
+    const value = this.#annotations[key];
+    if (value === undefined) return undefined;
+    const bytes = parseQuantity(value);
+    if (bytes !== undefined && bytes >= MIN_VRAM && bytes <= MAX_VRAM)
+      return { kind: 'vram', bytes: Math.ceil(bytes), from: key };
+    this.#refuse(key, 'FieldValueInvalid', `is ${quote(value)}, must be a quantity from 1Mi to 1Pi, such as 10Gi`);
+    return undefined;
+  }
+
+  #flag(key: string): boolean | undefined {
+    const value = this.#annotations[key];
+    if (value === undefined) return undefined;
+    if (value === 'true' || value === 'false') return value === 'true';
+    this.#refuse(key, 'FieldValueNotSupported', `is ${quote(value)}, must be "true" or "false"`);
+    return undefined;
+  }
+
+  #type(key: string): Wish['workloadType'] {
+    const value = this.#annotations[key];
+    if (value === undefined) return undefined;
+    const type = WORKLOAD_TYPES.find((known) => known === value);
+    if (type !== undefined) return { type, from: key };
+    this.#refuse(key, 'FieldValueNotSupported', `is ${quote(value)}, must be one of ${WORKLOAD_TYPES.join(', ')}`);
+    return undefined;
+  }
+
+  #unknown(key: string, known: readonly string[]): void {
+    const near = nearest(key, known);
+    const hint = near === undefined ? `known are ${known.join(', ')}` : `did you mean ${near}?`;
+    this.#refuse(key, 'FieldValueNotSupported', `is not an annotation of Penstock; ${hint}`);
+  }
+
+  #refuse(key: string, reason: FieldCause['reason'], message: string): void {
+    this.#causes.push({ field: `metadata.annotations[${key}]`, reason, message });
+  }
+}
+
+const DOMAIN = `.slice.${GROUP}`;
+
+function same(a: Sized, b: Sized): boolean {
+  return a.kind === 'ratio' ? b.kind === 'ratio' && a.ratio === b.ratio : b.kind === 'vram' && a.bytes === b.bytes;
+}
+
+function quote(value: string): string {
+  return JSON.stringify(value.length > SHOWN ? `${value.slice(0, SHOWN)}…` : value);
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which shared resource a pod gets, how many units of it, and with what quota: one answer for all of its containers, because one
+// node has to serve them together. See ADR 14.
+import { separate } from './separate.ts';
+import type { NodeRequirement, SliceSettings } from './context.ts';
+import { memoryOf, obstacle, slotsFor } from './fit.ts';
+import type { Ask, Place } from './fit.ts';
+import type { GpuNode } from './inventory.ts';
+import { effectiveSum } from './pod.ts';
+
+export interface Grant {
+  readonly resource: string;
+  /** Units of the resource: slots × GPUs. */
+  readonly units: number;
+  /** Of each GPU. */
+  readonly slots: number;
+  /** Bytes on each GPU that the container sees. */
+  readonly quota: number;
+  /** The node whose card is decisive, and its number of slots and size. */
+  readonly smallest: { readonly node: string; readonly slotsPerGPU: number; readonly cardMemory: number };
+}
+
+export type Choice =
+  | {
+      readonly kind: 'share';
+      /** Parallel to the asks. */
+      readonly grants: readonly Grant[];
+      /** Keep the pod off nodes that have the resource but cannot serve it. */
+      readonly requirements: readonly NodeRequirement[];
+      /** Nodes that can serve it. */
+      readonly nodes: number;
+      /** Whole GPUs less parts of GPUs, effective for the pod. */
+      readonly saved: number;
+    }
+  | { readonly kind: 'whole'; readonly reason: 'no-target' | 'no-node'; readonly why: string };
+
+type Share = Extract<Choice, { kind: 'share' }>;
+
+/** Per node its offers by name; per resource the nodes that have it. */
+interface Market {
+  readonly nodes: readonly GpuNode[];
+  readonly places: ReadonlyMap<string, readonly Place[]>;
+}
+
+interface Candidate {
+  readonly share: Share;
+  readonly rank: readonly number[];
+  readonly name: string;
+}
+
+/** `nodes`: those that the pod may land on. */
+export function choose(asks: readonly Ask[], nodes: readonly GpuNode[], settings: SliceSettings): Choice {
+  const market = marketOf(nodes);
+  if (market.places.size === 0) {
+    const why =
+      nodes.length === 0 ? 'it may land on no node with a GPU' : 'no node that it may land on offers parts of a GPU';
+    return { kind: 'whole', reason: 'no-target', why };
+  }
+  let best: Candidate | undefined;
+  let why: string | undefined;
+  for (const resources of assignments(asks, market)) {
+    const tried = attempt(asks, resources, market, settings);
+    if (typeof tried === 'string') why ??= tried;
+    else if (best === undefined || before(tried, best)) best = tried;
+  }
+  return best?.share ?? { kind: 'whole', reason: 'no-node', why: why ?? 'no node can serve it' };
+}
+
+function marketOf(nodes: readonly GpuNode[]): Market {
+  const places = new Map<string, Place[]>();
+  for (const node of nodes) {
+    for (const offer of node.shared) {
+      const known = places.get(offer.resource);
+      if (known) known.push({ node, offer });
+      else places.set(offer.resource, [{ node, offer }]);
+    }
+  }
+  return { nodes, places };
+}
+
+/** One resource for all containers, each in turn; and of MIG the smallest instance that is enough for each. */
+function assignments(asks: readonly Ask[], market: Market): string[][] {
+  const names = [...market.places.keys()].sort();
+  const all = names.map((name) => asks.map(() => name));
+  if (asks.length < 2) return all;
+  const instances = names
+    .filter((name) => market.places.get(name)?.every(({ offer }) => offer.mode === 'MIG'))
+    .map((name) => ({ name, memory: Math.min(...(market.places.get(name) ?? []).map((place) => memoryOf(place, 1))) }))
+    .sort((a, b) => a.memory - b.memory);
+  const mixed = asks.flatMap((ask) => {
+    const { size } = ask;
+    return instances.find(({ memory }) => size.kind === 'ratio' || memory >= size.bytes)?.name ?? [];
+  });
+  return mixed.length === asks.length && new Set(mixed).size > 1 ? [...all, mixed] : all;
+}
+
+/** A share of these resources, or why there is none. */
+function attempt(
+  asks: readonly Ask[],
+  resources: readonly string[],
+  market: Market,
+  settings: SliceSettings,
+): Candidate | string {
+  const offered = resources.map((name) => market.places.get(name) ?? []);
+  const slots = asks.map((ask, index) => slotsOf(ask, offered[index] ?? []));
+  const units = asks.map((ask, index) => ask.gpus * (slots[index] ?? 0));
+  const needed = unitsByResource(asks, resources, units);
+  let why: string | undefined;
+  const serving: GpuNode[] = [];
+  const others: GpuNode[] = [];
+  for (const node of market.nodes) {
+    const obstacles = obstaclesOf(node, asks, resources, slots) ?? shortage(node, needed);
+    if (obstacles === undefined) serving.push(node);
+    else {
+      if (obstacles !== '') why ??= obstacles;
+      if (couldTake(node, needed, settings.gpuResource)) others.push(node);
+    }
+  }
+  if (serving.length === 0) return why ?? 'no node offers all that it needs';
+  const requirements = separate(serving, others);
+  if (requirements === undefined) return `nodes that cannot serve it have no label to tell them from others: ${why}`;
+  const grants = asks.map((ask, index) =>
+    grantOf(ask, resources[index] ?? '', slots[index] ?? 0, placesOn(serving, offered[index] ?? [])),
+  );
+  const share: Share = { kind: 'share', grants, requirements, nodes: serving.length, saved: savedBy(asks, grants) };
+  return { share, rank: rankOf(asks, grants, offered, serving.length, settings), name: resources.join() };
+}
+
+/** Slots on each GPU. For memory: the number with which the most nodes can serve, as they may differ in the size of a slot. */
+function slotsOf(ask: Ask, places: readonly Place[]): number {
+  const { size } = ask;
+  if (size.kind === 'ratio') return size.ratio;
+  const needs = places.map((place) => slotsFor(place, size.bytes));
+  let best = { slots: Math.min(...needs), nodes: 0 };
+  for (const slots of [...new Set(needs)].sort((a, b) => a - b)) {
+    const nodes = places.filter(
+      (place, index) => (needs[index] ?? 0) <= slots && obstacle(place, ask, slots) === undefined,
+    ).length;
+    if (nodes > best.nodes) best = { slots, nodes };
+  }
+  return best.slots;
+}
+
+/** Why the node cannot serve the containers; empty where it does not have the resource at all. */
+function obstaclesOf(
+  node: GpuNode,
+  asks: readonly Ask[],
+  resources: readonly string[],
+  slots: readonly number[],
+): string | undefined {
+  for (const [index, ask] of asks.entries()) {
+    const offer = node.shared.find(({ resource }) => resource === resources[index]);
+    if (offer === undefined) return '';
+    const count = slots[index] ?? 0;
+    const why = obstacle({ node, offer }, ask, count);
+    if (why !== undefined) return `${ask.container}: ${why}`;
+    if (ask.size.kind === 'vram' && memoryOf({ node, offer }, count) < ask.size.bytes) {
+      return `${ask.container}: ${count} slots of node ${node.name} are less memory than asked for`;
+    }
+  }
+  return undefined;
+}
+
+function unitsByResource(
+  asks: readonly Ask[],
+  resources: readonly string[],
+  units: readonly number[],
+): Map<string, number> {
+  const phases = asks.map(({ phase }) => phase);
+  return new Map(
+    [...new Set(resources)].map((name) => [
+      name,
+      effectiveSum(
+        phases,
+        units.map((count, index) => (resources[index] === name ? count : 0)),
+      ),
+    ]),
+  );
+}
+
+function shortage(node: GpuNode, needed: ReadonlyMap<string, number>): string | undefined {
+  for (const [resource, count] of needed) {
+    const { allocatable = 0 } = node.shared.find((offer) => offer.resource === resource) ?? {};
+    if (allocatable < count) return `node ${node.name} has ${allocatable} units of ${resource}, ${count} are needed`;
+  }
+  return undefined;
+}
+
+/** The scheduler could put the pod there: by the name of the resource alone a whole GPU looks like a slot where slots bear its name. */
+function couldTake(node: GpuNode, needed: ReadonlyMap<string, number>, gpuResource: string): boolean {
+  return [...needed].every(([resource, count]) => {
+    const offer = node.shared.find((shared) => shared.resource === resource);
+    if (offer !== undefined) return offer.allocatable >= count;
+    return resource === gpuResource && node.cards >= count;
+  });
+}
+
+function placesOn(nodes: readonly GpuNode[], places: readonly Place[]): Place[] {
+  return places.filter(({ node }) => nodes.includes(node));
+}
+
+function grantOf(ask: Ask, resource: string, slots: number, places: readonly Place[]): Grant {
+  let quota = Number.POSITIVE_INFINITY;
+  let smallest = { node: '', slotsPerGPU: 1, cardMemory: 0 };
+  for (const place of places) {
+    const memory = memoryOf(place, slots);
+    if (memory >= quota) continue;
+    quota = memory;
+    smallest = { node: place.node.name, slotsPerGPU: place.offer.slotsPerGPU, cardMemory: place.node.cardMemory };
+  }
+  if (ask.size.kind === 'vram') quota = ask.size.bytes;
+  return { resource, units: slots * ask.gpus, slots, quota, smallest };
+}
+
+function savedBy(asks: readonly Ask[], grants: readonly Grant[]): number {
+  const phases = asks.map(({ phase }) => phase);
+  const whole = effectiveSum(
+    phases,
+    asks.map(({ gpus }) => gpus),
+  );
+  const parts = effectiveSum(
+    phases,
+    grants.map(({ units, smallest }) => units / smallest.slotsPerGPU),
+  );
+  return Math.max(0, whole - parts);
+}
+
+/** Smaller is better: the administrator's order, memory given beyond what was asked for, nodes, memory. */
+function rankOf(
+  asks: readonly Ask[],
+  grants: readonly Grant[],
+  offered: readonly (readonly Place[])[],
+  nodes: number,
+  settings: SliceSettings,
+): number[] {
+  const granted = offered.map((places, index) =>
+    Math.max(...places.map((place) => memoryOf(place, grants[index]?.slots ?? 1))),
+  );
+  const spare = granted.reduce((sum, memory, index) => sum + (asks[index]?.size.kind === 'vram' ? memory : 0), 0);
+  const isMig = offered.every((places) => places.every(({ offer }) => offer.mode === 'MIG'));
+  const preferred = Math.min(...grants.map(({ resource }) => preferenceOf(resource, settings.preference)));
+  // Instances of MIG are of one kind: among them it is their size that counts.
+  const place = isMig && preferred < settings.preference.length ? firstInstance(settings.preference) : preferred;
+  return [place, spare, -nodes, granted.reduce((sum, memory) => sum + memory, 0)];
+}
+
+function preferenceOf(resource: string, preference: readonly string[]): number {
+  const index = preference.indexOf(resource);
+  return index < 0 ? preference.length : index;
+}
+
+function firstInstance(preference: readonly string[]): number {
+  return preference.findIndex((name) => name.includes('/mig-'));
+}
+
+function before(a: Candidate, b: Candidate): boolean {
+  const index = a.rank.findIndex((value, at) => value !== b.rank[at]);
+  return index < 0 ? a.name < b.name : (a.rank[index] ?? 0) < (b.rank[index] ?? 0);
+}

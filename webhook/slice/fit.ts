@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether one node's shared resource gives one container what it is to have, and how much memory that is. See ADR 14.
+import type { Sized } from './annotations.ts';
+import type { GpuNode, SharedOffer } from './inventory.ts';
+import type { Phase } from './pod.ts';
+
+/** A container that asks for `gpus` whole GPUs and is to have a part of each. */
+export interface Ask {
+  readonly container: string;
+  readonly phase: Phase;
+  readonly gpus: number;
+  readonly size: Sized;
+}
+
+/** A node with the resource in question. */
+export interface Place {
+  readonly node: GpuNode;
+  readonly offer: SharedOffer;
+}
+
+/** Bytes that `slots` slots of one card stand for. Rounded once, and never above what is stated for a slot, nor above the card's part. */
+export function memoryOf({ node, offer }: Place, slots: number): number {
+  const share = node.cardMemory / offer.slotsPerGPU;
+  // An instance of MIG is what its profile says: instances need not be equal parts of the card.
+  if (offer.mode === 'MIG') return Math.min(offer.memoryPerSlot, node.cardMemory) * slots;
+  return offer.memoryPerSlot < Math.floor(share)
+    ? offer.memoryPerSlot * slots
+    : Math.floor((slots * node.cardMemory) / offer.slotsPerGPU);
+}
+
+/** Slots of one card that hold `bytes`; Infinity where slots hold nothing. */
+export function slotsFor(place: Place, bytes: number): number {
+  const rough = Math.max(1, Math.ceil(bytes / Math.max(memoryOf(place, 1), 0)));
+  // Rounding once for all slots can make one fewer do than rounding each.
+  return rough > 1 && memoryOf(place, rough - 1) >= bytes ? rough - 1 : rough;
+}
+
+/** Why `slots` slots on each GPU cannot be given to the container here, for people; undefined: they can. */
+export function obstacle({ node, offer }: Place, ask: Ask, slots: number): string | undefined {
+  if (slots >= offer.slotsPerGPU) {
+    return `${slots} of ${offer.slotsPerGPU} slots are a whole GPU of node ${node.name}`;
+  }
+  if (slots * ask.gpus > 1 && offer.refusesMultiple) {
+    return `${offer.resource} gives a container one unit at most, ${slots * ask.gpus} are needed`;
+  }
+  if (ask.gpus > 1) return obstacleOfSeveral({ node, offer }, ask.gpus, slots);
+  // The plugin takes units from the least used card first: two of them need not be of one card.
+  return slots === 1 || offer.onOneCard
+    ? undefined
+    : `the ${slots} slots need not be of one GPU on node ${node.name}, which has ${node.cards}`;
+}
+
+function obstacleOfSeveral({ node, offer }: Place, gpus: number, slots: number): string | undefined {
+  if (node.cards < gpus)
+    return `node ${node.name} has ${node.cards} GPU${node.cards === 1 ? '' : 's'}, ${gpus} are asked for`;
+  if (offer.onOneCard)
+    return `the device plugin of node ${node.name} gives all units on one GPU, ${gpus} GPUs are asked for`;
+  return slots === 1
+    ? undefined
+    : `${slots} slots on each of ${gpus} GPUs cannot be had: the device plugin may spread them otherwise`;
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which nodes a pod may land on, as the scheduler decides it. A cordoned node counts: it may be opened before the pod is placed.
+import type { GpuNode } from './inventory.ts';
+import type { NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PodToleration } from './pod.ts';
+
+/** Effects that keep a pod away; PreferNoSchedule does not. */
+const HARD_EFFECTS = new Set(['NoSchedule', 'NoExecute']);
+const WHOLE_NUMBER = /^[+-]?\d{1,15}$/;
+
+/** `tolerations`: the pod's, and those it is about to get. */
+export function mayLandOn(spec: PodSpec, tolerations: readonly PodToleration[], node: GpuNode): boolean {
+  // With a nodeName the scheduler is passed by, and its taints for scheduling with it.
+  if (spec.nodeName !== undefined && spec.nodeName !== '') return spec.nodeName === node.name;
+  return matchesSelector(spec, node) && matchesAffinity(spec, node) && tolerates(tolerations, node);
+}
+
+function matchesSelector(spec: PodSpec, node: GpuNode): boolean {
+  const selector = spec.nodeSelector;
+  if (selector === undefined) return true;
+  for (const key in selector) if (node.labels[key] !== selector[key]) return false;
+  return true;
+}
+
+function matchesAffinity(spec: PodSpec, node: GpuNode): boolean {
+  const terms = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms;
+  return terms === undefined || terms.some((term) => matchesTerm(term, node));
+}
+
+/** Terms are alternatives; one without any requirement matches nothing. */
+function matchesTerm(term: NodeSelectorTerm, node: GpuNode): boolean {
+  const { matchExpressions = [], matchFields = [] } = term;
+  if (matchExpressions.length + matchFields.length === 0) return false;
+  return (
+    matchExpressions.every((requirement) => meets(requirement, node.labels[requirement.key])) &&
+    matchFields.every((field) => meets(field, field.key === 'metadata.name' ? node.name : undefined))
+  );
+}
+
+/** One requirement against the label's value, undefined where the node has no such label. An operator that is not known matches nothing. */
+export function meets(requirement: NodeSelectorRequirement, value: string | undefined): boolean {
+  const { operator, values = [] } = requirement;
+  switch (operator) {
+    case 'In':
+      return value !== undefined && values.includes(value);
+    case 'NotIn':
+      return value === undefined || !values.includes(value);
+    case 'Exists':
+      return value !== undefined;
+    case 'DoesNotExist':
+      return value === undefined;
+    case 'Gt':
+    case 'Lt':
+      return compares(operator, value, values[0]);
+    default:
+      return false;
+  }
+}
+
+function compares(operator: 'Gt' | 'Lt', value: string | undefined, bound: string | undefined): boolean {
+  if (value === undefined || bound === undefined || !WHOLE_NUMBER.test(value) || !WHOLE_NUMBER.test(bound))
+    return false;
+  return operator === 'Gt' ? Number(value) > Number(bound) : Number(value) < Number(bound);
+}
+
+function tolerates(tolerations: readonly PodToleration[], node: GpuNode): boolean {
+  return node.taints.every(
+    (taint) => !HARD_EFFECTS.has(taint.effect) || tolerations.some((toleration) => covers(toleration, taint)),
+  );
+}
+
+function covers(toleration: PodToleration, taint: GpuNode['taints'][number]): boolean {
+  const { key = '', operator = 'Equal', value = '', effect = '' } = toleration;
+  if (effect !== '' && effect !== taint.effect) return false;
+  if (key !== '' && key !== taint.key) return false;
+  switch (operator) {
+    case 'Exists':
+      return true;
+    case '':
+    case 'Equal':
+      return key !== '' && value === (taint.value ?? '');
+    case 'Gt':
+    case 'Lt':
+      // KEP-5471: compares the taint's value with the toleration's.
+      return compares(operator, taint.value, value);
+    default:
+      return false;
+  }
+}
