@@ -2,6 +2,8 @@
 import type { Registry } from '#base/metrics.ts';
 import type { EventRecorder } from '#kube/events.ts';
 import type { KubeDeps } from '#kube/informer.ts';
+import { CertificateKeeper } from './certificate-keeper.ts';
+import type { CertificateTimes } from './times.ts';
 
 /** What a TLS server needs, as PEM. `cert`: the leaf first, then what leads to the root. */
 export interface KeyPair {
@@ -22,20 +24,6 @@ export interface ServingCertificate {
   stop(): Promise<void>;
 }
 
-/** Durations in milliseconds. */
-export interface CertificateTimes {
-  /** Life of a CA (10 years). */
-  readonly authorityMs: number;
-  /** Life of a leaf (1 year). */
-  readonly leafMs: number;
-  /** A leaf is renewed when less than this is left (90 days); an older CA stays trusted for as long. */
-  readonly lookaheadMs: number;
-  /** From writing a caBundle until every API server has surely read it (30 s). */
-  readonly propagationMs: number;
-  /** Between two looks when nothing happens (60 s). */
-  readonly checkMs: number;
-}
-
 export interface ServingCertificateOptions extends KubeDeps {
   /** `self`: own CA and leaf. `external`: somebody else (cert-manager) writes the Secret and the caBundles; nothing is written here. */
   readonly mode: 'self' | 'external';
@@ -45,6 +33,11 @@ export interface ServingCertificateOptions extends KubeDeps {
   readonly service: string;
   readonly events: EventRecorder;
   readonly registry: Registry;
-  /** Default {@link CERTIFICATE_TIMES}. */
+  /** Default: CA 10 years, leaf 1 year, renewed 90 days before its end. */
   readonly times?: Partial<CertificateTimes>;
+}
+
+/** @throws TypeError when the times make no sense together */
+export function createServingCertificate(options: ServingCertificateOptions): ServingCertificate {
+  return new CertificateKeeper(options);
 }
