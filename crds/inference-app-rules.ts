@@ -3,6 +3,7 @@ import type { InferenceApp, InferenceAppEnv, InferenceAppEnvFrom, InferenceAppPl
 import type {
   InferenceAppRequest,
   InferenceAppScaling,
+  InferenceAppSlice,
   InferenceAppSpec,
   InferenceAppValueFrom,
   InferenceAppWorker,
@@ -15,6 +16,7 @@ import type { INFERENCE_APP_RULES } from './shapes.gen.ts';
 
 const worker = twin<InferenceAppWorker>;
 const spec = twin<InferenceAppSpec>;
+const slice = twin<InferenceAppSlice>;
 /** Ops port of a unit in a pod; the model server shares the pod's address. */
 const UNIT_OPS_PORT = 9464;
 const RESERVED: readonly string[] = RESERVED_APP_NAMES;
@@ -79,6 +81,11 @@ export const INFERENCE_APP_TWINS: Readonly<Record<(typeof INFERENCE_APP_RULES)[n
     (self) => (self.configMapRef === undefined) !== (self.secretRef === undefined),
   ),
   'self != 9464': twin<number>((self) => self !== UNIT_OPS_PORT),
+  "self.mode == 'Shared' || !has(self.slots)": slice((self) => self.mode === 'Shared' || self.slots === undefined),
+  "self.mode == 'Shared' || !has(self.memory)": slice((self) => self.mode === 'Shared' || self.memory === undefined),
+  '!has(self.slots) || !has(self.memory)': slice((self) => self.slots === undefined || self.memory === undefined),
+  "self.mode == 'MIG' || !has(self.profile)": slice((self) => self.mode === 'MIG' || self.profile === undefined),
+  "self.mode != 'MIG' || has(self.profile)": slice((self) => self.mode !== 'MIG' || self.profile !== undefined),
   'self.minUnits <= self.maxUnits': twin<InferenceAppScaling>((self) => self.minUnits <= self.maxUnits),
   'self.all(p, self.exists_one(q, q.name == p.name))': twin<InferenceAppPlacement[]>(
     (self) => new Set(self.map((placement) => placement.name)).size === self.length,

@@ -90,6 +90,15 @@ export interface InferenceAppWorker {
    * the worker changed, for instance when a tag now means another image.
    */
   revision?: string;
+  /**
+   * Any other field of the unit's pod, as metadata (labels, annotations) and spec in the shape of Kubernetes'
+   * PodTemplateSpec, at most 64 KiB as JSON. Containers are merged by name: worker is the handler or the adapter
+   * (containers), server the model server (initContainers), further initContainers are added, so a helper that
+   * runs beside them is one with restartPolicy Always. What Penstock sets itself stays as it is, and what a
+   * Placement decides or would let the pod out of its sandbox is refused. Secrets, ConfigMaps, claims and service
+   * accounts may be named by those who may create pods in the namespace. Not used in standalone mode.
+   */
+  podTemplate?: Record<string, unknown>;
   /** Sidecar only. Where and how the model server takes requests. */
   server?: InferenceAppServer;
 }
@@ -210,12 +219,42 @@ export interface InferenceAppResources {
 /** GPUs of one unit. Absent = none. */
 export interface InferenceAppGpu {
   /**
-   * Whole GPUs for one unit, asked for as nvidia.com/gpu.
+   * GPUs for one unit, asked for as nvidia.com/gpu; with a slice, GPUs of which it gets a part each.
    * @default 1
    */
   count: number;
   /** Model of GPU, matched against the node label nvidia.com/gpu.product. Absent = any. */
   type?: string;
+  /**
+   * Part of each GPU that a unit gets. Absent = whole GPUs, unless a policy of the cluster slices the pods of this
+   * namespace. Needs the admission server; not used in standalone mode.
+   */
+  slice?: InferenceAppSlice;
+}
+
+/**
+ * Part of each GPU that a unit gets. Absent = whole GPUs, unless a policy of the cluster slices the pods of this
+ * namespace. Needs the admission server; not used in standalone mode.
+ */
+export interface InferenceAppSlice {
+  /**
+   * Exclusive (or Isolated, another word for it): whole GPUs, whatever the cluster's policy says. Shared: slots of
+   * GPUs that several pods use at once, with a limit on GPU memory. MIG: instances into which the hardware is
+   * split.
+   */
+  mode: 'Exclusive' | 'Isolated' | 'Shared' | 'MIG';
+  /**
+   * Shared only. Slots of each GPU, of those into which the node's GPUs are split; more = a bigger part. As many
+   * as there are, or more, stays a whole GPU. Absent (and no memory) = what the cluster's policy says, else one.
+   */
+  slots?: number;
+  /**
+   * Shared only. GPU memory of each GPU that the unit may use, as a quantity (10Gi); it takes as many slots as
+   * that needs.
+   */
+  memory?: number | string;
+  /** MIG only. Profile of the instance as in the resource's name (1g.10gb), asked for as nvidia.com/mig-1g.10gb. */
+  profile?: string;
 }
 
 /**

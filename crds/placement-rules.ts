@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { PlacementMatchExpression, PlacementToleration } from './placement.gen.ts';
+import type { PlacementMatchExpression, PlacementSharing, PlacementToleration } from './placement.gen.ts';
 import { twin } from './rules.ts';
 import type { Twin } from './rules.ts';
 import type { PLACEMENT_RULES } from './shapes.gen.ts';
 
 const toleration = twin<PlacementToleration>;
 const requirement = twin<PlacementMatchExpression>;
+const sharing = twin<PlacementSharing>;
 
 const LABEL_NAME = /^([a-z0-9]([-.a-z0-9]*[a-z0-9])?\/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$/;
 const INTEGER = /^[0-9]{1,18}$/;
@@ -36,4 +37,13 @@ export const PLACEMENT_TWINS: Readonly<Record<(typeof PLACEMENT_RULES)[number]['
       const [first, ...more] = self.values ?? [];
       return first !== undefined && more.length === 0 && INTEGER.test(first);
     }),
+  "self.mode != 'Exclusive' || !has(self.resourceName)": sharing(
+    (self) => self.mode !== 'Exclusive' || self.resourceName === undefined,
+  ),
+  "self.mode != 'Exclusive' || !has(self.slotsPerGPU)": sharing(
+    (self) => self.mode !== 'Exclusive' || self.slotsPerGPU === undefined,
+  ),
+  "self.mode != 'Exclusive' || !has(self.memoryPerSlot)": sharing(
+    (self) => self.mode !== 'Exclusive' || self.memoryPerSlot === undefined,
+  ),
 };

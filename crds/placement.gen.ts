@@ -29,6 +29,11 @@ export interface PlacementSpec {
   /** Price of one unit for one hour as a decimal string ("2.49"), exported as a metric. Absent = unknown. */
   costPerHour?: string;
   /**
+   * How the nodes of this placement split their GPUs, where their labels do not say so themselves. Absent = as the
+   * labels of the nodes say.
+   */
+  sharing?: PlacementSharing;
+  /**
    * Time a unit may wait for a node; past it the unit is retired and removed.
    * @default 600
    */
@@ -120,6 +125,30 @@ export interface PlacementPreferredDuringSchedulingIgnoredDuringExecution {
 export interface PlacementPreference {
   /** Requirements on node labels. */
   matchExpressions: PlacementMatchExpression[];
+}
+
+/**
+ * How the nodes of this placement split their GPUs, where their labels do not say so themselves. Absent = as the
+ * labels of the nodes say.
+ */
+export interface PlacementSharing {
+  /**
+   * Exclusive: GPUs are not split, and no slice goes there. TimeSlicing and MPS: the device plugin advertises each
+   * GPU several times. MIG: the hardware is split into instances.
+   */
+  mode: 'Exclusive' | 'TimeSlicing' | 'MPS' | 'MIG';
+  /**
+   * Extended resource of which one unit is one slot. Absent = nvidia.com/gpu.shared for TimeSlicing and MPS, every
+   * nvidia.com/mig-… of the nodes for MIG.
+   */
+  resourceName?: string;
+  /** Slots into which each GPU is split. Absent = as the label nvidia.com/gpu.replicas of the nodes says. */
+  slotsPerGPU?: number;
+  /**
+   * GPU memory of one slot as a quantity (20Gi). Absent = the card's memory divided by slotsPerGPU, or that of the
+   * MIG profile.
+   */
+  memoryPerSlot?: number | string;
 }
 
 /** Observed state, written by the operator. */

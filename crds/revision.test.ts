@@ -41,7 +41,8 @@ describe('is not altered by', () => {
     ['instances and batch size', { worker: { ...handler, instances: 4, batchSize: 2 } }],
     ['resources, request and desired state', { worker: handler, desiredState: 'Paused', resources: { cpu: 1 } }],
     ['a placement without overrides', { worker: handler, placements: [{ name: 'a' }, { name: 'b', overrides: {} }] }],
-    ['null', { worker: { ...handler, revision: null } }],
+    ['null', { worker: { ...handler, revision: null, podTemplate: null } }],
+    ['a slice of the GPU', { worker: handler, resources: { gpu: { slice: { mode: 'Shared', slots: 2 } } } }],
   ])('%s', (_name, spec) => {
     expect(revisionOf(app(spec))).toBe(base);
   });
@@ -65,6 +66,7 @@ describe('is altered by', () => {
     ['a value in env', { ...handler, env: [{ name: 'A' }, { name: 'B', value: '2' }] }],
     ['envFrom', { ...handler, envFrom: [{ secretRef: { name: 's' } }] }],
     ['worker.revision', { ...handler, revision: '2' }],
+    ['a pod template', { ...handler, podTemplate: { spec: { hostname: 'a' } } }],
   ])('%s', (_name, worker) => {
     expect(revisionOf(app({ worker }))).not.toBe(base);
   });

@@ -139,6 +139,9 @@ export const INFERENCE_APP_SHAPE: Shape = {
               "default": 1
             },
             "revision": {},
+            "podTemplate": {
+              "opaque": true
+            },
             "server": {
               "properties": {
                 "port": {},
@@ -166,7 +169,15 @@ export const INFERENCE_APP_SHAPE: Shape = {
                 "count": {
                   "default": 1
                 },
-                "type": {}
+                "type": {},
+                "slice": {
+                  "properties": {
+                    "mode": {},
+                    "slots": {},
+                    "memory": {},
+                    "profile": {}
+                  }
+                }
               }
             },
             "cpu": {},
@@ -453,6 +464,36 @@ export const INFERENCE_APP_RULES = [
     "message": "port must not be 9464, on which the unit itself shows its health and metrics"
   },
   {
+    "at": "spec.resources.gpu.slice",
+    "rule": "self.mode == 'Shared' || !has(self.slots)",
+    "message": "slots may only be specified when mode is Shared",
+    "fieldPath": ".slots"
+  },
+  {
+    "at": "spec.resources.gpu.slice",
+    "rule": "self.mode == 'Shared' || !has(self.memory)",
+    "message": "memory may only be specified when mode is Shared",
+    "fieldPath": ".memory"
+  },
+  {
+    "at": "spec.resources.gpu.slice",
+    "rule": "!has(self.slots) || !has(self.memory)",
+    "message": "memory may not be specified when slots is specified",
+    "fieldPath": ".memory"
+  },
+  {
+    "at": "spec.resources.gpu.slice",
+    "rule": "self.mode == 'MIG' || !has(self.profile)",
+    "message": "profile may only be specified when mode is MIG",
+    "fieldPath": ".profile"
+  },
+  {
+    "at": "spec.resources.gpu.slice",
+    "rule": "self.mode != 'MIG' || has(self.profile)",
+    "message": "profile must be specified when mode is MIG",
+    "fieldPath": ".profile"
+  },
+  {
     "at": "spec.request",
     "rule": "!has(self.schema) || self.maxBytes <= 8388608",
     "message": "maxBytes must be at most 8388608 (8 MiB) when schema is set, because a body is held whole to be checked",
@@ -636,6 +677,14 @@ export const PLACEMENT_SHAPE: Shape = {
           "default": "OnDemand"
         },
         "costPerHour": {},
+        "sharing": {
+          "properties": {
+            "mode": {},
+            "resourceName": {},
+            "slotsPerGPU": {},
+            "memoryPerSlot": {}
+          }
+        },
         "scheduleGraceSeconds": {
           "default": 600
         }
@@ -727,5 +776,23 @@ export const PLACEMENT_RULES = [
     "rule": "!(self.operator in ['Gt', 'Lt']) || (has(self.values) && self.values.size() == 1 && self.values[0].matches('^[0-9]{1,18}$'))",
     "message": "values must be exactly one integer when operator is Gt or Lt",
     "fieldPath": ".values"
+  },
+  {
+    "at": "spec.sharing",
+    "rule": "self.mode != 'Exclusive' || !has(self.resourceName)",
+    "message": "resourceName may not be specified when mode is Exclusive",
+    "fieldPath": ".resourceName"
+  },
+  {
+    "at": "spec.sharing",
+    "rule": "self.mode != 'Exclusive' || !has(self.slotsPerGPU)",
+    "message": "slotsPerGPU may not be specified when mode is Exclusive",
+    "fieldPath": ".slotsPerGPU"
+  },
+  {
+    "at": "spec.sharing",
+    "rule": "self.mode != 'Exclusive' || !has(self.memoryPerSlot)",
+    "message": "memoryPerSlot may not be specified when mode is Exclusive",
+    "fieldPath": ".memoryPerSlot"
   }
 ] as const satisfies readonly Rule[];

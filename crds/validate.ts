@@ -9,6 +9,7 @@ import type { InferenceApp } from './inference-app.gen.ts';
 import { metadataErrors } from './metadata.ts';
 import { normalise } from './normalise.ts';
 import { PLACEMENT_TWINS } from './placement-rules.ts';
+import { podTemplateErrors } from './pod-template.ts';
 import type { Placement } from './placement.gen.ts';
 import { brokenRules } from './rules.ts';
 import { blocksRules, schemaErrors } from './schema-errors.ts';
@@ -33,7 +34,7 @@ interface Kind {
 const INFERENCE_APP: Kind = {
   shape: INFERENCE_APP_SHAPE,
   schema: isInferenceApp,
-  rules: (doc, old) => brokenRules(INFERENCE_APP_RULES, INFERENCE_APP_TWINS, doc, old),
+  rules: (doc, old) => [...brokenRules(INFERENCE_APP_RULES, INFERENCE_APP_TWINS, doc, old), ...preserved(doc)],
 };
 
 const PLACEMENT: Kind = {
@@ -50,6 +51,12 @@ export function validateInferenceApp(doc: unknown, old?: InferenceApp): Verdict<
 /** Verdict on a create, or with `old` (normalised) on an update of that object. A status in it is not looked into. */
 export function validatePlacement(doc: unknown, old?: Placement): Verdict<Placement> {
   return validate<Placement>(PLACEMENT, doc, old);
+}
+
+/** What the API server preserves without looking into it; in a cluster the admission server refuses it by the same function. */
+function preserved(doc: unknown): FieldError[] {
+  const { podTemplate, archetype } = (doc as InferenceApp).spec.worker;
+  return podTemplate === undefined ? [] : podTemplateErrors(podTemplate, archetype);
 }
 
 function validate<T>(kind: Kind, doc: unknown, old: unknown): Verdict<T> {

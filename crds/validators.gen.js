@@ -8,7 +8,7 @@ function ucs2length(text) {
 }
 "use strict";
 export const isInferenceApp = validate10;
-const schema11 = {"type":"object","required":["apiVersion","kind","metadata","spec"],"properties":{"apiVersion":{"type":"string","enum":["penstock.dev/v1alpha1"]},"kind":{"type":"string","enum":["InferenceApp"]},"metadata":{"type":"object","required":["name"],"properties":{"generateName":{"type":"string","maxLength":63},"namespace":{"type":"string","maxLength":63,"pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","description":"Name of a namespace: a DNS label."},"labels":{"type":"object","additionalProperties":{"type":"string"}},"annotations":{"type":"object","additionalProperties":{"type":"string"}},"finalizers":{"type":"array","items":{"type":"string"}},"ownerReferences":{"type":"array","items":{"type":"object","required":["apiVersion","kind","name","uid"],"properties":{"apiVersion":{"type":"string"},"kind":{"type":"string"},"name":{"type":"string"},"uid":{"type":"string"},"controller":{"type":"boolean"},"blockOwnerDeletion":{"type":"boolean"}}}},"uid":{"type":"string"},"resourceVersion":{"type":"string"},"selfLink":{"type":"string"},"creationTimestamp":{"type":"string"},"deletionTimestamp":{"type":"string"},"generation":{"type":"integer"},"deletionGracePeriodSeconds":{"type":"integer"},"managedFields":{"type":"array"},"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","maxLength":40,"description":"A DNS label: lower-case letters, digits and -, no dots, at most 40 characters."}}},"spec":{"type":"object","required":["worker"],"properties":{"desiredState":{"type":"string","enum":["Ready","Paused","Draining"]},"worker":{"type":"object","required":["archetype"],"properties":{"archetype":{"type":"string","enum":["Handler","Sidecar"]},"image":{"type":"string","pattern":"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$","minLength":1,"maxLength":512,"description":"Container image. Needed on Kubernetes: for Handler it holds the worker runtime and the handler, for Sidecar it is the model server. Not used in standalone mode."},"handler":{"type":"string","pattern":"^([a-zA-Z0-9_.@/-]+\\.(ts|mts|js|mjs)|[a-zA-Z_][a-zA-Z0-9_]*(\\.[a-zA-Z_][a-zA-Z0-9_]*)*:[a-zA-Z_][a-zA-Z0-9_]*)$","minLength":1,"maxLength":512,"description":"Handler only. Path of a TypeScript or JavaScript module (handlers/ocr.ts), or module:Class for Python (ocr.worker:Ocr). Relative to the image's working directory; in standalone mode to the manifest's folder."},"batchSize":{"type":"integer","minimum":1,"maximum":256},"command":{"type":"array","minItems":1,"maxItems":64,"items":{"type":"string","maxLength":4096}},"args":{"type":"array","maxItems":256,"items":{"type":"string","maxLength":4096}},"env":{"type":"array","maxItems":128,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[A-Za-z_][A-Za-z0-9_]*$","minLength":1,"maxLength":128,"description":"Name of the variable, a C identifier."},"value":{"type":"string","maxLength":8192},"valueFrom":{"type":"object","properties":{"secretKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"configMapKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"fieldRef":{"type":"object","required":["fieldPath"],"properties":{"fieldPath":{"type":"string","enum":["metadata.name","metadata.namespace","metadata.uid","spec.nodeName","spec.serviceAccountName","status.hostIP","status.podIP"]}}}}}}}},"envFrom":{"type":"array","maxItems":32,"items":{"type":"object","properties":{"prefix":{"type":"string","pattern":"^[A-Za-z_][A-Za-z0-9_]*$","maxLength":128,"description":"Put before every key of the source."},"configMapRef":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"optional":{"type":"boolean"}}},"secretRef":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"optional":{"type":"boolean"}}}}}},"instances":{"type":"integer","minimum":1,"maximum":64},"revision":{"type":"string","pattern":"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":63,"description":"Free text that is part of the revision hash. Change it to roll units and results over although nothing else in the worker changed, for instance when a tag now means another image."},"server":{"type":"object","required":["port"],"properties":{"port":{"type":"integer","minimum":1,"maximum":65535},"path":{"type":"string","pattern":"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$","maxLength":1024,"description":"Path, with query if need be, to which each request's body is sent."},"method":{"type":"string","enum":["POST","PUT","PATCH"]},"contentType":{"type":"string","pattern":"^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9!#$&^_.+-]+=[a-zA-Z0-9!#$&^_.+-]+)*$","minLength":3,"maxLength":128,"description":"Content type sent to the model server. Absent = the one that the client sent."},"healthPath":{"type":"string","pattern":"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$","maxLength":1024,"description":"Path that answers 2xx to a GET once the model is loaded; the unit takes no request before."},"readyTimeoutSeconds":{"type":"integer","minimum":1,"maximum":86400}}}}},"resources":{"type":"object","properties":{"gpu":{"type":"object","properties":{"count":{"type":"integer","minimum":1,"maximum":16},"type":{"type":"string","pattern":"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":63,"description":"Model of GPU, matched against the node label nvidia.com/gpu.product. Absent = any."}}},"cpu":{"type":["integer","string"],"pattern":"^([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{1,3}|[1-9][0-9]{0,6}m)$","maxLength":16,"minimum":1,"maximum":4096,"description":"CPUs of one unit as a quantity (2, 1.5, 500m); request and limit. Absent = neither."},"memory":{"type":["integer","string"],"pattern":"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$","maxLength":24,"minimum":1,"maximum":9007199254740991,"description":"Memory of one unit as a quantity (16Gi, 500M); request and limit. Absent = neither."}}},"request":{"type":"object","properties":{"schema":{"type":"object"},"maxBytes":{"type":"integer","minimum":1,"maximum":1073741824},"timeoutSeconds":{"type":"integer","minimum":1,"maximum":86400},"resultRetentionSeconds":{"type":"integer","minimum":60,"maximum":31536000},"retry":{"type":"object","properties":{"maxAttempts":{"type":"integer","minimum":1,"maximum":20},"maxLosses":{"type":"integer","minimum":0,"maximum":20}}}}},"scaling":{"type":"object","properties":{"minUnits":{"type":"integer","minimum":0,"maximum":1000},"maxUnits":{"type":"integer","minimum":1,"maximum":1000},"requestsPerUnit":{"type":"integer","minimum":1,"maximum":1000000},"concurrency":{"type":"integer","minimum":1,"maximum":256},"maxScaleUpPerCycle":{"type":"integer","minimum":1,"maximum":100},"scaleUpCooldownSeconds":{"type":"integer","minimum":0,"maximum":3600},"startupGraceSeconds":{"type":"integer","minimum":10,"maximum":86400},"idleLinger":{"type":"object","properties":{"policy":{"type":"string","enum":["Fixed"]},"seconds":{"type":"integer","minimum":0,"maximum":86400}}},"maxJobs":{"type":"integer","minimum":1,"maximum":1000000000}}},"placements":{"type":"array","maxItems":16,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","minLength":1,"maxLength":40,"description":"Name of a Placement."},"overrides":{"type":"object","properties":{"image":{"type":"string","pattern":"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$","minLength":1,"maxLength":512,"description":"Replaces worker.image."},"env":{"type":"array","maxItems":128,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[A-Za-z_][A-Za-z0-9_]*$","minLength":1,"maxLength":128,"description":"Name of the variable, a C identifier."},"value":{"type":"string","maxLength":8192},"valueFrom":{"type":"object","properties":{"secretKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"configMapKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"fieldRef":{"type":"object","required":["fieldPath"],"properties":{"fieldPath":{"type":"string","enum":["metadata.name","metadata.namespace","metadata.uid","spec.nodeName","spec.serviceAccountName","status.hostIP","status.podIP"]}}}}}}}},"args":{"type":"array","maxItems":256,"items":{"type":"string","maxLength":4096}},"instances":{"type":"integer","minimum":1,"maximum":64}}}}}}}}}};
+const schema11 = {"type":"object","required":["apiVersion","kind","metadata","spec"],"properties":{"apiVersion":{"type":"string","enum":["penstock.dev/v1alpha1"]},"kind":{"type":"string","enum":["InferenceApp"]},"metadata":{"type":"object","required":["name"],"properties":{"generateName":{"type":"string","maxLength":63},"namespace":{"type":"string","maxLength":63,"pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","description":"Name of a namespace: a DNS label."},"labels":{"type":"object","additionalProperties":{"type":"string"}},"annotations":{"type":"object","additionalProperties":{"type":"string"}},"finalizers":{"type":"array","items":{"type":"string"}},"ownerReferences":{"type":"array","items":{"type":"object","required":["apiVersion","kind","name","uid"],"properties":{"apiVersion":{"type":"string"},"kind":{"type":"string"},"name":{"type":"string"},"uid":{"type":"string"},"controller":{"type":"boolean"},"blockOwnerDeletion":{"type":"boolean"}}}},"uid":{"type":"string"},"resourceVersion":{"type":"string"},"selfLink":{"type":"string"},"creationTimestamp":{"type":"string"},"deletionTimestamp":{"type":"string"},"generation":{"type":"integer"},"deletionGracePeriodSeconds":{"type":"integer"},"managedFields":{"type":"array"},"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","maxLength":40,"description":"A DNS label: lower-case letters, digits and -, no dots, at most 40 characters."}}},"spec":{"type":"object","required":["worker"],"properties":{"desiredState":{"type":"string","enum":["Ready","Paused","Draining"]},"worker":{"type":"object","required":["archetype"],"properties":{"archetype":{"type":"string","enum":["Handler","Sidecar"]},"image":{"type":"string","pattern":"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$","minLength":1,"maxLength":512,"description":"Container image. Needed on Kubernetes: for Handler it holds the worker runtime and the handler, for Sidecar it is the model server. Not used in standalone mode."},"handler":{"type":"string","pattern":"^([a-zA-Z0-9_.@/-]+\\.(ts|mts|js|mjs)|[a-zA-Z_][a-zA-Z0-9_]*(\\.[a-zA-Z_][a-zA-Z0-9_]*)*:[a-zA-Z_][a-zA-Z0-9_]*)$","minLength":1,"maxLength":512,"description":"Handler only. Path of a TypeScript or JavaScript module (handlers/ocr.ts), or module:Class for Python (ocr.worker:Ocr). Relative to the image's working directory; in standalone mode to the manifest's folder."},"batchSize":{"type":"integer","minimum":1,"maximum":256},"command":{"type":"array","minItems":1,"maxItems":64,"items":{"type":"string","maxLength":4096}},"args":{"type":"array","maxItems":256,"items":{"type":"string","maxLength":4096}},"env":{"type":"array","maxItems":128,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[A-Za-z_][A-Za-z0-9_]*$","minLength":1,"maxLength":128,"description":"Name of the variable, a C identifier."},"value":{"type":"string","maxLength":8192},"valueFrom":{"type":"object","properties":{"secretKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"configMapKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"fieldRef":{"type":"object","required":["fieldPath"],"properties":{"fieldPath":{"type":"string","enum":["metadata.name","metadata.namespace","metadata.uid","spec.nodeName","spec.serviceAccountName","status.hostIP","status.podIP"]}}}}}}}},"envFrom":{"type":"array","maxItems":32,"items":{"type":"object","properties":{"prefix":{"type":"string","pattern":"^[A-Za-z_][A-Za-z0-9_]*$","maxLength":128,"description":"Put before every key of the source."},"configMapRef":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"optional":{"type":"boolean"}}},"secretRef":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"optional":{"type":"boolean"}}}}}},"instances":{"type":"integer","minimum":1,"maximum":64},"revision":{"type":"string","pattern":"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":63,"description":"Free text that is part of the revision hash. Change it to roll units and results over although nothing else in the worker changed, for instance when a tag now means another image."},"podTemplate":{"type":"object"},"server":{"type":"object","required":["port"],"properties":{"port":{"type":"integer","minimum":1,"maximum":65535},"path":{"type":"string","pattern":"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$","maxLength":1024,"description":"Path, with query if need be, to which each request's body is sent."},"method":{"type":"string","enum":["POST","PUT","PATCH"]},"contentType":{"type":"string","pattern":"^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9!#$&^_.+-]+=[a-zA-Z0-9!#$&^_.+-]+)*$","minLength":3,"maxLength":128,"description":"Content type sent to the model server. Absent = the one that the client sent."},"healthPath":{"type":"string","pattern":"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$","maxLength":1024,"description":"Path that answers 2xx to a GET once the model is loaded; the unit takes no request before."},"readyTimeoutSeconds":{"type":"integer","minimum":1,"maximum":86400}}}}},"resources":{"type":"object","properties":{"gpu":{"type":"object","properties":{"count":{"type":"integer","minimum":1,"maximum":16},"type":{"type":"string","pattern":"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":63,"description":"Model of GPU, matched against the node label nvidia.com/gpu.product. Absent = any."},"slice":{"type":"object","required":["mode"],"properties":{"mode":{"type":"string","enum":["Exclusive","Isolated","Shared","MIG"]},"slots":{"type":"integer","minimum":1,"maximum":64},"memory":{"type":["integer","string"],"pattern":"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$","maxLength":24,"minimum":1,"maximum":9007199254740991,"description":"Shared only. GPU memory of each GPU that the unit may use, as a quantity (10Gi); it takes as many slots as that needs."},"profile":{"type":"string","pattern":"^[1-7]g\\.[1-9][0-9]{0,2}gb(\\.[a-z]{1,8}){0,2}$","minLength":1,"maxLength":32,"description":"MIG only. Profile of the instance as in the resource's name (1g.10gb), asked for as nvidia.com/mig-1g.10gb."}}}}},"cpu":{"type":["integer","string"],"pattern":"^([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{1,3}|[1-9][0-9]{0,6}m)$","maxLength":16,"minimum":1,"maximum":4096,"description":"CPUs of one unit as a quantity (2, 1.5, 500m); request and limit. Absent = neither."},"memory":{"type":["integer","string"],"pattern":"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$","maxLength":24,"minimum":1,"maximum":9007199254740991,"description":"Memory of one unit as a quantity (16Gi, 500M); request and limit. Absent = neither."}}},"request":{"type":"object","properties":{"schema":{"type":"object"},"maxBytes":{"type":"integer","minimum":1,"maximum":1073741824},"timeoutSeconds":{"type":"integer","minimum":1,"maximum":86400},"resultRetentionSeconds":{"type":"integer","minimum":60,"maximum":31536000},"retry":{"type":"object","properties":{"maxAttempts":{"type":"integer","minimum":1,"maximum":20},"maxLosses":{"type":"integer","minimum":0,"maximum":20}}}}},"scaling":{"type":"object","properties":{"minUnits":{"type":"integer","minimum":0,"maximum":1000},"maxUnits":{"type":"integer","minimum":1,"maximum":1000},"requestsPerUnit":{"type":"integer","minimum":1,"maximum":1000000},"concurrency":{"type":"integer","minimum":1,"maximum":256},"maxScaleUpPerCycle":{"type":"integer","minimum":1,"maximum":100},"scaleUpCooldownSeconds":{"type":"integer","minimum":0,"maximum":3600},"startupGraceSeconds":{"type":"integer","minimum":10,"maximum":86400},"idleLinger":{"type":"object","properties":{"policy":{"type":"string","enum":["Fixed"]},"seconds":{"type":"integer","minimum":0,"maximum":86400}}},"maxJobs":{"type":"integer","minimum":1,"maximum":1000000000}}},"placements":{"type":"array","maxItems":16,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","minLength":1,"maxLength":40,"description":"Name of a Placement."},"overrides":{"type":"object","properties":{"image":{"type":"string","pattern":"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$","minLength":1,"maxLength":512,"description":"Replaces worker.image."},"env":{"type":"array","maxItems":128,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^[A-Za-z_][A-Za-z0-9_]*$","minLength":1,"maxLength":128,"description":"Name of the variable, a C identifier."},"value":{"type":"string","maxLength":8192},"valueFrom":{"type":"object","properties":{"secretKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"configMapKeyRef":{"type":"object","required":["name","key"],"properties":{"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$","minLength":1,"maxLength":253,"description":"Name of the object in the app's namespace."},"key":{"type":"string","pattern":"^[-._a-zA-Z0-9]+$","minLength":1,"maxLength":253,"description":"Key within the object."},"optional":{"type":"boolean"}}},"fieldRef":{"type":"object","required":["fieldPath"],"properties":{"fieldPath":{"type":"string","enum":["metadata.name","metadata.namespace","metadata.uid","spec.nodeName","spec.serviceAccountName","status.hostIP","status.podIP"]}}}}}}}},"args":{"type":"array","maxItems":256,"items":{"type":"string","maxLength":4096}},"instances":{"type":"integer","minimum":1,"maximum":64}}}}}}}}}};
 const func2 = ucs2length;
 const pattern0 = new RegExp("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "u");
 const pattern2 = new RegExp("^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$", "u");
@@ -19,8 +19,9 @@ const pattern6 = new RegExp("^[-._a-zA-Z0-9]+$", "u");
 const pattern12 = new RegExp("^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$", "u");
 const pattern13 = new RegExp("^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$", "u");
 const pattern14 = new RegExp("^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9!#$&^_.+-]+=[a-zA-Z0-9!#$&^_.+-]+)*$", "u");
-const pattern17 = new RegExp("^([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{1,3}|[1-9][0-9]{0,6}m)$", "u");
-const pattern18 = new RegExp("^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", "u");
+const pattern17 = new RegExp("^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", "u");
+const pattern18 = new RegExp("^[1-7]g\\.[1-9][0-9]{0,2}gb(\\.[a-z]{1,8}){0,2}$", "u");
+const pattern19 = new RegExp("^([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{1,3}|[1-9][0-9]{0,6}m)$", "u");
 
 function validate10(data, {instancePath="", parentData, parentDataProperty, rootData=data}={}){
 let vErrors = null;
@@ -1661,11 +1662,10 @@ vErrors.push(err135);
 errors++;
 }
 }
-if(data30.server !== undefined){
-let data65 = data30.server;
-if(data65 && typeof data65 == "object" && !Array.isArray(data65)){
-if(data65.port === undefined){
-const err136 = {instancePath:instancePath+"/spec/worker/server",schemaPath:"#/properties/spec/properties/worker/properties/server/required",keyword:"required",params:{missingProperty: "port"},message:"must have required property '"+"port"+"'",schema:schema11.properties.spec.properties.worker.properties.server.required,parentSchema:schema11.properties.spec.properties.worker.properties.server,data:data65};
+if(data30.podTemplate !== undefined){
+let data65 = data30.podTemplate;
+if(!(data65 && typeof data65 == "object" && !Array.isArray(data65))){
+const err136 = {instancePath:instancePath+"/spec/worker/podTemplate",schemaPath:"#/properties/spec/properties/worker/properties/podTemplate/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.worker.properties.podTemplate.type,parentSchema:schema11.properties.spec.properties.worker.properties.podTemplate,data:data65};
 if(vErrors === null){
 vErrors = [err136];
 }
@@ -1674,10 +1674,12 @@ vErrors.push(err136);
 }
 errors++;
 }
-if(data65.port !== undefined){
-let data66 = data65.port;
-if(!(((typeof data66 == "number") && (!(data66 % 1) && !isNaN(data66))) && (isFinite(data66)))){
-const err137 = {instancePath:instancePath+"/spec/worker/server/port",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/port/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.worker.properties.server.properties.port.type,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.port,data:data66};
+}
+if(data30.server !== undefined){
+let data66 = data30.server;
+if(data66 && typeof data66 == "object" && !Array.isArray(data66)){
+if(data66.port === undefined){
+const err137 = {instancePath:instancePath+"/spec/worker/server",schemaPath:"#/properties/spec/properties/worker/properties/server/required",keyword:"required",params:{missingProperty: "port"},message:"must have required property '"+"port"+"'",schema:schema11.properties.spec.properties.worker.properties.server.required,parentSchema:schema11.properties.spec.properties.worker.properties.server,data:data66};
 if(vErrors === null){
 vErrors = [err137];
 }
@@ -1686,9 +1688,10 @@ vErrors.push(err137);
 }
 errors++;
 }
-if((typeof data66 == "number") && (isFinite(data66))){
-if(data66 > 65535 || isNaN(data66)){
-const err138 = {instancePath:instancePath+"/spec/worker/server/port",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/port/maximum",keyword:"maximum",params:{comparison: "<=", limit: 65535},message:"must be <= 65535",schema:65535,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.port,data:data66};
+if(data66.port !== undefined){
+let data67 = data66.port;
+if(!(((typeof data67 == "number") && (!(data67 % 1) && !isNaN(data67))) && (isFinite(data67)))){
+const err138 = {instancePath:instancePath+"/spec/worker/server/port",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/port/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.worker.properties.server.properties.port.type,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.port,data:data67};
 if(vErrors === null){
 vErrors = [err138];
 }
@@ -1697,8 +1700,9 @@ vErrors.push(err138);
 }
 errors++;
 }
-if(data66 < 1 || isNaN(data66)){
-const err139 = {instancePath:instancePath+"/spec/worker/server/port",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/port/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.port,data:data66};
+if((typeof data67 == "number") && (isFinite(data67))){
+if(data67 > 65535 || isNaN(data67)){
+const err139 = {instancePath:instancePath+"/spec/worker/server/port",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/port/maximum",keyword:"maximum",params:{comparison: "<=", limit: 65535},message:"must be <= 65535",schema:65535,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.port,data:data67};
 if(vErrors === null){
 vErrors = [err139];
 }
@@ -1707,13 +1711,8 @@ vErrors.push(err139);
 }
 errors++;
 }
-}
-}
-if(data65.path !== undefined){
-let data67 = data65.path;
-if(typeof data67 === "string"){
-if(func2(data67) > 1024){
-const err140 = {instancePath:instancePath+"/spec/worker/server/path",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/path/maxLength",keyword:"maxLength",params:{limit: 1024},message:"must NOT have more than 1024 characters",schema:1024,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.path,data:data67};
+if(data67 < 1 || isNaN(data67)){
+const err140 = {instancePath:instancePath+"/spec/worker/server/port",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/port/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.port,data:data67};
 if(vErrors === null){
 vErrors = [err140];
 }
@@ -1722,8 +1721,13 @@ vErrors.push(err140);
 }
 errors++;
 }
-if(!pattern13.test(data67)){
-const err141 = {instancePath:instancePath+"/spec/worker/server/path",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/path/pattern",keyword:"pattern",params:{pattern: "^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$"},message:"must match pattern \""+"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$"+"\"",schema:"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$",parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.path,data:data67};
+}
+}
+if(data66.path !== undefined){
+let data68 = data66.path;
+if(typeof data68 === "string"){
+if(func2(data68) > 1024){
+const err141 = {instancePath:instancePath+"/spec/worker/server/path",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/path/maxLength",keyword:"maxLength",params:{limit: 1024},message:"must NOT have more than 1024 characters",schema:1024,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.path,data:data68};
 if(vErrors === null){
 vErrors = [err141];
 }
@@ -1732,9 +1736,8 @@ vErrors.push(err141);
 }
 errors++;
 }
-}
-else {
-const err142 = {instancePath:instancePath+"/spec/worker/server/path",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/path/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.worker.properties.server.properties.path.type,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.path,data:data67};
+if(!pattern13.test(data68)){
+const err142 = {instancePath:instancePath+"/spec/worker/server/path",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/path/pattern",keyword:"pattern",params:{pattern: "^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$"},message:"must match pattern \""+"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$"+"\"",schema:"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$",parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.path,data:data68};
 if(vErrors === null){
 vErrors = [err142];
 }
@@ -1744,10 +1747,8 @@ vErrors.push(err142);
 errors++;
 }
 }
-if(data65.method !== undefined){
-let data68 = data65.method;
-if(typeof data68 !== "string"){
-const err143 = {instancePath:instancePath+"/spec/worker/server/method",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/method/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.worker.properties.server.properties.method.type,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.method,data:data68};
+else {
+const err143 = {instancePath:instancePath+"/spec/worker/server/path",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/path/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.worker.properties.server.properties.path.type,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.path,data:data68};
 if(vErrors === null){
 vErrors = [err143];
 }
@@ -1756,8 +1757,11 @@ vErrors.push(err143);
 }
 errors++;
 }
-if(!(((data68 === "POST") || (data68 === "PUT")) || (data68 === "PATCH"))){
-const err144 = {instancePath:instancePath+"/spec/worker/server/method",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/method/enum",keyword:"enum",params:{allowedValues: schema11.properties.spec.properties.worker.properties.server.properties.method.enum},message:"must be equal to one of the allowed values",schema:schema11.properties.spec.properties.worker.properties.server.properties.method.enum,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.method,data:data68};
+}
+if(data66.method !== undefined){
+let data69 = data66.method;
+if(typeof data69 !== "string"){
+const err144 = {instancePath:instancePath+"/spec/worker/server/method",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/method/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.worker.properties.server.properties.method.type,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.method,data:data69};
 if(vErrors === null){
 vErrors = [err144];
 }
@@ -1766,12 +1770,8 @@ vErrors.push(err144);
 }
 errors++;
 }
-}
-if(data65.contentType !== undefined){
-let data69 = data65.contentType;
-if(typeof data69 === "string"){
-if(func2(data69) > 128){
-const err145 = {instancePath:instancePath+"/spec/worker/server/contentType",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/contentType/maxLength",keyword:"maxLength",params:{limit: 128},message:"must NOT have more than 128 characters",schema:128,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.contentType,data:data69};
+if(!(((data69 === "POST") || (data69 === "PUT")) || (data69 === "PATCH"))){
+const err145 = {instancePath:instancePath+"/spec/worker/server/method",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/method/enum",keyword:"enum",params:{allowedValues: schema11.properties.spec.properties.worker.properties.server.properties.method.enum},message:"must be equal to one of the allowed values",schema:schema11.properties.spec.properties.worker.properties.server.properties.method.enum,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.method,data:data69};
 if(vErrors === null){
 vErrors = [err145];
 }
@@ -1780,8 +1780,12 @@ vErrors.push(err145);
 }
 errors++;
 }
-if(func2(data69) < 3){
-const err146 = {instancePath:instancePath+"/spec/worker/server/contentType",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/contentType/minLength",keyword:"minLength",params:{limit: 3},message:"must NOT have fewer than 3 characters",schema:3,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.contentType,data:data69};
+}
+if(data66.contentType !== undefined){
+let data70 = data66.contentType;
+if(typeof data70 === "string"){
+if(func2(data70) > 128){
+const err146 = {instancePath:instancePath+"/spec/worker/server/contentType",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/contentType/maxLength",keyword:"maxLength",params:{limit: 128},message:"must NOT have more than 128 characters",schema:128,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.contentType,data:data70};
 if(vErrors === null){
 vErrors = [err146];
 }
@@ -1790,8 +1794,8 @@ vErrors.push(err146);
 }
 errors++;
 }
-if(!pattern14.test(data69)){
-const err147 = {instancePath:instancePath+"/spec/worker/server/contentType",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/contentType/pattern",keyword:"pattern",params:{pattern: "^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9!#$&^_.+-]+=[a-zA-Z0-9!#$&^_.+-]+)*$"},message:"must match pattern \""+"^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9!#$&^_.+-]+=[a-zA-Z0-9!#$&^_.+-]+)*$"+"\"",schema:"^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9!#$&^_.+-]+=[a-zA-Z0-9!#$&^_.+-]+)*$",parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.contentType,data:data69};
+if(func2(data70) < 3){
+const err147 = {instancePath:instancePath+"/spec/worker/server/contentType",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/contentType/minLength",keyword:"minLength",params:{limit: 3},message:"must NOT have fewer than 3 characters",schema:3,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.contentType,data:data70};
 if(vErrors === null){
 vErrors = [err147];
 }
@@ -1800,9 +1804,8 @@ vErrors.push(err147);
 }
 errors++;
 }
-}
-else {
-const err148 = {instancePath:instancePath+"/spec/worker/server/contentType",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/contentType/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.worker.properties.server.properties.contentType.type,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.contentType,data:data69};
+if(!pattern14.test(data70)){
+const err148 = {instancePath:instancePath+"/spec/worker/server/contentType",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/contentType/pattern",keyword:"pattern",params:{pattern: "^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9!#$&^_.+-]+=[a-zA-Z0-9!#$&^_.+-]+)*$"},message:"must match pattern \""+"^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9!#$&^_.+-]+=[a-zA-Z0-9!#$&^_.+-]+)*$"+"\"",schema:"^[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; ?[a-zA-Z0-9!#$&^_.+-]+=[a-zA-Z0-9!#$&^_.+-]+)*$",parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.contentType,data:data70};
 if(vErrors === null){
 vErrors = [err148];
 }
@@ -1812,11 +1815,8 @@ vErrors.push(err148);
 errors++;
 }
 }
-if(data65.healthPath !== undefined){
-let data70 = data65.healthPath;
-if(typeof data70 === "string"){
-if(func2(data70) > 1024){
-const err149 = {instancePath:instancePath+"/spec/worker/server/healthPath",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/healthPath/maxLength",keyword:"maxLength",params:{limit: 1024},message:"must NOT have more than 1024 characters",schema:1024,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.healthPath,data:data70};
+else {
+const err149 = {instancePath:instancePath+"/spec/worker/server/contentType",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/contentType/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.worker.properties.server.properties.contentType.type,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.contentType,data:data70};
 if(vErrors === null){
 vErrors = [err149];
 }
@@ -1825,8 +1825,12 @@ vErrors.push(err149);
 }
 errors++;
 }
-if(!pattern13.test(data70)){
-const err150 = {instancePath:instancePath+"/spec/worker/server/healthPath",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/healthPath/pattern",keyword:"pattern",params:{pattern: "^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$"},message:"must match pattern \""+"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$"+"\"",schema:"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$",parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.healthPath,data:data70};
+}
+if(data66.healthPath !== undefined){
+let data71 = data66.healthPath;
+if(typeof data71 === "string"){
+if(func2(data71) > 1024){
+const err150 = {instancePath:instancePath+"/spec/worker/server/healthPath",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/healthPath/maxLength",keyword:"maxLength",params:{limit: 1024},message:"must NOT have more than 1024 characters",schema:1024,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.healthPath,data:data71};
 if(vErrors === null){
 vErrors = [err150];
 }
@@ -1835,9 +1839,8 @@ vErrors.push(err150);
 }
 errors++;
 }
-}
-else {
-const err151 = {instancePath:instancePath+"/spec/worker/server/healthPath",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/healthPath/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.worker.properties.server.properties.healthPath.type,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.healthPath,data:data70};
+if(!pattern13.test(data71)){
+const err151 = {instancePath:instancePath+"/spec/worker/server/healthPath",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/healthPath/pattern",keyword:"pattern",params:{pattern: "^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$"},message:"must match pattern \""+"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$"+"\"",schema:"^/[-a-zA-Z0-9._~%!$&()*+,;=:@/?]*$",parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.healthPath,data:data71};
 if(vErrors === null){
 vErrors = [err151];
 }
@@ -1847,10 +1850,8 @@ vErrors.push(err151);
 errors++;
 }
 }
-if(data65.readyTimeoutSeconds !== undefined){
-let data71 = data65.readyTimeoutSeconds;
-if(!(((typeof data71 == "number") && (!(data71 % 1) && !isNaN(data71))) && (isFinite(data71)))){
-const err152 = {instancePath:instancePath+"/spec/worker/server/readyTimeoutSeconds",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/readyTimeoutSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.worker.properties.server.properties.readyTimeoutSeconds.type,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.readyTimeoutSeconds,data:data71};
+else {
+const err152 = {instancePath:instancePath+"/spec/worker/server/healthPath",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/healthPath/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.worker.properties.server.properties.healthPath.type,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.healthPath,data:data71};
 if(vErrors === null){
 vErrors = [err152];
 }
@@ -1859,9 +1860,11 @@ vErrors.push(err152);
 }
 errors++;
 }
-if((typeof data71 == "number") && (isFinite(data71))){
-if(data71 > 86400 || isNaN(data71)){
-const err153 = {instancePath:instancePath+"/spec/worker/server/readyTimeoutSeconds",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/readyTimeoutSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.readyTimeoutSeconds,data:data71};
+}
+if(data66.readyTimeoutSeconds !== undefined){
+let data72 = data66.readyTimeoutSeconds;
+if(!(((typeof data72 == "number") && (!(data72 % 1) && !isNaN(data72))) && (isFinite(data72)))){
+const err153 = {instancePath:instancePath+"/spec/worker/server/readyTimeoutSeconds",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/readyTimeoutSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.worker.properties.server.properties.readyTimeoutSeconds.type,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.readyTimeoutSeconds,data:data72};
 if(vErrors === null){
 vErrors = [err153];
 }
@@ -1870,8 +1873,9 @@ vErrors.push(err153);
 }
 errors++;
 }
-if(data71 < 1 || isNaN(data71)){
-const err154 = {instancePath:instancePath+"/spec/worker/server/readyTimeoutSeconds",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/readyTimeoutSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.readyTimeoutSeconds,data:data71};
+if((typeof data72 == "number") && (isFinite(data72))){
+if(data72 > 86400 || isNaN(data72)){
+const err154 = {instancePath:instancePath+"/spec/worker/server/readyTimeoutSeconds",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/readyTimeoutSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.readyTimeoutSeconds,data:data72};
 if(vErrors === null){
 vErrors = [err154];
 }
@@ -1880,11 +1884,8 @@ vErrors.push(err154);
 }
 errors++;
 }
-}
-}
-}
-else {
-const err155 = {instancePath:instancePath+"/spec/worker/server",schemaPath:"#/properties/spec/properties/worker/properties/server/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.worker.properties.server.type,parentSchema:schema11.properties.spec.properties.worker.properties.server,data:data65};
+if(data72 < 1 || isNaN(data72)){
+const err155 = {instancePath:instancePath+"/spec/worker/server/readyTimeoutSeconds",schemaPath:"#/properties/spec/properties/worker/properties/server/properties/readyTimeoutSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.worker.properties.server.properties.readyTimeoutSeconds,data:data72};
 if(vErrors === null){
 vErrors = [err155];
 }
@@ -1895,8 +1896,9 @@ errors++;
 }
 }
 }
+}
 else {
-const err156 = {instancePath:instancePath+"/spec/worker",schemaPath:"#/properties/spec/properties/worker/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.worker.type,parentSchema:schema11.properties.spec.properties.worker,data:data30};
+const err156 = {instancePath:instancePath+"/spec/worker/server",schemaPath:"#/properties/spec/properties/worker/properties/server/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.worker.properties.server.type,parentSchema:schema11.properties.spec.properties.worker.properties.server,data:data66};
 if(vErrors === null){
 vErrors = [err156];
 }
@@ -1906,16 +1908,9 @@ vErrors.push(err156);
 errors++;
 }
 }
-if(data28.resources !== undefined){
-let data72 = data28.resources;
-if(data72 && typeof data72 == "object" && !Array.isArray(data72)){
-if(data72.gpu !== undefined){
-let data73 = data72.gpu;
-if(data73 && typeof data73 == "object" && !Array.isArray(data73)){
-if(data73.count !== undefined){
-let data74 = data73.count;
-if(!(((typeof data74 == "number") && (!(data74 % 1) && !isNaN(data74))) && (isFinite(data74)))){
-const err157 = {instancePath:instancePath+"/spec/resources/gpu/count",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/count/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.resources.properties.gpu.properties.count.type,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.count,data:data74};
+}
+else {
+const err157 = {instancePath:instancePath+"/spec/worker",schemaPath:"#/properties/spec/properties/worker/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.worker.type,parentSchema:schema11.properties.spec.properties.worker,data:data30};
 if(vErrors === null){
 vErrors = [err157];
 }
@@ -1924,9 +1919,17 @@ vErrors.push(err157);
 }
 errors++;
 }
-if((typeof data74 == "number") && (isFinite(data74))){
-if(data74 > 16 || isNaN(data74)){
-const err158 = {instancePath:instancePath+"/spec/resources/gpu/count",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/count/maximum",keyword:"maximum",params:{comparison: "<=", limit: 16},message:"must be <= 16",schema:16,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.count,data:data74};
+}
+if(data28.resources !== undefined){
+let data73 = data28.resources;
+if(data73 && typeof data73 == "object" && !Array.isArray(data73)){
+if(data73.gpu !== undefined){
+let data74 = data73.gpu;
+if(data74 && typeof data74 == "object" && !Array.isArray(data74)){
+if(data74.count !== undefined){
+let data75 = data74.count;
+if(!(((typeof data75 == "number") && (!(data75 % 1) && !isNaN(data75))) && (isFinite(data75)))){
+const err158 = {instancePath:instancePath+"/spec/resources/gpu/count",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/count/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.resources.properties.gpu.properties.count.type,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.count,data:data75};
 if(vErrors === null){
 vErrors = [err158];
 }
@@ -1935,8 +1938,9 @@ vErrors.push(err158);
 }
 errors++;
 }
-if(data74 < 1 || isNaN(data74)){
-const err159 = {instancePath:instancePath+"/spec/resources/gpu/count",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/count/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.count,data:data74};
+if((typeof data75 == "number") && (isFinite(data75))){
+if(data75 > 16 || isNaN(data75)){
+const err159 = {instancePath:instancePath+"/spec/resources/gpu/count",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/count/maximum",keyword:"maximum",params:{comparison: "<=", limit: 16},message:"must be <= 16",schema:16,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.count,data:data75};
 if(vErrors === null){
 vErrors = [err159];
 }
@@ -1945,13 +1949,8 @@ vErrors.push(err159);
 }
 errors++;
 }
-}
-}
-if(data73.type !== undefined){
-let data75 = data73.type;
-if(typeof data75 === "string"){
-if(func2(data75) > 63){
-const err160 = {instancePath:instancePath+"/spec/resources/gpu/type",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/type/maxLength",keyword:"maxLength",params:{limit: 63},message:"must NOT have more than 63 characters",schema:63,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.type,data:data75};
+if(data75 < 1 || isNaN(data75)){
+const err160 = {instancePath:instancePath+"/spec/resources/gpu/count",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/count/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.count,data:data75};
 if(vErrors === null){
 vErrors = [err160];
 }
@@ -1960,8 +1959,13 @@ vErrors.push(err160);
 }
 errors++;
 }
-if(func2(data75) < 1){
-const err161 = {instancePath:instancePath+"/spec/resources/gpu/type",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/type/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.type,data:data75};
+}
+}
+if(data74.type !== undefined){
+let data76 = data74.type;
+if(typeof data76 === "string"){
+if(func2(data76) > 63){
+const err161 = {instancePath:instancePath+"/spec/resources/gpu/type",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/type/maxLength",keyword:"maxLength",params:{limit: 63},message:"must NOT have more than 63 characters",schema:63,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.type,data:data76};
 if(vErrors === null){
 vErrors = [err161];
 }
@@ -1970,8 +1974,8 @@ vErrors.push(err161);
 }
 errors++;
 }
-if(!pattern12.test(data75)){
-const err162 = {instancePath:instancePath+"/spec/resources/gpu/type",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/type/pattern",keyword:"pattern",params:{pattern: "^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"},message:"must match pattern \""+"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"+"\"",schema:"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$",parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.type,data:data75};
+if(func2(data76) < 1){
+const err162 = {instancePath:instancePath+"/spec/resources/gpu/type",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/type/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.type,data:data76};
 if(vErrors === null){
 vErrors = [err162];
 }
@@ -1980,9 +1984,8 @@ vErrors.push(err162);
 }
 errors++;
 }
-}
-else {
-const err163 = {instancePath:instancePath+"/spec/resources/gpu/type",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/type/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.resources.properties.gpu.properties.type.type,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.type,data:data75};
+if(!pattern12.test(data76)){
+const err163 = {instancePath:instancePath+"/spec/resources/gpu/type",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/type/pattern",keyword:"pattern",params:{pattern: "^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"},message:"must match pattern \""+"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"+"\"",schema:"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$",parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.type,data:data76};
 if(vErrors === null){
 vErrors = [err163];
 }
@@ -1992,9 +1995,8 @@ vErrors.push(err163);
 errors++;
 }
 }
-}
 else {
-const err164 = {instancePath:instancePath+"/spec/resources/gpu",schemaPath:"#/properties/spec/properties/resources/properties/gpu/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.resources.properties.gpu.type,parentSchema:schema11.properties.spec.properties.resources.properties.gpu,data:data73};
+const err164 = {instancePath:instancePath+"/spec/resources/gpu/type",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/type/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.resources.properties.gpu.properties.type.type,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.type,data:data76};
 if(vErrors === null){
 vErrors = [err164];
 }
@@ -2004,10 +2006,11 @@ vErrors.push(err164);
 errors++;
 }
 }
-if(data72.cpu !== undefined){
-let data76 = data72.cpu;
-if((!(((typeof data76 == "number") && (!(data76 % 1) && !isNaN(data76))) && (isFinite(data76)))) && (typeof data76 !== "string")){
-const err165 = {instancePath:instancePath+"/spec/resources/cpu",schemaPath:"#/properties/spec/properties/resources/properties/cpu/type",keyword:"type",params:{type: schema11.properties.spec.properties.resources.properties.cpu.type},message:"must be integer,string",schema:schema11.properties.spec.properties.resources.properties.cpu.type,parentSchema:schema11.properties.spec.properties.resources.properties.cpu,data:data76};
+if(data74.slice !== undefined){
+let data77 = data74.slice;
+if(data77 && typeof data77 == "object" && !Array.isArray(data77)){
+if(data77.mode === undefined){
+const err165 = {instancePath:instancePath+"/spec/resources/gpu/slice",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/required",keyword:"required",params:{missingProperty: "mode"},message:"must have required property '"+"mode"+"'",schema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.required,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice,data:data77};
 if(vErrors === null){
 vErrors = [err165];
 }
@@ -2016,9 +2019,10 @@ vErrors.push(err165);
 }
 errors++;
 }
-if((typeof data76 == "number") && (isFinite(data76))){
-if(data76 > 4096 || isNaN(data76)){
-const err166 = {instancePath:instancePath+"/spec/resources/cpu",schemaPath:"#/properties/spec/properties/resources/properties/cpu/maximum",keyword:"maximum",params:{comparison: "<=", limit: 4096},message:"must be <= 4096",schema:4096,parentSchema:schema11.properties.spec.properties.resources.properties.cpu,data:data76};
+if(data77.mode !== undefined){
+let data78 = data77.mode;
+if(typeof data78 !== "string"){
+const err166 = {instancePath:instancePath+"/spec/resources/gpu/slice/mode",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/mode/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.mode.type,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.mode,data:data78};
 if(vErrors === null){
 vErrors = [err166];
 }
@@ -2027,8 +2031,8 @@ vErrors.push(err166);
 }
 errors++;
 }
-if(data76 < 1 || isNaN(data76)){
-const err167 = {instancePath:instancePath+"/spec/resources/cpu",schemaPath:"#/properties/spec/properties/resources/properties/cpu/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.resources.properties.cpu,data:data76};
+if(!((((data78 === "Exclusive") || (data78 === "Isolated")) || (data78 === "Shared")) || (data78 === "MIG"))){
+const err167 = {instancePath:instancePath+"/spec/resources/gpu/slice/mode",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/mode/enum",keyword:"enum",params:{allowedValues: schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.mode.enum},message:"must be equal to one of the allowed values",schema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.mode.enum,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.mode,data:data78};
 if(vErrors === null){
 vErrors = [err167];
 }
@@ -2038,9 +2042,10 @@ vErrors.push(err167);
 errors++;
 }
 }
-if(typeof data76 === "string"){
-if(func2(data76) > 16){
-const err168 = {instancePath:instancePath+"/spec/resources/cpu",schemaPath:"#/properties/spec/properties/resources/properties/cpu/maxLength",keyword:"maxLength",params:{limit: 16},message:"must NOT have more than 16 characters",schema:16,parentSchema:schema11.properties.spec.properties.resources.properties.cpu,data:data76};
+if(data77.slots !== undefined){
+let data79 = data77.slots;
+if(!(((typeof data79 == "number") && (!(data79 % 1) && !isNaN(data79))) && (isFinite(data79)))){
+const err168 = {instancePath:instancePath+"/spec/resources/gpu/slice/slots",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/slots/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.slots.type,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.slots,data:data79};
 if(vErrors === null){
 vErrors = [err168];
 }
@@ -2049,8 +2054,9 @@ vErrors.push(err168);
 }
 errors++;
 }
-if(!pattern17.test(data76)){
-const err169 = {instancePath:instancePath+"/spec/resources/cpu",schemaPath:"#/properties/spec/properties/resources/properties/cpu/pattern",keyword:"pattern",params:{pattern: "^([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{1,3}|[1-9][0-9]{0,6}m)$"},message:"must match pattern \""+"^([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{1,3}|[1-9][0-9]{0,6}m)$"+"\"",schema:"^([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{1,3}|[1-9][0-9]{0,6}m)$",parentSchema:schema11.properties.spec.properties.resources.properties.cpu,data:data76};
+if((typeof data79 == "number") && (isFinite(data79))){
+if(data79 > 64 || isNaN(data79)){
+const err169 = {instancePath:instancePath+"/spec/resources/gpu/slice/slots",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/slots/maximum",keyword:"maximum",params:{comparison: "<=", limit: 64},message:"must be <= 64",schema:64,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.slots,data:data79};
 if(vErrors === null){
 vErrors = [err169];
 }
@@ -2059,12 +2065,8 @@ vErrors.push(err169);
 }
 errors++;
 }
-}
-}
-if(data72.memory !== undefined){
-let data77 = data72.memory;
-if((!(((typeof data77 == "number") && (!(data77 % 1) && !isNaN(data77))) && (isFinite(data77)))) && (typeof data77 !== "string")){
-const err170 = {instancePath:instancePath+"/spec/resources/memory",schemaPath:"#/properties/spec/properties/resources/properties/memory/type",keyword:"type",params:{type: schema11.properties.spec.properties.resources.properties.memory.type},message:"must be integer,string",schema:schema11.properties.spec.properties.resources.properties.memory.type,parentSchema:schema11.properties.spec.properties.resources.properties.memory,data:data77};
+if(data79 < 1 || isNaN(data79)){
+const err170 = {instancePath:instancePath+"/spec/resources/gpu/slice/slots",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/slots/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.slots,data:data79};
 if(vErrors === null){
 vErrors = [err170];
 }
@@ -2073,9 +2075,12 @@ vErrors.push(err170);
 }
 errors++;
 }
-if((typeof data77 == "number") && (isFinite(data77))){
-if(data77 > 9007199254740991 || isNaN(data77)){
-const err171 = {instancePath:instancePath+"/spec/resources/memory",schemaPath:"#/properties/spec/properties/resources/properties/memory/maximum",keyword:"maximum",params:{comparison: "<=", limit: 9007199254740991},message:"must be <= 9007199254740991",schema:9007199254740991,parentSchema:schema11.properties.spec.properties.resources.properties.memory,data:data77};
+}
+}
+if(data77.memory !== undefined){
+let data80 = data77.memory;
+if((!(((typeof data80 == "number") && (!(data80 % 1) && !isNaN(data80))) && (isFinite(data80)))) && (typeof data80 !== "string")){
+const err171 = {instancePath:instancePath+"/spec/resources/gpu/slice/memory",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/memory/type",keyword:"type",params:{type: schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.memory.type},message:"must be integer,string",schema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.memory.type,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.memory,data:data80};
 if(vErrors === null){
 vErrors = [err171];
 }
@@ -2084,8 +2089,9 @@ vErrors.push(err171);
 }
 errors++;
 }
-if(data77 < 1 || isNaN(data77)){
-const err172 = {instancePath:instancePath+"/spec/resources/memory",schemaPath:"#/properties/spec/properties/resources/properties/memory/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.resources.properties.memory,data:data77};
+if((typeof data80 == "number") && (isFinite(data80))){
+if(data80 > 9007199254740991 || isNaN(data80)){
+const err172 = {instancePath:instancePath+"/spec/resources/gpu/slice/memory",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/memory/maximum",keyword:"maximum",params:{comparison: "<=", limit: 9007199254740991},message:"must be <= 9007199254740991",schema:9007199254740991,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.memory,data:data80};
 if(vErrors === null){
 vErrors = [err172];
 }
@@ -2094,10 +2100,8 @@ vErrors.push(err172);
 }
 errors++;
 }
-}
-if(typeof data77 === "string"){
-if(func2(data77) > 24){
-const err173 = {instancePath:instancePath+"/spec/resources/memory",schemaPath:"#/properties/spec/properties/resources/properties/memory/maxLength",keyword:"maxLength",params:{limit: 24},message:"must NOT have more than 24 characters",schema:24,parentSchema:schema11.properties.spec.properties.resources.properties.memory,data:data77};
+if(data80 < 1 || isNaN(data80)){
+const err173 = {instancePath:instancePath+"/spec/resources/gpu/slice/memory",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/memory/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.memory,data:data80};
 if(vErrors === null){
 vErrors = [err173];
 }
@@ -2106,8 +2110,10 @@ vErrors.push(err173);
 }
 errors++;
 }
-if(!pattern18.test(data77)){
-const err174 = {instancePath:instancePath+"/spec/resources/memory",schemaPath:"#/properties/spec/properties/resources/properties/memory/pattern",keyword:"pattern",params:{pattern: "^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"},message:"must match pattern \""+"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"+"\"",schema:"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$",parentSchema:schema11.properties.spec.properties.resources.properties.memory,data:data77};
+}
+if(typeof data80 === "string"){
+if(func2(data80) > 24){
+const err174 = {instancePath:instancePath+"/spec/resources/gpu/slice/memory",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/memory/maxLength",keyword:"maxLength",params:{limit: 24},message:"must NOT have more than 24 characters",schema:24,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.memory,data:data80};
 if(vErrors === null){
 vErrors = [err174];
 }
@@ -2116,11 +2122,8 @@ vErrors.push(err174);
 }
 errors++;
 }
-}
-}
-}
-else {
-const err175 = {instancePath:instancePath+"/spec/resources",schemaPath:"#/properties/spec/properties/resources/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.resources.type,parentSchema:schema11.properties.spec.properties.resources,data:data72};
+if(!pattern17.test(data80)){
+const err175 = {instancePath:instancePath+"/spec/resources/gpu/slice/memory",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/memory/pattern",keyword:"pattern",params:{pattern: "^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"},message:"must match pattern \""+"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"+"\"",schema:"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$",parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.memory,data:data80};
 if(vErrors === null){
 vErrors = [err175];
 }
@@ -2130,13 +2133,12 @@ vErrors.push(err175);
 errors++;
 }
 }
-if(data28.request !== undefined){
-let data78 = data28.request;
-if(data78 && typeof data78 == "object" && !Array.isArray(data78)){
-if(data78.schema !== undefined){
-let data79 = data78.schema;
-if(!(data79 && typeof data79 == "object" && !Array.isArray(data79))){
-const err176 = {instancePath:instancePath+"/spec/request/schema",schemaPath:"#/properties/spec/properties/request/properties/schema/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.request.properties.schema.type,parentSchema:schema11.properties.spec.properties.request.properties.schema,data:data79};
+}
+if(data77.profile !== undefined){
+let data81 = data77.profile;
+if(typeof data81 === "string"){
+if(func2(data81) > 32){
+const err176 = {instancePath:instancePath+"/spec/resources/gpu/slice/profile",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/profile/maxLength",keyword:"maxLength",params:{limit: 32},message:"must NOT have more than 32 characters",schema:32,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.profile,data:data81};
 if(vErrors === null){
 vErrors = [err176];
 }
@@ -2145,11 +2147,8 @@ vErrors.push(err176);
 }
 errors++;
 }
-}
-if(data78.maxBytes !== undefined){
-let data80 = data78.maxBytes;
-if(!(((typeof data80 == "number") && (!(data80 % 1) && !isNaN(data80))) && (isFinite(data80)))){
-const err177 = {instancePath:instancePath+"/spec/request/maxBytes",schemaPath:"#/properties/spec/properties/request/properties/maxBytes/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.maxBytes.type,parentSchema:schema11.properties.spec.properties.request.properties.maxBytes,data:data80};
+if(func2(data81) < 1){
+const err177 = {instancePath:instancePath+"/spec/resources/gpu/slice/profile",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/profile/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.profile,data:data81};
 if(vErrors === null){
 vErrors = [err177];
 }
@@ -2158,9 +2157,8 @@ vErrors.push(err177);
 }
 errors++;
 }
-if((typeof data80 == "number") && (isFinite(data80))){
-if(data80 > 1073741824 || isNaN(data80)){
-const err178 = {instancePath:instancePath+"/spec/request/maxBytes",schemaPath:"#/properties/spec/properties/request/properties/maxBytes/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1073741824},message:"must be <= 1073741824",schema:1073741824,parentSchema:schema11.properties.spec.properties.request.properties.maxBytes,data:data80};
+if(!pattern18.test(data81)){
+const err178 = {instancePath:instancePath+"/spec/resources/gpu/slice/profile",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/profile/pattern",keyword:"pattern",params:{pattern: "^[1-7]g\\.[1-9][0-9]{0,2}gb(\\.[a-z]{1,8}){0,2}$"},message:"must match pattern \""+"^[1-7]g\\.[1-9][0-9]{0,2}gb(\\.[a-z]{1,8}){0,2}$"+"\"",schema:"^[1-7]g\\.[1-9][0-9]{0,2}gb(\\.[a-z]{1,8}){0,2}$",parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.profile,data:data81};
 if(vErrors === null){
 vErrors = [err178];
 }
@@ -2169,8 +2167,9 @@ vErrors.push(err178);
 }
 errors++;
 }
-if(data80 < 1 || isNaN(data80)){
-const err179 = {instancePath:instancePath+"/spec/request/maxBytes",schemaPath:"#/properties/spec/properties/request/properties/maxBytes/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.request.properties.maxBytes,data:data80};
+}
+else {
+const err179 = {instancePath:instancePath+"/spec/resources/gpu/slice/profile",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/properties/profile/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.profile.type,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.properties.profile,data:data81};
 if(vErrors === null){
 vErrors = [err179];
 }
@@ -2181,10 +2180,8 @@ errors++;
 }
 }
 }
-if(data78.timeoutSeconds !== undefined){
-let data81 = data78.timeoutSeconds;
-if(!(((typeof data81 == "number") && (!(data81 % 1) && !isNaN(data81))) && (isFinite(data81)))){
-const err180 = {instancePath:instancePath+"/spec/request/timeoutSeconds",schemaPath:"#/properties/spec/properties/request/properties/timeoutSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.timeoutSeconds.type,parentSchema:schema11.properties.spec.properties.request.properties.timeoutSeconds,data:data81};
+else {
+const err180 = {instancePath:instancePath+"/spec/resources/gpu/slice",schemaPath:"#/properties/spec/properties/resources/properties/gpu/properties/slice/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice.type,parentSchema:schema11.properties.spec.properties.resources.properties.gpu.properties.slice,data:data77};
 if(vErrors === null){
 vErrors = [err180];
 }
@@ -2193,9 +2190,10 @@ vErrors.push(err180);
 }
 errors++;
 }
-if((typeof data81 == "number") && (isFinite(data81))){
-if(data81 > 86400 || isNaN(data81)){
-const err181 = {instancePath:instancePath+"/spec/request/timeoutSeconds",schemaPath:"#/properties/spec/properties/request/properties/timeoutSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.request.properties.timeoutSeconds,data:data81};
+}
+}
+else {
+const err181 = {instancePath:instancePath+"/spec/resources/gpu",schemaPath:"#/properties/spec/properties/resources/properties/gpu/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.resources.properties.gpu.type,parentSchema:schema11.properties.spec.properties.resources.properties.gpu,data:data74};
 if(vErrors === null){
 vErrors = [err181];
 }
@@ -2204,8 +2202,11 @@ vErrors.push(err181);
 }
 errors++;
 }
-if(data81 < 1 || isNaN(data81)){
-const err182 = {instancePath:instancePath+"/spec/request/timeoutSeconds",schemaPath:"#/properties/spec/properties/request/properties/timeoutSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.request.properties.timeoutSeconds,data:data81};
+}
+if(data73.cpu !== undefined){
+let data82 = data73.cpu;
+if((!(((typeof data82 == "number") && (!(data82 % 1) && !isNaN(data82))) && (isFinite(data82)))) && (typeof data82 !== "string")){
+const err182 = {instancePath:instancePath+"/spec/resources/cpu",schemaPath:"#/properties/spec/properties/resources/properties/cpu/type",keyword:"type",params:{type: schema11.properties.spec.properties.resources.properties.cpu.type},message:"must be integer,string",schema:schema11.properties.spec.properties.resources.properties.cpu.type,parentSchema:schema11.properties.spec.properties.resources.properties.cpu,data:data82};
 if(vErrors === null){
 vErrors = [err182];
 }
@@ -2214,12 +2215,9 @@ vErrors.push(err182);
 }
 errors++;
 }
-}
-}
-if(data78.resultRetentionSeconds !== undefined){
-let data82 = data78.resultRetentionSeconds;
-if(!(((typeof data82 == "number") && (!(data82 % 1) && !isNaN(data82))) && (isFinite(data82)))){
-const err183 = {instancePath:instancePath+"/spec/request/resultRetentionSeconds",schemaPath:"#/properties/spec/properties/request/properties/resultRetentionSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds.type,parentSchema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds,data:data82};
+if((typeof data82 == "number") && (isFinite(data82))){
+if(data82 > 4096 || isNaN(data82)){
+const err183 = {instancePath:instancePath+"/spec/resources/cpu",schemaPath:"#/properties/spec/properties/resources/properties/cpu/maximum",keyword:"maximum",params:{comparison: "<=", limit: 4096},message:"must be <= 4096",schema:4096,parentSchema:schema11.properties.spec.properties.resources.properties.cpu,data:data82};
 if(vErrors === null){
 vErrors = [err183];
 }
@@ -2228,9 +2226,8 @@ vErrors.push(err183);
 }
 errors++;
 }
-if((typeof data82 == "number") && (isFinite(data82))){
-if(data82 > 31536000 || isNaN(data82)){
-const err184 = {instancePath:instancePath+"/spec/request/resultRetentionSeconds",schemaPath:"#/properties/spec/properties/request/properties/resultRetentionSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 31536000},message:"must be <= 31536000",schema:31536000,parentSchema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds,data:data82};
+if(data82 < 1 || isNaN(data82)){
+const err184 = {instancePath:instancePath+"/spec/resources/cpu",schemaPath:"#/properties/spec/properties/resources/properties/cpu/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.resources.properties.cpu,data:data82};
 if(vErrors === null){
 vErrors = [err184];
 }
@@ -2239,8 +2236,10 @@ vErrors.push(err184);
 }
 errors++;
 }
-if(data82 < 60 || isNaN(data82)){
-const err185 = {instancePath:instancePath+"/spec/request/resultRetentionSeconds",schemaPath:"#/properties/spec/properties/request/properties/resultRetentionSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 60},message:"must be >= 60",schema:60,parentSchema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds,data:data82};
+}
+if(typeof data82 === "string"){
+if(func2(data82) > 16){
+const err185 = {instancePath:instancePath+"/spec/resources/cpu",schemaPath:"#/properties/spec/properties/resources/properties/cpu/maxLength",keyword:"maxLength",params:{limit: 16},message:"must NOT have more than 16 characters",schema:16,parentSchema:schema11.properties.spec.properties.resources.properties.cpu,data:data82};
 if(vErrors === null){
 vErrors = [err185];
 }
@@ -2249,15 +2248,8 @@ vErrors.push(err185);
 }
 errors++;
 }
-}
-}
-if(data78.retry !== undefined){
-let data83 = data78.retry;
-if(data83 && typeof data83 == "object" && !Array.isArray(data83)){
-if(data83.maxAttempts !== undefined){
-let data84 = data83.maxAttempts;
-if(!(((typeof data84 == "number") && (!(data84 % 1) && !isNaN(data84))) && (isFinite(data84)))){
-const err186 = {instancePath:instancePath+"/spec/request/retry/maxAttempts",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxAttempts/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts.type,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts,data:data84};
+if(!pattern19.test(data82)){
+const err186 = {instancePath:instancePath+"/spec/resources/cpu",schemaPath:"#/properties/spec/properties/resources/properties/cpu/pattern",keyword:"pattern",params:{pattern: "^([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{1,3}|[1-9][0-9]{0,6}m)$"},message:"must match pattern \""+"^([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{1,3}|[1-9][0-9]{0,6}m)$"+"\"",schema:"^([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{1,3}|[1-9][0-9]{0,6}m)$",parentSchema:schema11.properties.spec.properties.resources.properties.cpu,data:data82};
 if(vErrors === null){
 vErrors = [err186];
 }
@@ -2266,9 +2258,12 @@ vErrors.push(err186);
 }
 errors++;
 }
-if((typeof data84 == "number") && (isFinite(data84))){
-if(data84 > 20 || isNaN(data84)){
-const err187 = {instancePath:instancePath+"/spec/request/retry/maxAttempts",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxAttempts/maximum",keyword:"maximum",params:{comparison: "<=", limit: 20},message:"must be <= 20",schema:20,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts,data:data84};
+}
+}
+if(data73.memory !== undefined){
+let data83 = data73.memory;
+if((!(((typeof data83 == "number") && (!(data83 % 1) && !isNaN(data83))) && (isFinite(data83)))) && (typeof data83 !== "string")){
+const err187 = {instancePath:instancePath+"/spec/resources/memory",schemaPath:"#/properties/spec/properties/resources/properties/memory/type",keyword:"type",params:{type: schema11.properties.spec.properties.resources.properties.memory.type},message:"must be integer,string",schema:schema11.properties.spec.properties.resources.properties.memory.type,parentSchema:schema11.properties.spec.properties.resources.properties.memory,data:data83};
 if(vErrors === null){
 vErrors = [err187];
 }
@@ -2277,8 +2272,9 @@ vErrors.push(err187);
 }
 errors++;
 }
-if(data84 < 1 || isNaN(data84)){
-const err188 = {instancePath:instancePath+"/spec/request/retry/maxAttempts",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxAttempts/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts,data:data84};
+if((typeof data83 == "number") && (isFinite(data83))){
+if(data83 > 9007199254740991 || isNaN(data83)){
+const err188 = {instancePath:instancePath+"/spec/resources/memory",schemaPath:"#/properties/spec/properties/resources/properties/memory/maximum",keyword:"maximum",params:{comparison: "<=", limit: 9007199254740991},message:"must be <= 9007199254740991",schema:9007199254740991,parentSchema:schema11.properties.spec.properties.resources.properties.memory,data:data83};
 if(vErrors === null){
 vErrors = [err188];
 }
@@ -2287,12 +2283,8 @@ vErrors.push(err188);
 }
 errors++;
 }
-}
-}
-if(data83.maxLosses !== undefined){
-let data85 = data83.maxLosses;
-if(!(((typeof data85 == "number") && (!(data85 % 1) && !isNaN(data85))) && (isFinite(data85)))){
-const err189 = {instancePath:instancePath+"/spec/request/retry/maxLosses",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxLosses/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses.type,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses,data:data85};
+if(data83 < 1 || isNaN(data83)){
+const err189 = {instancePath:instancePath+"/spec/resources/memory",schemaPath:"#/properties/spec/properties/resources/properties/memory/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.resources.properties.memory,data:data83};
 if(vErrors === null){
 vErrors = [err189];
 }
@@ -2301,9 +2293,10 @@ vErrors.push(err189);
 }
 errors++;
 }
-if((typeof data85 == "number") && (isFinite(data85))){
-if(data85 > 20 || isNaN(data85)){
-const err190 = {instancePath:instancePath+"/spec/request/retry/maxLosses",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxLosses/maximum",keyword:"maximum",params:{comparison: "<=", limit: 20},message:"must be <= 20",schema:20,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses,data:data85};
+}
+if(typeof data83 === "string"){
+if(func2(data83) > 24){
+const err190 = {instancePath:instancePath+"/spec/resources/memory",schemaPath:"#/properties/spec/properties/resources/properties/memory/maxLength",keyword:"maxLength",params:{limit: 24},message:"must NOT have more than 24 characters",schema:24,parentSchema:schema11.properties.spec.properties.resources.properties.memory,data:data83};
 if(vErrors === null){
 vErrors = [err190];
 }
@@ -2312,8 +2305,8 @@ vErrors.push(err190);
 }
 errors++;
 }
-if(data85 < 0 || isNaN(data85)){
-const err191 = {instancePath:instancePath+"/spec/request/retry/maxLosses",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxLosses/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses,data:data85};
+if(!pattern17.test(data83)){
+const err191 = {instancePath:instancePath+"/spec/resources/memory",schemaPath:"#/properties/spec/properties/resources/properties/memory/pattern",keyword:"pattern",params:{pattern: "^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"},message:"must match pattern \""+"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"+"\"",schema:"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$",parentSchema:schema11.properties.spec.properties.resources.properties.memory,data:data83};
 if(vErrors === null){
 vErrors = [err191];
 }
@@ -2326,7 +2319,7 @@ errors++;
 }
 }
 else {
-const err192 = {instancePath:instancePath+"/spec/request/retry",schemaPath:"#/properties/spec/properties/request/properties/retry/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.request.properties.retry.type,parentSchema:schema11.properties.spec.properties.request.properties.retry,data:data83};
+const err192 = {instancePath:instancePath+"/spec/resources",schemaPath:"#/properties/spec/properties/resources/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.resources.type,parentSchema:schema11.properties.spec.properties.resources,data:data73};
 if(vErrors === null){
 vErrors = [err192];
 }
@@ -2336,9 +2329,13 @@ vErrors.push(err192);
 errors++;
 }
 }
-}
-else {
-const err193 = {instancePath:instancePath+"/spec/request",schemaPath:"#/properties/spec/properties/request/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.request.type,parentSchema:schema11.properties.spec.properties.request,data:data78};
+if(data28.request !== undefined){
+let data84 = data28.request;
+if(data84 && typeof data84 == "object" && !Array.isArray(data84)){
+if(data84.schema !== undefined){
+let data85 = data84.schema;
+if(!(data85 && typeof data85 == "object" && !Array.isArray(data85))){
+const err193 = {instancePath:instancePath+"/spec/request/schema",schemaPath:"#/properties/spec/properties/request/properties/schema/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.request.properties.schema.type,parentSchema:schema11.properties.spec.properties.request.properties.schema,data:data85};
 if(vErrors === null){
 vErrors = [err193];
 }
@@ -2348,13 +2345,10 @@ vErrors.push(err193);
 errors++;
 }
 }
-if(data28.scaling !== undefined){
-let data86 = data28.scaling;
-if(data86 && typeof data86 == "object" && !Array.isArray(data86)){
-if(data86.minUnits !== undefined){
-let data87 = data86.minUnits;
-if(!(((typeof data87 == "number") && (!(data87 % 1) && !isNaN(data87))) && (isFinite(data87)))){
-const err194 = {instancePath:instancePath+"/spec/scaling/minUnits",schemaPath:"#/properties/spec/properties/scaling/properties/minUnits/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.minUnits.type,parentSchema:schema11.properties.spec.properties.scaling.properties.minUnits,data:data87};
+if(data84.maxBytes !== undefined){
+let data86 = data84.maxBytes;
+if(!(((typeof data86 == "number") && (!(data86 % 1) && !isNaN(data86))) && (isFinite(data86)))){
+const err194 = {instancePath:instancePath+"/spec/request/maxBytes",schemaPath:"#/properties/spec/properties/request/properties/maxBytes/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.maxBytes.type,parentSchema:schema11.properties.spec.properties.request.properties.maxBytes,data:data86};
 if(vErrors === null){
 vErrors = [err194];
 }
@@ -2363,9 +2357,9 @@ vErrors.push(err194);
 }
 errors++;
 }
-if((typeof data87 == "number") && (isFinite(data87))){
-if(data87 > 1000 || isNaN(data87)){
-const err195 = {instancePath:instancePath+"/spec/scaling/minUnits",schemaPath:"#/properties/spec/properties/scaling/properties/minUnits/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000},message:"must be <= 1000",schema:1000,parentSchema:schema11.properties.spec.properties.scaling.properties.minUnits,data:data87};
+if((typeof data86 == "number") && (isFinite(data86))){
+if(data86 > 1073741824 || isNaN(data86)){
+const err195 = {instancePath:instancePath+"/spec/request/maxBytes",schemaPath:"#/properties/spec/properties/request/properties/maxBytes/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1073741824},message:"must be <= 1073741824",schema:1073741824,parentSchema:schema11.properties.spec.properties.request.properties.maxBytes,data:data86};
 if(vErrors === null){
 vErrors = [err195];
 }
@@ -2374,8 +2368,8 @@ vErrors.push(err195);
 }
 errors++;
 }
-if(data87 < 0 || isNaN(data87)){
-const err196 = {instancePath:instancePath+"/spec/scaling/minUnits",schemaPath:"#/properties/spec/properties/scaling/properties/minUnits/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.scaling.properties.minUnits,data:data87};
+if(data86 < 1 || isNaN(data86)){
+const err196 = {instancePath:instancePath+"/spec/request/maxBytes",schemaPath:"#/properties/spec/properties/request/properties/maxBytes/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.request.properties.maxBytes,data:data86};
 if(vErrors === null){
 vErrors = [err196];
 }
@@ -2386,10 +2380,10 @@ errors++;
 }
 }
 }
-if(data86.maxUnits !== undefined){
-let data88 = data86.maxUnits;
-if(!(((typeof data88 == "number") && (!(data88 % 1) && !isNaN(data88))) && (isFinite(data88)))){
-const err197 = {instancePath:instancePath+"/spec/scaling/maxUnits",schemaPath:"#/properties/spec/properties/scaling/properties/maxUnits/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.maxUnits.type,parentSchema:schema11.properties.spec.properties.scaling.properties.maxUnits,data:data88};
+if(data84.timeoutSeconds !== undefined){
+let data87 = data84.timeoutSeconds;
+if(!(((typeof data87 == "number") && (!(data87 % 1) && !isNaN(data87))) && (isFinite(data87)))){
+const err197 = {instancePath:instancePath+"/spec/request/timeoutSeconds",schemaPath:"#/properties/spec/properties/request/properties/timeoutSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.timeoutSeconds.type,parentSchema:schema11.properties.spec.properties.request.properties.timeoutSeconds,data:data87};
 if(vErrors === null){
 vErrors = [err197];
 }
@@ -2398,9 +2392,9 @@ vErrors.push(err197);
 }
 errors++;
 }
-if((typeof data88 == "number") && (isFinite(data88))){
-if(data88 > 1000 || isNaN(data88)){
-const err198 = {instancePath:instancePath+"/spec/scaling/maxUnits",schemaPath:"#/properties/spec/properties/scaling/properties/maxUnits/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000},message:"must be <= 1000",schema:1000,parentSchema:schema11.properties.spec.properties.scaling.properties.maxUnits,data:data88};
+if((typeof data87 == "number") && (isFinite(data87))){
+if(data87 > 86400 || isNaN(data87)){
+const err198 = {instancePath:instancePath+"/spec/request/timeoutSeconds",schemaPath:"#/properties/spec/properties/request/properties/timeoutSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.request.properties.timeoutSeconds,data:data87};
 if(vErrors === null){
 vErrors = [err198];
 }
@@ -2409,8 +2403,8 @@ vErrors.push(err198);
 }
 errors++;
 }
-if(data88 < 1 || isNaN(data88)){
-const err199 = {instancePath:instancePath+"/spec/scaling/maxUnits",schemaPath:"#/properties/spec/properties/scaling/properties/maxUnits/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.maxUnits,data:data88};
+if(data87 < 1 || isNaN(data87)){
+const err199 = {instancePath:instancePath+"/spec/request/timeoutSeconds",schemaPath:"#/properties/spec/properties/request/properties/timeoutSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.request.properties.timeoutSeconds,data:data87};
 if(vErrors === null){
 vErrors = [err199];
 }
@@ -2421,10 +2415,10 @@ errors++;
 }
 }
 }
-if(data86.requestsPerUnit !== undefined){
-let data89 = data86.requestsPerUnit;
-if(!(((typeof data89 == "number") && (!(data89 % 1) && !isNaN(data89))) && (isFinite(data89)))){
-const err200 = {instancePath:instancePath+"/spec/scaling/requestsPerUnit",schemaPath:"#/properties/spec/properties/scaling/properties/requestsPerUnit/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit.type,parentSchema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit,data:data89};
+if(data84.resultRetentionSeconds !== undefined){
+let data88 = data84.resultRetentionSeconds;
+if(!(((typeof data88 == "number") && (!(data88 % 1) && !isNaN(data88))) && (isFinite(data88)))){
+const err200 = {instancePath:instancePath+"/spec/request/resultRetentionSeconds",schemaPath:"#/properties/spec/properties/request/properties/resultRetentionSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds.type,parentSchema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds,data:data88};
 if(vErrors === null){
 vErrors = [err200];
 }
@@ -2433,9 +2427,9 @@ vErrors.push(err200);
 }
 errors++;
 }
-if((typeof data89 == "number") && (isFinite(data89))){
-if(data89 > 1000000 || isNaN(data89)){
-const err201 = {instancePath:instancePath+"/spec/scaling/requestsPerUnit",schemaPath:"#/properties/spec/properties/scaling/properties/requestsPerUnit/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000000},message:"must be <= 1000000",schema:1000000,parentSchema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit,data:data89};
+if((typeof data88 == "number") && (isFinite(data88))){
+if(data88 > 31536000 || isNaN(data88)){
+const err201 = {instancePath:instancePath+"/spec/request/resultRetentionSeconds",schemaPath:"#/properties/spec/properties/request/properties/resultRetentionSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 31536000},message:"must be <= 31536000",schema:31536000,parentSchema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds,data:data88};
 if(vErrors === null){
 vErrors = [err201];
 }
@@ -2444,8 +2438,8 @@ vErrors.push(err201);
 }
 errors++;
 }
-if(data89 < 1 || isNaN(data89)){
-const err202 = {instancePath:instancePath+"/spec/scaling/requestsPerUnit",schemaPath:"#/properties/spec/properties/scaling/properties/requestsPerUnit/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit,data:data89};
+if(data88 < 60 || isNaN(data88)){
+const err202 = {instancePath:instancePath+"/spec/request/resultRetentionSeconds",schemaPath:"#/properties/spec/properties/request/properties/resultRetentionSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 60},message:"must be >= 60",schema:60,parentSchema:schema11.properties.spec.properties.request.properties.resultRetentionSeconds,data:data88};
 if(vErrors === null){
 vErrors = [err202];
 }
@@ -2456,10 +2450,13 @@ errors++;
 }
 }
 }
-if(data86.concurrency !== undefined){
-let data90 = data86.concurrency;
+if(data84.retry !== undefined){
+let data89 = data84.retry;
+if(data89 && typeof data89 == "object" && !Array.isArray(data89)){
+if(data89.maxAttempts !== undefined){
+let data90 = data89.maxAttempts;
 if(!(((typeof data90 == "number") && (!(data90 % 1) && !isNaN(data90))) && (isFinite(data90)))){
-const err203 = {instancePath:instancePath+"/spec/scaling/concurrency",schemaPath:"#/properties/spec/properties/scaling/properties/concurrency/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.concurrency.type,parentSchema:schema11.properties.spec.properties.scaling.properties.concurrency,data:data90};
+const err203 = {instancePath:instancePath+"/spec/request/retry/maxAttempts",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxAttempts/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts.type,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts,data:data90};
 if(vErrors === null){
 vErrors = [err203];
 }
@@ -2469,8 +2466,8 @@ vErrors.push(err203);
 errors++;
 }
 if((typeof data90 == "number") && (isFinite(data90))){
-if(data90 > 256 || isNaN(data90)){
-const err204 = {instancePath:instancePath+"/spec/scaling/concurrency",schemaPath:"#/properties/spec/properties/scaling/properties/concurrency/maximum",keyword:"maximum",params:{comparison: "<=", limit: 256},message:"must be <= 256",schema:256,parentSchema:schema11.properties.spec.properties.scaling.properties.concurrency,data:data90};
+if(data90 > 20 || isNaN(data90)){
+const err204 = {instancePath:instancePath+"/spec/request/retry/maxAttempts",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxAttempts/maximum",keyword:"maximum",params:{comparison: "<=", limit: 20},message:"must be <= 20",schema:20,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts,data:data90};
 if(vErrors === null){
 vErrors = [err204];
 }
@@ -2480,7 +2477,7 @@ vErrors.push(err204);
 errors++;
 }
 if(data90 < 1 || isNaN(data90)){
-const err205 = {instancePath:instancePath+"/spec/scaling/concurrency",schemaPath:"#/properties/spec/properties/scaling/properties/concurrency/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.concurrency,data:data90};
+const err205 = {instancePath:instancePath+"/spec/request/retry/maxAttempts",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxAttempts/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxAttempts,data:data90};
 if(vErrors === null){
 vErrors = [err205];
 }
@@ -2491,10 +2488,10 @@ errors++;
 }
 }
 }
-if(data86.maxScaleUpPerCycle !== undefined){
-let data91 = data86.maxScaleUpPerCycle;
+if(data89.maxLosses !== undefined){
+let data91 = data89.maxLosses;
 if(!(((typeof data91 == "number") && (!(data91 % 1) && !isNaN(data91))) && (isFinite(data91)))){
-const err206 = {instancePath:instancePath+"/spec/scaling/maxScaleUpPerCycle",schemaPath:"#/properties/spec/properties/scaling/properties/maxScaleUpPerCycle/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle.type,parentSchema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle,data:data91};
+const err206 = {instancePath:instancePath+"/spec/request/retry/maxLosses",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxLosses/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses.type,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses,data:data91};
 if(vErrors === null){
 vErrors = [err206];
 }
@@ -2504,8 +2501,8 @@ vErrors.push(err206);
 errors++;
 }
 if((typeof data91 == "number") && (isFinite(data91))){
-if(data91 > 100 || isNaN(data91)){
-const err207 = {instancePath:instancePath+"/spec/scaling/maxScaleUpPerCycle",schemaPath:"#/properties/spec/properties/scaling/properties/maxScaleUpPerCycle/maximum",keyword:"maximum",params:{comparison: "<=", limit: 100},message:"must be <= 100",schema:100,parentSchema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle,data:data91};
+if(data91 > 20 || isNaN(data91)){
+const err207 = {instancePath:instancePath+"/spec/request/retry/maxLosses",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxLosses/maximum",keyword:"maximum",params:{comparison: "<=", limit: 20},message:"must be <= 20",schema:20,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses,data:data91};
 if(vErrors === null){
 vErrors = [err207];
 }
@@ -2514,8 +2511,8 @@ vErrors.push(err207);
 }
 errors++;
 }
-if(data91 < 1 || isNaN(data91)){
-const err208 = {instancePath:instancePath+"/spec/scaling/maxScaleUpPerCycle",schemaPath:"#/properties/spec/properties/scaling/properties/maxScaleUpPerCycle/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle,data:data91};
+if(data91 < 0 || isNaN(data91)){
+const err208 = {instancePath:instancePath+"/spec/request/retry/maxLosses",schemaPath:"#/properties/spec/properties/request/properties/retry/properties/maxLosses/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.request.properties.retry.properties.maxLosses,data:data91};
 if(vErrors === null){
 vErrors = [err208];
 }
@@ -2526,10 +2523,9 @@ errors++;
 }
 }
 }
-if(data86.scaleUpCooldownSeconds !== undefined){
-let data92 = data86.scaleUpCooldownSeconds;
-if(!(((typeof data92 == "number") && (!(data92 % 1) && !isNaN(data92))) && (isFinite(data92)))){
-const err209 = {instancePath:instancePath+"/spec/scaling/scaleUpCooldownSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/scaleUpCooldownSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds.type,parentSchema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds,data:data92};
+}
+else {
+const err209 = {instancePath:instancePath+"/spec/request/retry",schemaPath:"#/properties/spec/properties/request/properties/retry/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.request.properties.retry.type,parentSchema:schema11.properties.spec.properties.request.properties.retry,data:data89};
 if(vErrors === null){
 vErrors = [err209];
 }
@@ -2538,9 +2534,10 @@ vErrors.push(err209);
 }
 errors++;
 }
-if((typeof data92 == "number") && (isFinite(data92))){
-if(data92 > 3600 || isNaN(data92)){
-const err210 = {instancePath:instancePath+"/spec/scaling/scaleUpCooldownSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/scaleUpCooldownSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 3600},message:"must be <= 3600",schema:3600,parentSchema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds,data:data92};
+}
+}
+else {
+const err210 = {instancePath:instancePath+"/spec/request",schemaPath:"#/properties/spec/properties/request/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.request.type,parentSchema:schema11.properties.spec.properties.request,data:data84};
 if(vErrors === null){
 vErrors = [err210];
 }
@@ -2549,8 +2546,14 @@ vErrors.push(err210);
 }
 errors++;
 }
-if(data92 < 0 || isNaN(data92)){
-const err211 = {instancePath:instancePath+"/spec/scaling/scaleUpCooldownSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/scaleUpCooldownSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds,data:data92};
+}
+if(data28.scaling !== undefined){
+let data92 = data28.scaling;
+if(data92 && typeof data92 == "object" && !Array.isArray(data92)){
+if(data92.minUnits !== undefined){
+let data93 = data92.minUnits;
+if(!(((typeof data93 == "number") && (!(data93 % 1) && !isNaN(data93))) && (isFinite(data93)))){
+const err211 = {instancePath:instancePath+"/spec/scaling/minUnits",schemaPath:"#/properties/spec/properties/scaling/properties/minUnits/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.minUnits.type,parentSchema:schema11.properties.spec.properties.scaling.properties.minUnits,data:data93};
 if(vErrors === null){
 vErrors = [err211];
 }
@@ -2559,12 +2562,9 @@ vErrors.push(err211);
 }
 errors++;
 }
-}
-}
-if(data86.startupGraceSeconds !== undefined){
-let data93 = data86.startupGraceSeconds;
-if(!(((typeof data93 == "number") && (!(data93 % 1) && !isNaN(data93))) && (isFinite(data93)))){
-const err212 = {instancePath:instancePath+"/spec/scaling/startupGraceSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/startupGraceSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds.type,parentSchema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds,data:data93};
+if((typeof data93 == "number") && (isFinite(data93))){
+if(data93 > 1000 || isNaN(data93)){
+const err212 = {instancePath:instancePath+"/spec/scaling/minUnits",schemaPath:"#/properties/spec/properties/scaling/properties/minUnits/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000},message:"must be <= 1000",schema:1000,parentSchema:schema11.properties.spec.properties.scaling.properties.minUnits,data:data93};
 if(vErrors === null){
 vErrors = [err212];
 }
@@ -2573,9 +2573,8 @@ vErrors.push(err212);
 }
 errors++;
 }
-if((typeof data93 == "number") && (isFinite(data93))){
-if(data93 > 86400 || isNaN(data93)){
-const err213 = {instancePath:instancePath+"/spec/scaling/startupGraceSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/startupGraceSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds,data:data93};
+if(data93 < 0 || isNaN(data93)){
+const err213 = {instancePath:instancePath+"/spec/scaling/minUnits",schemaPath:"#/properties/spec/properties/scaling/properties/minUnits/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.scaling.properties.minUnits,data:data93};
 if(vErrors === null){
 vErrors = [err213];
 }
@@ -2584,8 +2583,12 @@ vErrors.push(err213);
 }
 errors++;
 }
-if(data93 < 10 || isNaN(data93)){
-const err214 = {instancePath:instancePath+"/spec/scaling/startupGraceSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/startupGraceSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 10},message:"must be >= 10",schema:10,parentSchema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds,data:data93};
+}
+}
+if(data92.maxUnits !== undefined){
+let data94 = data92.maxUnits;
+if(!(((typeof data94 == "number") && (!(data94 % 1) && !isNaN(data94))) && (isFinite(data94)))){
+const err214 = {instancePath:instancePath+"/spec/scaling/maxUnits",schemaPath:"#/properties/spec/properties/scaling/properties/maxUnits/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.maxUnits.type,parentSchema:schema11.properties.spec.properties.scaling.properties.maxUnits,data:data94};
 if(vErrors === null){
 vErrors = [err214];
 }
@@ -2594,15 +2597,9 @@ vErrors.push(err214);
 }
 errors++;
 }
-}
-}
-if(data86.idleLinger !== undefined){
-let data94 = data86.idleLinger;
-if(data94 && typeof data94 == "object" && !Array.isArray(data94)){
-if(data94.policy !== undefined){
-let data95 = data94.policy;
-if(typeof data95 !== "string"){
-const err215 = {instancePath:instancePath+"/spec/scaling/idleLinger/policy",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/policy/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy.type,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy,data:data95};
+if((typeof data94 == "number") && (isFinite(data94))){
+if(data94 > 1000 || isNaN(data94)){
+const err215 = {instancePath:instancePath+"/spec/scaling/maxUnits",schemaPath:"#/properties/spec/properties/scaling/properties/maxUnits/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000},message:"must be <= 1000",schema:1000,parentSchema:schema11.properties.spec.properties.scaling.properties.maxUnits,data:data94};
 if(vErrors === null){
 vErrors = [err215];
 }
@@ -2611,8 +2608,8 @@ vErrors.push(err215);
 }
 errors++;
 }
-if(!(data95 === "Fixed")){
-const err216 = {instancePath:instancePath+"/spec/scaling/idleLinger/policy",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/policy/enum",keyword:"enum",params:{allowedValues: schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy.enum},message:"must be equal to one of the allowed values",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy.enum,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy,data:data95};
+if(data94 < 1 || isNaN(data94)){
+const err216 = {instancePath:instancePath+"/spec/scaling/maxUnits",schemaPath:"#/properties/spec/properties/scaling/properties/maxUnits/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.maxUnits,data:data94};
 if(vErrors === null){
 vErrors = [err216];
 }
@@ -2622,10 +2619,11 @@ vErrors.push(err216);
 errors++;
 }
 }
-if(data94.seconds !== undefined){
-let data96 = data94.seconds;
-if(!(((typeof data96 == "number") && (!(data96 % 1) && !isNaN(data96))) && (isFinite(data96)))){
-const err217 = {instancePath:instancePath+"/spec/scaling/idleLinger/seconds",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/seconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds.type,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds,data:data96};
+}
+if(data92.requestsPerUnit !== undefined){
+let data95 = data92.requestsPerUnit;
+if(!(((typeof data95 == "number") && (!(data95 % 1) && !isNaN(data95))) && (isFinite(data95)))){
+const err217 = {instancePath:instancePath+"/spec/scaling/requestsPerUnit",schemaPath:"#/properties/spec/properties/scaling/properties/requestsPerUnit/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit.type,parentSchema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit,data:data95};
 if(vErrors === null){
 vErrors = [err217];
 }
@@ -2634,9 +2632,9 @@ vErrors.push(err217);
 }
 errors++;
 }
-if((typeof data96 == "number") && (isFinite(data96))){
-if(data96 > 86400 || isNaN(data96)){
-const err218 = {instancePath:instancePath+"/spec/scaling/idleLinger/seconds",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/seconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds,data:data96};
+if((typeof data95 == "number") && (isFinite(data95))){
+if(data95 > 1000000 || isNaN(data95)){
+const err218 = {instancePath:instancePath+"/spec/scaling/requestsPerUnit",schemaPath:"#/properties/spec/properties/scaling/properties/requestsPerUnit/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000000},message:"must be <= 1000000",schema:1000000,parentSchema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit,data:data95};
 if(vErrors === null){
 vErrors = [err218];
 }
@@ -2645,8 +2643,8 @@ vErrors.push(err218);
 }
 errors++;
 }
-if(data96 < 0 || isNaN(data96)){
-const err219 = {instancePath:instancePath+"/spec/scaling/idleLinger/seconds",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds,data:data96};
+if(data95 < 1 || isNaN(data95)){
+const err219 = {instancePath:instancePath+"/spec/scaling/requestsPerUnit",schemaPath:"#/properties/spec/properties/scaling/properties/requestsPerUnit/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.requestsPerUnit,data:data95};
 if(vErrors === null){
 vErrors = [err219];
 }
@@ -2657,9 +2655,10 @@ errors++;
 }
 }
 }
-}
-else {
-const err220 = {instancePath:instancePath+"/spec/scaling/idleLinger",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.type,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger,data:data94};
+if(data92.concurrency !== undefined){
+let data96 = data92.concurrency;
+if(!(((typeof data96 == "number") && (!(data96 % 1) && !isNaN(data96))) && (isFinite(data96)))){
+const err220 = {instancePath:instancePath+"/spec/scaling/concurrency",schemaPath:"#/properties/spec/properties/scaling/properties/concurrency/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.concurrency.type,parentSchema:schema11.properties.spec.properties.scaling.properties.concurrency,data:data96};
 if(vErrors === null){
 vErrors = [err220];
 }
@@ -2668,11 +2667,9 @@ vErrors.push(err220);
 }
 errors++;
 }
-}
-if(data86.maxJobs !== undefined){
-let data97 = data86.maxJobs;
-if(!(((typeof data97 == "number") && (!(data97 % 1) && !isNaN(data97))) && (isFinite(data97)))){
-const err221 = {instancePath:instancePath+"/spec/scaling/maxJobs",schemaPath:"#/properties/spec/properties/scaling/properties/maxJobs/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.maxJobs.type,parentSchema:schema11.properties.spec.properties.scaling.properties.maxJobs,data:data97};
+if((typeof data96 == "number") && (isFinite(data96))){
+if(data96 > 256 || isNaN(data96)){
+const err221 = {instancePath:instancePath+"/spec/scaling/concurrency",schemaPath:"#/properties/spec/properties/scaling/properties/concurrency/maximum",keyword:"maximum",params:{comparison: "<=", limit: 256},message:"must be <= 256",schema:256,parentSchema:schema11.properties.spec.properties.scaling.properties.concurrency,data:data96};
 if(vErrors === null){
 vErrors = [err221];
 }
@@ -2681,9 +2678,8 @@ vErrors.push(err221);
 }
 errors++;
 }
-if((typeof data97 == "number") && (isFinite(data97))){
-if(data97 > 1000000000 || isNaN(data97)){
-const err222 = {instancePath:instancePath+"/spec/scaling/maxJobs",schemaPath:"#/properties/spec/properties/scaling/properties/maxJobs/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000000000},message:"must be <= 1000000000",schema:1000000000,parentSchema:schema11.properties.spec.properties.scaling.properties.maxJobs,data:data97};
+if(data96 < 1 || isNaN(data96)){
+const err222 = {instancePath:instancePath+"/spec/scaling/concurrency",schemaPath:"#/properties/spec/properties/scaling/properties/concurrency/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.concurrency,data:data96};
 if(vErrors === null){
 vErrors = [err222];
 }
@@ -2692,8 +2688,12 @@ vErrors.push(err222);
 }
 errors++;
 }
-if(data97 < 1 || isNaN(data97)){
-const err223 = {instancePath:instancePath+"/spec/scaling/maxJobs",schemaPath:"#/properties/spec/properties/scaling/properties/maxJobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.maxJobs,data:data97};
+}
+}
+if(data92.maxScaleUpPerCycle !== undefined){
+let data97 = data92.maxScaleUpPerCycle;
+if(!(((typeof data97 == "number") && (!(data97 % 1) && !isNaN(data97))) && (isFinite(data97)))){
+const err223 = {instancePath:instancePath+"/spec/scaling/maxScaleUpPerCycle",schemaPath:"#/properties/spec/properties/scaling/properties/maxScaleUpPerCycle/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle.type,parentSchema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle,data:data97};
 if(vErrors === null){
 vErrors = [err223];
 }
@@ -2702,11 +2702,9 @@ vErrors.push(err223);
 }
 errors++;
 }
-}
-}
-}
-else {
-const err224 = {instancePath:instancePath+"/spec/scaling",schemaPath:"#/properties/spec/properties/scaling/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.scaling.type,parentSchema:schema11.properties.spec.properties.scaling,data:data86};
+if((typeof data97 == "number") && (isFinite(data97))){
+if(data97 > 100 || isNaN(data97)){
+const err224 = {instancePath:instancePath+"/spec/scaling/maxScaleUpPerCycle",schemaPath:"#/properties/spec/properties/scaling/properties/maxScaleUpPerCycle/maximum",keyword:"maximum",params:{comparison: "<=", limit: 100},message:"must be <= 100",schema:100,parentSchema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle,data:data97};
 if(vErrors === null){
 vErrors = [err224];
 }
@@ -2715,12 +2713,8 @@ vErrors.push(err224);
 }
 errors++;
 }
-}
-if(data28.placements !== undefined){
-let data98 = data28.placements;
-if(Array.isArray(data98)){
-if(data98.length > 16){
-const err225 = {instancePath:instancePath+"/spec/placements",schemaPath:"#/properties/spec/properties/placements/maxItems",keyword:"maxItems",params:{limit: 16},message:"must NOT have more than 16 items",schema:16,parentSchema:schema11.properties.spec.properties.placements,data:data98};
+if(data97 < 1 || isNaN(data97)){
+const err225 = {instancePath:instancePath+"/spec/scaling/maxScaleUpPerCycle",schemaPath:"#/properties/spec/properties/scaling/properties/maxScaleUpPerCycle/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.maxScaleUpPerCycle,data:data97};
 if(vErrors === null){
 vErrors = [err225];
 }
@@ -2729,12 +2723,12 @@ vErrors.push(err225);
 }
 errors++;
 }
-const len6 = data98.length;
-for(let i6=0; i6<len6; i6++){
-let data99 = data98[i6];
-if(data99 && typeof data99 == "object" && !Array.isArray(data99)){
-if(data99.name === undefined){
-const err226 = {instancePath:instancePath+"/spec/placements/" + i6,schemaPath:"#/properties/spec/properties/placements/items/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.required,parentSchema:schema11.properties.spec.properties.placements.items,data:data99};
+}
+}
+if(data92.scaleUpCooldownSeconds !== undefined){
+let data98 = data92.scaleUpCooldownSeconds;
+if(!(((typeof data98 == "number") && (!(data98 % 1) && !isNaN(data98))) && (isFinite(data98)))){
+const err226 = {instancePath:instancePath+"/spec/scaling/scaleUpCooldownSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/scaleUpCooldownSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds.type,parentSchema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds,data:data98};
 if(vErrors === null){
 vErrors = [err226];
 }
@@ -2743,11 +2737,9 @@ vErrors.push(err226);
 }
 errors++;
 }
-if(data99.name !== undefined){
-let data100 = data99.name;
-if(typeof data100 === "string"){
-if(func2(data100) > 40){
-const err227 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/maxLength",keyword:"maxLength",params:{limit: 40},message:"must NOT have more than 40 characters",schema:40,parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data100};
+if((typeof data98 == "number") && (isFinite(data98))){
+if(data98 > 3600 || isNaN(data98)){
+const err227 = {instancePath:instancePath+"/spec/scaling/scaleUpCooldownSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/scaleUpCooldownSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 3600},message:"must be <= 3600",schema:3600,parentSchema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds,data:data98};
 if(vErrors === null){
 vErrors = [err227];
 }
@@ -2756,8 +2748,8 @@ vErrors.push(err227);
 }
 errors++;
 }
-if(func2(data100) < 1){
-const err228 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data100};
+if(data98 < 0 || isNaN(data98)){
+const err228 = {instancePath:instancePath+"/spec/scaling/scaleUpCooldownSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/scaleUpCooldownSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.scaling.properties.scaleUpCooldownSeconds,data:data98};
 if(vErrors === null){
 vErrors = [err228];
 }
@@ -2766,8 +2758,12 @@ vErrors.push(err228);
 }
 errors++;
 }
-if(!pattern0.test(data100)){
-const err229 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"+"\"",schema:"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data100};
+}
+}
+if(data92.startupGraceSeconds !== undefined){
+let data99 = data92.startupGraceSeconds;
+if(!(((typeof data99 == "number") && (!(data99 % 1) && !isNaN(data99))) && (isFinite(data99)))){
+const err229 = {instancePath:instancePath+"/spec/scaling/startupGraceSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/startupGraceSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds.type,parentSchema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds,data:data99};
 if(vErrors === null){
 vErrors = [err229];
 }
@@ -2776,9 +2772,9 @@ vErrors.push(err229);
 }
 errors++;
 }
-}
-else {
-const err230 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data100};
+if((typeof data99 == "number") && (isFinite(data99))){
+if(data99 > 86400 || isNaN(data99)){
+const err230 = {instancePath:instancePath+"/spec/scaling/startupGraceSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/startupGraceSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds,data:data99};
 if(vErrors === null){
 vErrors = [err230];
 }
@@ -2787,15 +2783,8 @@ vErrors.push(err230);
 }
 errors++;
 }
-}
-if(data99.overrides !== undefined){
-let data101 = data99.overrides;
-if(data101 && typeof data101 == "object" && !Array.isArray(data101)){
-if(data101.image !== undefined){
-let data102 = data101.image;
-if(typeof data102 === "string"){
-if(func2(data102) > 512){
-const err231 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/maxLength",keyword:"maxLength",params:{limit: 512},message:"must NOT have more than 512 characters",schema:512,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data102};
+if(data99 < 10 || isNaN(data99)){
+const err231 = {instancePath:instancePath+"/spec/scaling/startupGraceSeconds",schemaPath:"#/properties/spec/properties/scaling/properties/startupGraceSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 10},message:"must be >= 10",schema:10,parentSchema:schema11.properties.spec.properties.scaling.properties.startupGraceSeconds,data:data99};
 if(vErrors === null){
 vErrors = [err231];
 }
@@ -2804,8 +2793,15 @@ vErrors.push(err231);
 }
 errors++;
 }
-if(func2(data102) < 1){
-const err232 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data102};
+}
+}
+if(data92.idleLinger !== undefined){
+let data100 = data92.idleLinger;
+if(data100 && typeof data100 == "object" && !Array.isArray(data100)){
+if(data100.policy !== undefined){
+let data101 = data100.policy;
+if(typeof data101 !== "string"){
+const err232 = {instancePath:instancePath+"/spec/scaling/idleLinger/policy",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/policy/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy.type,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy,data:data101};
 if(vErrors === null){
 vErrors = [err232];
 }
@@ -2814,8 +2810,8 @@ vErrors.push(err232);
 }
 errors++;
 }
-if(!pattern2.test(data102)){
-const err233 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/pattern",keyword:"pattern",params:{pattern: "^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$"},message:"must match pattern \""+"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$"+"\"",schema:"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data102};
+if(!(data101 === "Fixed")){
+const err233 = {instancePath:instancePath+"/spec/scaling/idleLinger/policy",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/policy/enum",keyword:"enum",params:{allowedValues: schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy.enum},message:"must be equal to one of the allowed values",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy.enum,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.policy,data:data101};
 if(vErrors === null){
 vErrors = [err233];
 }
@@ -2825,8 +2821,10 @@ vErrors.push(err233);
 errors++;
 }
 }
-else {
-const err234 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data102};
+if(data100.seconds !== undefined){
+let data102 = data100.seconds;
+if(!(((typeof data102 == "number") && (!(data102 % 1) && !isNaN(data102))) && (isFinite(data102)))){
+const err234 = {instancePath:instancePath+"/spec/scaling/idleLinger/seconds",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/seconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds.type,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds,data:data102};
 if(vErrors === null){
 vErrors = [err234];
 }
@@ -2835,12 +2833,9 @@ vErrors.push(err234);
 }
 errors++;
 }
-}
-if(data101.env !== undefined){
-let data103 = data101.env;
-if(Array.isArray(data103)){
-if(data103.length > 128){
-const err235 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/maxItems",keyword:"maxItems",params:{limit: 128},message:"must NOT have more than 128 items",schema:128,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env,data:data103};
+if((typeof data102 == "number") && (isFinite(data102))){
+if(data102 > 86400 || isNaN(data102)){
+const err235 = {instancePath:instancePath+"/spec/scaling/idleLinger/seconds",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/seconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds,data:data102};
 if(vErrors === null){
 vErrors = [err235];
 }
@@ -2849,12 +2844,8 @@ vErrors.push(err235);
 }
 errors++;
 }
-const len7 = data103.length;
-for(let i7=0; i7<len7; i7++){
-let data104 = data103[i7];
-if(data104 && typeof data104 == "object" && !Array.isArray(data104)){
-if(data104.name === undefined){
-const err236 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items,data:data104};
+if(data102 < 0 || isNaN(data102)){
+const err236 = {instancePath:instancePath+"/spec/scaling/idleLinger/seconds",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/properties/seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0},message:"must be >= 0",schema:0,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger.properties.seconds,data:data102};
 if(vErrors === null){
 vErrors = [err236];
 }
@@ -2863,11 +2854,11 @@ vErrors.push(err236);
 }
 errors++;
 }
-if(data104.name !== undefined){
-let data105 = data104.name;
-if(typeof data105 === "string"){
-if(func2(data105) > 128){
-const err237 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/maxLength",keyword:"maxLength",params:{limit: 128},message:"must NOT have more than 128 characters",schema:128,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data105};
+}
+}
+}
+else {
+const err237 = {instancePath:instancePath+"/spec/scaling/idleLinger",schemaPath:"#/properties/spec/properties/scaling/properties/idleLinger/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.scaling.properties.idleLinger.type,parentSchema:schema11.properties.spec.properties.scaling.properties.idleLinger,data:data100};
 if(vErrors === null){
 vErrors = [err237];
 }
@@ -2876,8 +2867,11 @@ vErrors.push(err237);
 }
 errors++;
 }
-if(func2(data105) < 1){
-const err238 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data105};
+}
+if(data92.maxJobs !== undefined){
+let data103 = data92.maxJobs;
+if(!(((typeof data103 == "number") && (!(data103 % 1) && !isNaN(data103))) && (isFinite(data103)))){
+const err238 = {instancePath:instancePath+"/spec/scaling/maxJobs",schemaPath:"#/properties/spec/properties/scaling/properties/maxJobs/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.scaling.properties.maxJobs.type,parentSchema:schema11.properties.spec.properties.scaling.properties.maxJobs,data:data103};
 if(vErrors === null){
 vErrors = [err238];
 }
@@ -2886,8 +2880,9 @@ vErrors.push(err238);
 }
 errors++;
 }
-if(!pattern4.test(data105)){
-const err239 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/pattern",keyword:"pattern",params:{pattern: "^[A-Za-z_][A-Za-z0-9_]*$"},message:"must match pattern \""+"^[A-Za-z_][A-Za-z0-9_]*$"+"\"",schema:"^[A-Za-z_][A-Za-z0-9_]*$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data105};
+if((typeof data103 == "number") && (isFinite(data103))){
+if(data103 > 1000000000 || isNaN(data103)){
+const err239 = {instancePath:instancePath+"/spec/scaling/maxJobs",schemaPath:"#/properties/spec/properties/scaling/properties/maxJobs/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1000000000},message:"must be <= 1000000000",schema:1000000000,parentSchema:schema11.properties.spec.properties.scaling.properties.maxJobs,data:data103};
 if(vErrors === null){
 vErrors = [err239];
 }
@@ -2896,9 +2891,8 @@ vErrors.push(err239);
 }
 errors++;
 }
-}
-else {
-const err240 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data105};
+if(data103 < 1 || isNaN(data103)){
+const err240 = {instancePath:instancePath+"/spec/scaling/maxJobs",schemaPath:"#/properties/spec/properties/scaling/properties/maxJobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.scaling.properties.maxJobs,data:data103};
 if(vErrors === null){
 vErrors = [err240];
 }
@@ -2908,11 +2902,10 @@ vErrors.push(err240);
 errors++;
 }
 }
-if(data104.value !== undefined){
-let data106 = data104.value;
-if(typeof data106 === "string"){
-if(func2(data106) > 8192){
-const err241 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/value",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/value/maxLength",keyword:"maxLength",params:{limit: 8192},message:"must NOT have more than 8192 characters",schema:8192,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.value,data:data106};
+}
+}
+else {
+const err241 = {instancePath:instancePath+"/spec/scaling",schemaPath:"#/properties/spec/properties/scaling/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.scaling.type,parentSchema:schema11.properties.spec.properties.scaling,data:data92};
 if(vErrors === null){
 vErrors = [err241];
 }
@@ -2922,8 +2915,11 @@ vErrors.push(err241);
 errors++;
 }
 }
-else {
-const err242 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/value",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/value/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.value.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.value,data:data106};
+if(data28.placements !== undefined){
+let data104 = data28.placements;
+if(Array.isArray(data104)){
+if(data104.length > 16){
+const err242 = {instancePath:instancePath+"/spec/placements",schemaPath:"#/properties/spec/properties/placements/maxItems",keyword:"maxItems",params:{limit: 16},message:"must NOT have more than 16 items",schema:16,parentSchema:schema11.properties.spec.properties.placements,data:data104};
 if(vErrors === null){
 vErrors = [err242];
 }
@@ -2932,15 +2928,12 @@ vErrors.push(err242);
 }
 errors++;
 }
-}
-if(data104.valueFrom !== undefined){
-let data107 = data104.valueFrom;
-if(data107 && typeof data107 == "object" && !Array.isArray(data107)){
-if(data107.secretKeyRef !== undefined){
-let data108 = data107.secretKeyRef;
-if(data108 && typeof data108 == "object" && !Array.isArray(data108)){
-if(data108.name === undefined){
-const err243 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef,data:data108};
+const len6 = data104.length;
+for(let i6=0; i6<len6; i6++){
+let data105 = data104[i6];
+if(data105 && typeof data105 == "object" && !Array.isArray(data105)){
+if(data105.name === undefined){
+const err243 = {instancePath:instancePath+"/spec/placements/" + i6,schemaPath:"#/properties/spec/properties/placements/items/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.required,parentSchema:schema11.properties.spec.properties.placements.items,data:data105};
 if(vErrors === null){
 vErrors = [err243];
 }
@@ -2949,8 +2942,11 @@ vErrors.push(err243);
 }
 errors++;
 }
-if(data108.key === undefined){
-const err244 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/required",keyword:"required",params:{missingProperty: "key"},message:"must have required property '"+"key"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef,data:data108};
+if(data105.name !== undefined){
+let data106 = data105.name;
+if(typeof data106 === "string"){
+if(func2(data106) > 40){
+const err244 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/maxLength",keyword:"maxLength",params:{limit: 40},message:"must NOT have more than 40 characters",schema:40,parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data106};
 if(vErrors === null){
 vErrors = [err244];
 }
@@ -2959,11 +2955,8 @@ vErrors.push(err244);
 }
 errors++;
 }
-if(data108.name !== undefined){
-let data109 = data108.name;
-if(typeof data109 === "string"){
-if(func2(data109) > 253){
-const err245 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data109};
+if(func2(data106) < 1){
+const err245 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data106};
 if(vErrors === null){
 vErrors = [err245];
 }
@@ -2972,8 +2965,8 @@ vErrors.push(err245);
 }
 errors++;
 }
-if(func2(data109) < 1){
-const err246 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data109};
+if(!pattern0.test(data106)){
+const err246 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"+"\"",schema:"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data106};
 if(vErrors === null){
 vErrors = [err246];
 }
@@ -2982,8 +2975,9 @@ vErrors.push(err246);
 }
 errors++;
 }
-if(!pattern5.test(data109)){
-const err247 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"+"\"",schema:"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data109};
+}
+else {
+const err247 = {instancePath:instancePath+"/spec/placements/" + i6+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.name,data:data106};
 if(vErrors === null){
 vErrors = [err247];
 }
@@ -2993,8 +2987,14 @@ vErrors.push(err247);
 errors++;
 }
 }
-else {
-const err248 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data109};
+if(data105.overrides !== undefined){
+let data107 = data105.overrides;
+if(data107 && typeof data107 == "object" && !Array.isArray(data107)){
+if(data107.image !== undefined){
+let data108 = data107.image;
+if(typeof data108 === "string"){
+if(func2(data108) > 512){
+const err248 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/maxLength",keyword:"maxLength",params:{limit: 512},message:"must NOT have more than 512 characters",schema:512,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data108};
 if(vErrors === null){
 vErrors = [err248];
 }
@@ -3003,12 +3003,8 @@ vErrors.push(err248);
 }
 errors++;
 }
-}
-if(data108.key !== undefined){
-let data110 = data108.key;
-if(typeof data110 === "string"){
-if(func2(data110) > 253){
-const err249 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data110};
+if(func2(data108) < 1){
+const err249 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data108};
 if(vErrors === null){
 vErrors = [err249];
 }
@@ -3017,8 +3013,8 @@ vErrors.push(err249);
 }
 errors++;
 }
-if(func2(data110) < 1){
-const err250 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data110};
+if(!pattern2.test(data108)){
+const err250 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/pattern",keyword:"pattern",params:{pattern: "^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$"},message:"must match pattern \""+"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$"+"\"",schema:"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data108};
 if(vErrors === null){
 vErrors = [err250];
 }
@@ -3027,8 +3023,9 @@ vErrors.push(err250);
 }
 errors++;
 }
-if(!pattern6.test(data110)){
-const err251 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/pattern",keyword:"pattern",params:{pattern: "^[-._a-zA-Z0-9]+$"},message:"must match pattern \""+"^[-._a-zA-Z0-9]+$"+"\"",schema:"^[-._a-zA-Z0-9]+$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data110};
+}
+else {
+const err251 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/image",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/image/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.image,data:data108};
 if(vErrors === null){
 vErrors = [err251];
 }
@@ -3038,8 +3035,11 @@ vErrors.push(err251);
 errors++;
 }
 }
-else {
-const err252 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data110};
+if(data107.env !== undefined){
+let data109 = data107.env;
+if(Array.isArray(data109)){
+if(data109.length > 128){
+const err252 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/maxItems",keyword:"maxItems",params:{limit: 128},message:"must NOT have more than 128 items",schema:128,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env,data:data109};
 if(vErrors === null){
 vErrors = [err252];
 }
@@ -3048,11 +3048,12 @@ vErrors.push(err252);
 }
 errors++;
 }
-}
-if(data108.optional !== undefined){
-let data111 = data108.optional;
-if(typeof data111 !== "boolean"){
-const err253 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/optional",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/optional/type",keyword:"type",params:{type: "boolean"},message:"must be boolean",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.optional.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.optional,data:data111};
+const len7 = data109.length;
+for(let i7=0; i7<len7; i7++){
+let data110 = data109[i7];
+if(data110 && typeof data110 == "object" && !Array.isArray(data110)){
+if(data110.name === undefined){
+const err253 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items,data:data110};
 if(vErrors === null){
 vErrors = [err253];
 }
@@ -3061,10 +3062,11 @@ vErrors.push(err253);
 }
 errors++;
 }
-}
-}
-else {
-const err254 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef,data:data108};
+if(data110.name !== undefined){
+let data111 = data110.name;
+if(typeof data111 === "string"){
+if(func2(data111) > 128){
+const err254 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/maxLength",keyword:"maxLength",params:{limit: 128},message:"must NOT have more than 128 characters",schema:128,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data111};
 if(vErrors === null){
 vErrors = [err254];
 }
@@ -3073,12 +3075,8 @@ vErrors.push(err254);
 }
 errors++;
 }
-}
-if(data107.configMapKeyRef !== undefined){
-let data112 = data107.configMapKeyRef;
-if(data112 && typeof data112 == "object" && !Array.isArray(data112)){
-if(data112.name === undefined){
-const err255 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef,data:data112};
+if(func2(data111) < 1){
+const err255 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data111};
 if(vErrors === null){
 vErrors = [err255];
 }
@@ -3087,8 +3085,8 @@ vErrors.push(err255);
 }
 errors++;
 }
-if(data112.key === undefined){
-const err256 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/required",keyword:"required",params:{missingProperty: "key"},message:"must have required property '"+"key"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef,data:data112};
+if(!pattern4.test(data111)){
+const err256 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/pattern",keyword:"pattern",params:{pattern: "^[A-Za-z_][A-Za-z0-9_]*$"},message:"must match pattern \""+"^[A-Za-z_][A-Za-z0-9_]*$"+"\"",schema:"^[A-Za-z_][A-Za-z0-9_]*$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data111};
 if(vErrors === null){
 vErrors = [err256];
 }
@@ -3097,11 +3095,9 @@ vErrors.push(err256);
 }
 errors++;
 }
-if(data112.name !== undefined){
-let data113 = data112.name;
-if(typeof data113 === "string"){
-if(func2(data113) > 253){
-const err257 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data113};
+}
+else {
+const err257 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.name,data:data111};
 if(vErrors === null){
 vErrors = [err257];
 }
@@ -3110,8 +3106,12 @@ vErrors.push(err257);
 }
 errors++;
 }
-if(func2(data113) < 1){
-const err258 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data113};
+}
+if(data110.value !== undefined){
+let data112 = data110.value;
+if(typeof data112 === "string"){
+if(func2(data112) > 8192){
+const err258 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/value",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/value/maxLength",keyword:"maxLength",params:{limit: 8192},message:"must NOT have more than 8192 characters",schema:8192,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.value,data:data112};
 if(vErrors === null){
 vErrors = [err258];
 }
@@ -3120,8 +3120,9 @@ vErrors.push(err258);
 }
 errors++;
 }
-if(!pattern5.test(data113)){
-const err259 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"+"\"",schema:"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data113};
+}
+else {
+const err259 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/value",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/value/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.value.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.value,data:data112};
 if(vErrors === null){
 vErrors = [err259];
 }
@@ -3131,8 +3132,14 @@ vErrors.push(err259);
 errors++;
 }
 }
-else {
-const err260 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data113};
+if(data110.valueFrom !== undefined){
+let data113 = data110.valueFrom;
+if(data113 && typeof data113 == "object" && !Array.isArray(data113)){
+if(data113.secretKeyRef !== undefined){
+let data114 = data113.secretKeyRef;
+if(data114 && typeof data114 == "object" && !Array.isArray(data114)){
+if(data114.name === undefined){
+const err260 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef,data:data114};
 if(vErrors === null){
 vErrors = [err260];
 }
@@ -3141,12 +3148,8 @@ vErrors.push(err260);
 }
 errors++;
 }
-}
-if(data112.key !== undefined){
-let data114 = data112.key;
-if(typeof data114 === "string"){
-if(func2(data114) > 253){
-const err261 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data114};
+if(data114.key === undefined){
+const err261 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/required",keyword:"required",params:{missingProperty: "key"},message:"must have required property '"+"key"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef,data:data114};
 if(vErrors === null){
 vErrors = [err261];
 }
@@ -3155,8 +3158,11 @@ vErrors.push(err261);
 }
 errors++;
 }
-if(func2(data114) < 1){
-const err262 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data114};
+if(data114.name !== undefined){
+let data115 = data114.name;
+if(typeof data115 === "string"){
+if(func2(data115) > 253){
+const err262 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data115};
 if(vErrors === null){
 vErrors = [err262];
 }
@@ -3165,8 +3171,8 @@ vErrors.push(err262);
 }
 errors++;
 }
-if(!pattern6.test(data114)){
-const err263 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/pattern",keyword:"pattern",params:{pattern: "^[-._a-zA-Z0-9]+$"},message:"must match pattern \""+"^[-._a-zA-Z0-9]+$"+"\"",schema:"^[-._a-zA-Z0-9]+$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data114};
+if(func2(data115) < 1){
+const err263 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data115};
 if(vErrors === null){
 vErrors = [err263];
 }
@@ -3175,9 +3181,8 @@ vErrors.push(err263);
 }
 errors++;
 }
-}
-else {
-const err264 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data114};
+if(!pattern5.test(data115)){
+const err264 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"+"\"",schema:"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data115};
 if(vErrors === null){
 vErrors = [err264];
 }
@@ -3187,10 +3192,8 @@ vErrors.push(err264);
 errors++;
 }
 }
-if(data112.optional !== undefined){
-let data115 = data112.optional;
-if(typeof data115 !== "boolean"){
-const err265 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/optional",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/optional/type",keyword:"type",params:{type: "boolean"},message:"must be boolean",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.optional.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.optional,data:data115};
+else {
+const err265 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.name,data:data115};
 if(vErrors === null){
 vErrors = [err265];
 }
@@ -3200,9 +3203,11 @@ vErrors.push(err265);
 errors++;
 }
 }
-}
-else {
-const err266 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef,data:data112};
+if(data114.key !== undefined){
+let data116 = data114.key;
+if(typeof data116 === "string"){
+if(func2(data116) > 253){
+const err266 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data116};
 if(vErrors === null){
 vErrors = [err266];
 }
@@ -3211,12 +3216,8 @@ vErrors.push(err266);
 }
 errors++;
 }
-}
-if(data107.fieldRef !== undefined){
-let data116 = data107.fieldRef;
-if(data116 && typeof data116 == "object" && !Array.isArray(data116)){
-if(data116.fieldPath === undefined){
-const err267 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/required",keyword:"required",params:{missingProperty: "fieldPath"},message:"must have required property '"+"fieldPath"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef,data:data116};
+if(func2(data116) < 1){
+const err267 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data116};
 if(vErrors === null){
 vErrors = [err267];
 }
@@ -3225,10 +3226,8 @@ vErrors.push(err267);
 }
 errors++;
 }
-if(data116.fieldPath !== undefined){
-let data117 = data116.fieldPath;
-if(typeof data117 !== "string"){
-const err268 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef/fieldPath",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/properties/fieldPath/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath,data:data117};
+if(!pattern6.test(data116)){
+const err268 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/pattern",keyword:"pattern",params:{pattern: "^[-._a-zA-Z0-9]+$"},message:"must match pattern \""+"^[-._a-zA-Z0-9]+$"+"\"",schema:"^[-._a-zA-Z0-9]+$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data116};
 if(vErrors === null){
 vErrors = [err268];
 }
@@ -3237,8 +3236,9 @@ vErrors.push(err268);
 }
 errors++;
 }
-if(!(((((((data117 === "metadata.name") || (data117 === "metadata.namespace")) || (data117 === "metadata.uid")) || (data117 === "spec.nodeName")) || (data117 === "spec.serviceAccountName")) || (data117 === "status.hostIP")) || (data117 === "status.podIP"))){
-const err269 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef/fieldPath",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/properties/fieldPath/enum",keyword:"enum",params:{allowedValues: schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath.enum},message:"must be equal to one of the allowed values",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath.enum,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath,data:data117};
+}
+else {
+const err269 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/key/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.key,data:data116};
 if(vErrors === null){
 vErrors = [err269];
 }
@@ -3248,9 +3248,10 @@ vErrors.push(err269);
 errors++;
 }
 }
-}
-else {
-const err270 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef,data:data116};
+if(data114.optional !== undefined){
+let data117 = data114.optional;
+if(typeof data117 !== "boolean"){
+const err270 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef/optional",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/properties/optional/type",keyword:"type",params:{type: "boolean"},message:"must be boolean",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.optional.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.properties.optional,data:data117};
 if(vErrors === null){
 vErrors = [err270];
 }
@@ -3262,7 +3263,7 @@ errors++;
 }
 }
 else {
-const err271 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom,data:data107};
+const err271 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/secretKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/secretKeyRef/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.secretKeyRef,data:data114};
 if(vErrors === null){
 vErrors = [err271];
 }
@@ -3272,9 +3273,11 @@ vErrors.push(err271);
 errors++;
 }
 }
-}
-else {
-const err272 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items,data:data104};
+if(data113.configMapKeyRef !== undefined){
+let data118 = data113.configMapKeyRef;
+if(data118 && typeof data118 == "object" && !Array.isArray(data118)){
+if(data118.name === undefined){
+const err272 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/required",keyword:"required",params:{missingProperty: "name"},message:"must have required property '"+"name"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef,data:data118};
 if(vErrors === null){
 vErrors = [err272];
 }
@@ -3283,10 +3286,8 @@ vErrors.push(err272);
 }
 errors++;
 }
-}
-}
-else {
-const err273 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/type",keyword:"type",params:{type: "array"},message:"must be array",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env,data:data103};
+if(data118.key === undefined){
+const err273 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/required",keyword:"required",params:{missingProperty: "key"},message:"must have required property '"+"key"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef,data:data118};
 if(vErrors === null){
 vErrors = [err273];
 }
@@ -3295,12 +3296,11 @@ vErrors.push(err273);
 }
 errors++;
 }
-}
-if(data101.args !== undefined){
-let data118 = data101.args;
-if(Array.isArray(data118)){
-if(data118.length > 256){
-const err274 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/maxItems",keyword:"maxItems",params:{limit: 256},message:"must NOT have more than 256 items",schema:256,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args,data:data118};
+if(data118.name !== undefined){
+let data119 = data118.name;
+if(typeof data119 === "string"){
+if(func2(data119) > 253){
+const err274 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data119};
 if(vErrors === null){
 vErrors = [err274];
 }
@@ -3309,12 +3309,8 @@ vErrors.push(err274);
 }
 errors++;
 }
-const len8 = data118.length;
-for(let i8=0; i8<len8; i8++){
-let data119 = data118[i8];
-if(typeof data119 === "string"){
-if(func2(data119) > 4096){
-const err275 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args/" + i8,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/items/maxLength",keyword:"maxLength",params:{limit: 4096},message:"must NOT have more than 4096 characters",schema:4096,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.items,data:data119};
+if(func2(data119) < 1){
+const err275 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data119};
 if(vErrors === null){
 vErrors = [err275];
 }
@@ -3323,9 +3319,8 @@ vErrors.push(err275);
 }
 errors++;
 }
-}
-else {
-const err276 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args/" + i8,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/items/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.items.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.items,data:data119};
+if(!pattern5.test(data119)){
+const err276 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"+"\"",schema:"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data119};
 if(vErrors === null){
 vErrors = [err276];
 }
@@ -3335,9 +3330,8 @@ vErrors.push(err276);
 errors++;
 }
 }
-}
 else {
-const err277 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/type",keyword:"type",params:{type: "array"},message:"must be array",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args,data:data118};
+const err277 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/name",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/name/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.name,data:data119};
 if(vErrors === null){
 vErrors = [err277];
 }
@@ -3347,10 +3341,11 @@ vErrors.push(err277);
 errors++;
 }
 }
-if(data101.instances !== undefined){
-let data120 = data101.instances;
-if(!(((typeof data120 == "number") && (!(data120 % 1) && !isNaN(data120))) && (isFinite(data120)))){
-const err278 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/instances",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/instances/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances,data:data120};
+if(data118.key !== undefined){
+let data120 = data118.key;
+if(typeof data120 === "string"){
+if(func2(data120) > 253){
+const err278 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/maxLength",keyword:"maxLength",params:{limit: 253},message:"must NOT have more than 253 characters",schema:253,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data120};
 if(vErrors === null){
 vErrors = [err278];
 }
@@ -3359,9 +3354,8 @@ vErrors.push(err278);
 }
 errors++;
 }
-if((typeof data120 == "number") && (isFinite(data120))){
-if(data120 > 64 || isNaN(data120)){
-const err279 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/instances",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/instances/maximum",keyword:"maximum",params:{comparison: "<=", limit: 64},message:"must be <= 64",schema:64,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances,data:data120};
+if(func2(data120) < 1){
+const err279 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/minLength",keyword:"minLength",params:{limit: 1},message:"must NOT have fewer than 1 characters",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data120};
 if(vErrors === null){
 vErrors = [err279];
 }
@@ -3370,8 +3364,8 @@ vErrors.push(err279);
 }
 errors++;
 }
-if(data120 < 1 || isNaN(data120)){
-const err280 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/instances",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/instances/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances,data:data120};
+if(!pattern6.test(data120)){
+const err280 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/pattern",keyword:"pattern",params:{pattern: "^[-._a-zA-Z0-9]+$"},message:"must match pattern \""+"^[-._a-zA-Z0-9]+$"+"\"",schema:"^[-._a-zA-Z0-9]+$",parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data120};
 if(vErrors === null){
 vErrors = [err280];
 }
@@ -3381,10 +3375,8 @@ vErrors.push(err280);
 errors++;
 }
 }
-}
-}
 else {
-const err281 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides,data:data101};
+const err281 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/key",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/key/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.key,data:data120};
 if(vErrors === null){
 vErrors = [err281];
 }
@@ -3394,9 +3386,10 @@ vErrors.push(err281);
 errors++;
 }
 }
-}
-else {
-const err282 = {instancePath:instancePath+"/spec/placements/" + i6,schemaPath:"#/properties/spec/properties/placements/items/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.type,parentSchema:schema11.properties.spec.properties.placements.items,data:data99};
+if(data118.optional !== undefined){
+let data121 = data118.optional;
+if(typeof data121 !== "boolean"){
+const err282 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef/optional",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/properties/optional/type",keyword:"type",params:{type: "boolean"},message:"must be boolean",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.optional.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.properties.optional,data:data121};
 if(vErrors === null){
 vErrors = [err282];
 }
@@ -3408,7 +3401,7 @@ errors++;
 }
 }
 else {
-const err283 = {instancePath:instancePath+"/spec/placements",schemaPath:"#/properties/spec/properties/placements/type",keyword:"type",params:{type: "array"},message:"must be array",schema:schema11.properties.spec.properties.placements.type,parentSchema:schema11.properties.spec.properties.placements,data:data98};
+const err283 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/configMapKeyRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/configMapKeyRef/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.configMapKeyRef,data:data118};
 if(vErrors === null){
 vErrors = [err283];
 }
@@ -3418,9 +3411,11 @@ vErrors.push(err283);
 errors++;
 }
 }
-}
-else {
-const err284 = {instancePath:instancePath+"/spec",schemaPath:"#/properties/spec/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.type,parentSchema:schema11.properties.spec,data:data28};
+if(data113.fieldRef !== undefined){
+let data122 = data113.fieldRef;
+if(data122 && typeof data122 == "object" && !Array.isArray(data122)){
+if(data122.fieldPath === undefined){
+const err284 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/required",keyword:"required",params:{missingProperty: "fieldPath"},message:"must have required property '"+"fieldPath"+"'",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.required,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef,data:data122};
 if(vErrors === null){
 vErrors = [err284];
 }
@@ -3429,10 +3424,10 @@ vErrors.push(err284);
 }
 errors++;
 }
-}
-}
-else {
-const err285 = {instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.type,parentSchema:schema11,data};
+if(data122.fieldPath !== undefined){
+let data123 = data122.fieldPath;
+if(typeof data123 !== "string"){
+const err285 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef/fieldPath",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/properties/fieldPath/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath,data:data123};
 if(vErrors === null){
 vErrors = [err285];
 }
@@ -3441,17 +3436,222 @@ vErrors.push(err285);
 }
 errors++;
 }
+if(!(((((((data123 === "metadata.name") || (data123 === "metadata.namespace")) || (data123 === "metadata.uid")) || (data123 === "spec.nodeName")) || (data123 === "spec.serviceAccountName")) || (data123 === "status.hostIP")) || (data123 === "status.podIP"))){
+const err286 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef/fieldPath",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/properties/fieldPath/enum",keyword:"enum",params:{allowedValues: schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath.enum},message:"must be equal to one of the allowed values",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath.enum,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.properties.fieldPath,data:data123};
+if(vErrors === null){
+vErrors = [err286];
+}
+else {
+vErrors.push(err286);
+}
+errors++;
+}
+}
+}
+else {
+const err287 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom/fieldRef",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/properties/fieldRef/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.properties.fieldRef,data:data122};
+if(vErrors === null){
+vErrors = [err287];
+}
+else {
+vErrors.push(err287);
+}
+errors++;
+}
+}
+}
+else {
+const err288 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7+"/valueFrom",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/properties/valueFrom/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.properties.valueFrom,data:data113};
+if(vErrors === null){
+vErrors = [err288];
+}
+else {
+vErrors.push(err288);
+}
+errors++;
+}
+}
+}
+else {
+const err289 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env/" + i7,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/items/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.items,data:data110};
+if(vErrors === null){
+vErrors = [err289];
+}
+else {
+vErrors.push(err289);
+}
+errors++;
+}
+}
+}
+else {
+const err290 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/env",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/env/type",keyword:"type",params:{type: "array"},message:"must be array",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.env,data:data109};
+if(vErrors === null){
+vErrors = [err290];
+}
+else {
+vErrors.push(err290);
+}
+errors++;
+}
+}
+if(data107.args !== undefined){
+let data124 = data107.args;
+if(Array.isArray(data124)){
+if(data124.length > 256){
+const err291 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/maxItems",keyword:"maxItems",params:{limit: 256},message:"must NOT have more than 256 items",schema:256,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args,data:data124};
+if(vErrors === null){
+vErrors = [err291];
+}
+else {
+vErrors.push(err291);
+}
+errors++;
+}
+const len8 = data124.length;
+for(let i8=0; i8<len8; i8++){
+let data125 = data124[i8];
+if(typeof data125 === "string"){
+if(func2(data125) > 4096){
+const err292 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args/" + i8,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/items/maxLength",keyword:"maxLength",params:{limit: 4096},message:"must NOT have more than 4096 characters",schema:4096,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.items,data:data125};
+if(vErrors === null){
+vErrors = [err292];
+}
+else {
+vErrors.push(err292);
+}
+errors++;
+}
+}
+else {
+const err293 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args/" + i8,schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/items/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.items.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.items,data:data125};
+if(vErrors === null){
+vErrors = [err293];
+}
+else {
+vErrors.push(err293);
+}
+errors++;
+}
+}
+}
+else {
+const err294 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/args",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/args/type",keyword:"type",params:{type: "array"},message:"must be array",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.args,data:data124};
+if(vErrors === null){
+vErrors = [err294];
+}
+else {
+vErrors.push(err294);
+}
+errors++;
+}
+}
+if(data107.instances !== undefined){
+let data126 = data107.instances;
+if(!(((typeof data126 == "number") && (!(data126 % 1) && !isNaN(data126))) && (isFinite(data126)))){
+const err295 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/instances",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/instances/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances,data:data126};
+if(vErrors === null){
+vErrors = [err295];
+}
+else {
+vErrors.push(err295);
+}
+errors++;
+}
+if((typeof data126 == "number") && (isFinite(data126))){
+if(data126 > 64 || isNaN(data126)){
+const err296 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/instances",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/instances/maximum",keyword:"maximum",params:{comparison: "<=", limit: 64},message:"must be <= 64",schema:64,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances,data:data126};
+if(vErrors === null){
+vErrors = [err296];
+}
+else {
+vErrors.push(err296);
+}
+errors++;
+}
+if(data126 < 1 || isNaN(data126)){
+const err297 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides/instances",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/properties/instances/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides.properties.instances,data:data126};
+if(vErrors === null){
+vErrors = [err297];
+}
+else {
+vErrors.push(err297);
+}
+errors++;
+}
+}
+}
+}
+else {
+const err298 = {instancePath:instancePath+"/spec/placements/" + i6+"/overrides",schemaPath:"#/properties/spec/properties/placements/items/properties/overrides/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.properties.overrides.type,parentSchema:schema11.properties.spec.properties.placements.items.properties.overrides,data:data107};
+if(vErrors === null){
+vErrors = [err298];
+}
+else {
+vErrors.push(err298);
+}
+errors++;
+}
+}
+}
+else {
+const err299 = {instancePath:instancePath+"/spec/placements/" + i6,schemaPath:"#/properties/spec/properties/placements/items/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.properties.placements.items.type,parentSchema:schema11.properties.spec.properties.placements.items,data:data105};
+if(vErrors === null){
+vErrors = [err299];
+}
+else {
+vErrors.push(err299);
+}
+errors++;
+}
+}
+}
+else {
+const err300 = {instancePath:instancePath+"/spec/placements",schemaPath:"#/properties/spec/properties/placements/type",keyword:"type",params:{type: "array"},message:"must be array",schema:schema11.properties.spec.properties.placements.type,parentSchema:schema11.properties.spec.properties.placements,data:data104};
+if(vErrors === null){
+vErrors = [err300];
+}
+else {
+vErrors.push(err300);
+}
+errors++;
+}
+}
+}
+else {
+const err301 = {instancePath:instancePath+"/spec",schemaPath:"#/properties/spec/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.properties.spec.type,parentSchema:schema11.properties.spec,data:data28};
+if(vErrors === null){
+vErrors = [err301];
+}
+else {
+vErrors.push(err301);
+}
+errors++;
+}
+}
+}
+else {
+const err302 = {instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema11.type,parentSchema:schema11,data};
+if(vErrors === null){
+vErrors = [err302];
+}
+else {
+vErrors.push(err302);
+}
+errors++;
+}
 validate10.errors = vErrors;
 return errors === 0;
 }
 
 export const isPlacement = validate11;
-const schema12 = {"type":"object","required":["apiVersion","kind","metadata","spec"],"properties":{"apiVersion":{"type":"string","enum":["penstock.dev/v1alpha1"]},"kind":{"type":"string","enum":["Placement"]},"metadata":{"type":"object","required":["name"],"properties":{"generateName":{"type":"string","maxLength":63},"namespace":{"type":"string","maxLength":63,"pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","description":"Name of a namespace: a DNS label."},"labels":{"type":"object","additionalProperties":{"type":"string"}},"annotations":{"type":"object","additionalProperties":{"type":"string"}},"finalizers":{"type":"array","items":{"type":"string"}},"ownerReferences":{"type":"array","items":{"type":"object","required":["apiVersion","kind","name","uid"],"properties":{"apiVersion":{"type":"string"},"kind":{"type":"string"},"name":{"type":"string"},"uid":{"type":"string"},"controller":{"type":"boolean"},"blockOwnerDeletion":{"type":"boolean"}}}},"uid":{"type":"string"},"resourceVersion":{"type":"string"},"selfLink":{"type":"string"},"creationTimestamp":{"type":"string"},"deletionTimestamp":{"type":"string"},"generation":{"type":"integer"},"deletionGracePeriodSeconds":{"type":"integer"},"managedFields":{"type":"array"},"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","maxLength":40,"description":"A DNS label: lower-case letters, digits and -, no dots, at most 40 characters."}}},"spec":{"type":"object","required":["kubernetes"],"properties":{"kubernetes":{"type":"object","properties":{"cluster":{"type":"string","enum":["in-cluster"]},"nodeSelectors":{"type":"array","maxItems":16,"items":{"type":"object","maxProperties":16,"additionalProperties":{"type":"string","pattern":"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$","maxLength":63,"description":"Value of the label."}}},"tolerations":{"type":"array","maxItems":32,"items":{"type":"object","properties":{"key":{"type":"string","pattern":"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":317,"description":"Key of the taint. Absent (with operator Exists) = every taint."},"operator":{"type":"string","enum":["Exists","Equal"]},"value":{"type":"string","pattern":"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$","maxLength":63,"description":"Value of the taint, for operator Equal. Absent = empty."},"effect":{"type":"string","enum":["NoSchedule","PreferNoSchedule","NoExecute"]},"tolerationSeconds":{"type":"integer","minimum":0,"maximum":31536000}}}},"affinity":{"type":"object","properties":{"nodeAffinity":{"type":"object","properties":{"requiredDuringSchedulingIgnoredDuringExecution":{"type":"object","required":["nodeSelectorTerms"],"properties":{"nodeSelectorTerms":{"type":"array","minItems":1,"maxItems":16,"items":{"type":"object","required":["matchExpressions"],"properties":{"matchExpressions":{"type":"array","minItems":1,"maxItems":16,"items":{"type":"object","required":["key","operator"],"properties":{"key":{"type":"string","pattern":"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":317,"description":"Name of the label."},"operator":{"type":"string","enum":["In","NotIn","Exists","DoesNotExist","Gt","Lt"]},"values":{"type":"array","maxItems":64,"items":{"type":"string","pattern":"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$","maxLength":63,"description":"One value."}}}}}}}}}},"preferredDuringSchedulingIgnoredDuringExecution":{"type":"array","maxItems":16,"items":{"type":"object","required":["weight","preference"],"properties":{"weight":{"type":"integer","minimum":1,"maximum":100},"preference":{"type":"object","required":["matchExpressions"],"properties":{"matchExpressions":{"type":"array","minItems":1,"maxItems":16,"items":{"type":"object","required":["key","operator"],"properties":{"key":{"type":"string","pattern":"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":317,"description":"Name of the label."},"operator":{"type":"string","enum":["In","NotIn","Exists","DoesNotExist","Gt","Lt"]},"values":{"type":"array","maxItems":64,"items":{"type":"string","pattern":"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$","maxLength":63,"description":"One value."}}}}}}}}}}}}}},"runtimeClassName":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$","minLength":1,"maxLength":253,"description":"RuntimeClass of the units' pods. Absent = the cluster's default."}}},"allowedNamespaces":{"type":"array","maxItems":256,"items":{"type":"string","pattern":"^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[*])$","minLength":1,"maxLength":63,"description":"Name of a namespace, or '*'."}},"pricing":{"type":"string","enum":["Spot","OnDemand"]},"costPerHour":{"type":"string","pattern":"^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,6})?$","minLength":1,"maxLength":16,"description":"Price of one unit for one hour as a decimal string (\"2.49\"), exported as a metric. Absent = unknown."},"scheduleGraceSeconds":{"type":"integer","minimum":1,"maximum":86400}}}}};
-const pattern28 = new RegExp("^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$", "u");
-const pattern29 = new RegExp("^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$", "u");
-const pattern35 = new RegExp("^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", "u");
-const pattern36 = new RegExp("^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[*])$", "u");
-const pattern37 = new RegExp("^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,6})?$", "u");
+const schema12 = {"type":"object","required":["apiVersion","kind","metadata","spec"],"properties":{"apiVersion":{"type":"string","enum":["penstock.dev/v1alpha1"]},"kind":{"type":"string","enum":["Placement"]},"metadata":{"type":"object","required":["name"],"properties":{"generateName":{"type":"string","maxLength":63},"namespace":{"type":"string","maxLength":63,"pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","description":"Name of a namespace: a DNS label."},"labels":{"type":"object","additionalProperties":{"type":"string"}},"annotations":{"type":"object","additionalProperties":{"type":"string"}},"finalizers":{"type":"array","items":{"type":"string"}},"ownerReferences":{"type":"array","items":{"type":"object","required":["apiVersion","kind","name","uid"],"properties":{"apiVersion":{"type":"string"},"kind":{"type":"string"},"name":{"type":"string"},"uid":{"type":"string"},"controller":{"type":"boolean"},"blockOwnerDeletion":{"type":"boolean"}}}},"uid":{"type":"string"},"resourceVersion":{"type":"string"},"selfLink":{"type":"string"},"creationTimestamp":{"type":"string"},"deletionTimestamp":{"type":"string"},"generation":{"type":"integer"},"deletionGracePeriodSeconds":{"type":"integer"},"managedFields":{"type":"array"},"name":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$","maxLength":40,"description":"A DNS label: lower-case letters, digits and -, no dots, at most 40 characters."}}},"spec":{"type":"object","required":["kubernetes"],"properties":{"kubernetes":{"type":"object","properties":{"cluster":{"type":"string","enum":["in-cluster"]},"nodeSelectors":{"type":"array","maxItems":16,"items":{"type":"object","maxProperties":16,"additionalProperties":{"type":"string","pattern":"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$","maxLength":63,"description":"Value of the label."}}},"tolerations":{"type":"array","maxItems":32,"items":{"type":"object","properties":{"key":{"type":"string","pattern":"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":317,"description":"Key of the taint. Absent (with operator Exists) = every taint."},"operator":{"type":"string","enum":["Exists","Equal"]},"value":{"type":"string","pattern":"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$","maxLength":63,"description":"Value of the taint, for operator Equal. Absent = empty."},"effect":{"type":"string","enum":["NoSchedule","PreferNoSchedule","NoExecute"]},"tolerationSeconds":{"type":"integer","minimum":0,"maximum":31536000}}}},"affinity":{"type":"object","properties":{"nodeAffinity":{"type":"object","properties":{"requiredDuringSchedulingIgnoredDuringExecution":{"type":"object","required":["nodeSelectorTerms"],"properties":{"nodeSelectorTerms":{"type":"array","minItems":1,"maxItems":16,"items":{"type":"object","required":["matchExpressions"],"properties":{"matchExpressions":{"type":"array","minItems":1,"maxItems":16,"items":{"type":"object","required":["key","operator"],"properties":{"key":{"type":"string","pattern":"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":317,"description":"Name of the label."},"operator":{"type":"string","enum":["In","NotIn","Exists","DoesNotExist","Gt","Lt"]},"values":{"type":"array","maxItems":64,"items":{"type":"string","pattern":"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$","maxLength":63,"description":"One value."}}}}}}}}}},"preferredDuringSchedulingIgnoredDuringExecution":{"type":"array","maxItems":16,"items":{"type":"object","required":["weight","preference"],"properties":{"weight":{"type":"integer","minimum":1,"maximum":100},"preference":{"type":"object","required":["matchExpressions"],"properties":{"matchExpressions":{"type":"array","minItems":1,"maxItems":16,"items":{"type":"object","required":["key","operator"],"properties":{"key":{"type":"string","pattern":"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":1,"maxLength":317,"description":"Name of the label."},"operator":{"type":"string","enum":["In","NotIn","Exists","DoesNotExist","Gt","Lt"]},"values":{"type":"array","maxItems":64,"items":{"type":"string","pattern":"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$","maxLength":63,"description":"One value."}}}}}}}}}}}}}},"runtimeClassName":{"type":"string","pattern":"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$","minLength":1,"maxLength":253,"description":"RuntimeClass of the units' pods. Absent = the cluster's default."}}},"allowedNamespaces":{"type":"array","maxItems":256,"items":{"type":"string","pattern":"^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[*])$","minLength":1,"maxLength":63,"description":"Name of a namespace, or '*'."}},"pricing":{"type":"string","enum":["Spot","OnDemand"]},"costPerHour":{"type":"string","pattern":"^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,6})?$","minLength":1,"maxLength":16,"description":"Price of one unit for one hour as a decimal string (\"2.49\"), exported as a metric. Absent = unknown."},"sharing":{"type":"object","required":["mode"],"properties":{"mode":{"type":"string","enum":["Exclusive","TimeSlicing","MPS","MIG"]},"resourceName":{"type":"string","pattern":"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$","minLength":3,"maxLength":317,"description":"Extended resource of which one unit is one slot. Absent = nvidia.com/gpu.shared for TimeSlicing and MPS, every nvidia.com/mig-… of the nodes for MIG."},"slotsPerGPU":{"type":"integer","minimum":1,"maximum":64},"memoryPerSlot":{"type":["integer","string"],"pattern":"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$","maxLength":24,"minimum":1,"maximum":9007199254740991,"description":"GPU memory of one slot as a quantity (20Gi). Absent = the card's memory divided by slotsPerGPU, or that of the MIG profile."}}},"scheduleGraceSeconds":{"type":"integer","minimum":1,"maximum":86400}}}}};
+const pattern30 = new RegExp("^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$", "u");
+const pattern31 = new RegExp("^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$", "u");
+const pattern37 = new RegExp("^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", "u");
+const pattern38 = new RegExp("^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[*])$", "u");
+const pattern39 = new RegExp("^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,6})?$", "u");
+const pattern40 = new RegExp("^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$", "u");
 
 function validate11(data, {instancePath="", parentData, parentDataProperty, rootData=data}={}){
 let vErrors = null;
@@ -4080,7 +4280,7 @@ vErrors.push(err49);
 }
 errors++;
 }
-if(!pattern28.test(data33)){
+if(!pattern30.test(data33)){
 const err50 = {instancePath:instancePath+"/spec/kubernetes/nodeSelectors/" + i2+"/" + key2.replace(/~/g, "~0").replace(/\//g, "~1"),schemaPath:"#/properties/spec/properties/kubernetes/properties/nodeSelectors/items/additionalProperties/pattern",keyword:"pattern",params:{pattern: "^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$"},message:"must match pattern \""+"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$"+"\"",schema:"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$",parentSchema:schema12.properties.spec.properties.kubernetes.properties.nodeSelectors.items.additionalProperties,data:data33};
 if(vErrors === null){
 vErrors = [err50];
@@ -4166,7 +4366,7 @@ vErrors.push(err56);
 }
 errors++;
 }
-if(!pattern29.test(data36)){
+if(!pattern31.test(data36)){
 const err57 = {instancePath:instancePath+"/spec/kubernetes/tolerations/" + i3+"/key",schemaPath:"#/properties/spec/properties/kubernetes/properties/tolerations/items/properties/key/pattern",keyword:"pattern",params:{pattern: "^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"},message:"must match pattern \""+"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"+"\"",schema:"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$",parentSchema:schema12.properties.spec.properties.kubernetes.properties.tolerations.items.properties.key,data:data36};
 if(vErrors === null){
 vErrors = [err57];
@@ -4224,7 +4424,7 @@ vErrors.push(err61);
 }
 errors++;
 }
-if(!pattern28.test(data38)){
+if(!pattern30.test(data38)){
 const err62 = {instancePath:instancePath+"/spec/kubernetes/tolerations/" + i3+"/value",schemaPath:"#/properties/spec/properties/kubernetes/properties/tolerations/items/properties/value/pattern",keyword:"pattern",params:{pattern: "^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$"},message:"must match pattern \""+"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$"+"\"",schema:"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$",parentSchema:schema12.properties.spec.properties.kubernetes.properties.tolerations.items.properties.value,data:data38};
 if(vErrors === null){
 vErrors = [err62];
@@ -4454,7 +4654,7 @@ vErrors.push(err80);
 }
 errors++;
 }
-if(!pattern29.test(data48)){
+if(!pattern31.test(data48)){
 const err81 = {instancePath:instancePath+"/spec/kubernetes/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/" + i4+"/matchExpressions/" + i5+"/key",schemaPath:"#/properties/spec/properties/kubernetes/properties/affinity/properties/nodeAffinity/properties/requiredDuringSchedulingIgnoredDuringExecution/properties/nodeSelectorTerms/items/properties/matchExpressions/items/properties/key/pattern",keyword:"pattern",params:{pattern: "^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"},message:"must match pattern \""+"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"+"\"",schema:"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$",parentSchema:schema12.properties.spec.properties.kubernetes.properties.affinity.properties.nodeAffinity.properties.requiredDuringSchedulingIgnoredDuringExecution.properties.nodeSelectorTerms.items.properties.matchExpressions.items.properties.key,data:data48};
 if(vErrors === null){
 vErrors = [err81];
@@ -4526,7 +4726,7 @@ vErrors.push(err86);
 }
 errors++;
 }
-if(!pattern28.test(data51)){
+if(!pattern30.test(data51)){
 const err87 = {instancePath:instancePath+"/spec/kubernetes/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/" + i4+"/matchExpressions/" + i5+"/values/" + i6,schemaPath:"#/properties/spec/properties/kubernetes/properties/affinity/properties/nodeAffinity/properties/requiredDuringSchedulingIgnoredDuringExecution/properties/nodeSelectorTerms/items/properties/matchExpressions/items/properties/values/items/pattern",keyword:"pattern",params:{pattern: "^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$"},message:"must match pattern \""+"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$"+"\"",schema:"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$",parentSchema:schema12.properties.spec.properties.kubernetes.properties.affinity.properties.nodeAffinity.properties.requiredDuringSchedulingIgnoredDuringExecution.properties.nodeSelectorTerms.items.properties.matchExpressions.items.properties.values.items,data:data51};
 if(vErrors === null){
 vErrors = [err87];
@@ -4775,7 +4975,7 @@ vErrors.push(err107);
 }
 errors++;
 }
-if(!pattern29.test(data58)){
+if(!pattern31.test(data58)){
 const err108 = {instancePath:instancePath+"/spec/kubernetes/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution/" + i7+"/preference/matchExpressions/" + i8+"/key",schemaPath:"#/properties/spec/properties/kubernetes/properties/affinity/properties/nodeAffinity/properties/preferredDuringSchedulingIgnoredDuringExecution/items/properties/preference/properties/matchExpressions/items/properties/key/pattern",keyword:"pattern",params:{pattern: "^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"},message:"must match pattern \""+"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"+"\"",schema:"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$",parentSchema:schema12.properties.spec.properties.kubernetes.properties.affinity.properties.nodeAffinity.properties.preferredDuringSchedulingIgnoredDuringExecution.items.properties.preference.properties.matchExpressions.items.properties.key,data:data58};
 if(vErrors === null){
 vErrors = [err108];
@@ -4847,7 +5047,7 @@ vErrors.push(err113);
 }
 errors++;
 }
-if(!pattern28.test(data61)){
+if(!pattern30.test(data61)){
 const err114 = {instancePath:instancePath+"/spec/kubernetes/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution/" + i7+"/preference/matchExpressions/" + i8+"/values/" + i9,schemaPath:"#/properties/spec/properties/kubernetes/properties/affinity/properties/nodeAffinity/properties/preferredDuringSchedulingIgnoredDuringExecution/items/properties/preference/properties/matchExpressions/items/properties/values/items/pattern",keyword:"pattern",params:{pattern: "^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$"},message:"must match pattern \""+"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$"+"\"",schema:"^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$",parentSchema:schema12.properties.spec.properties.kubernetes.properties.affinity.properties.nodeAffinity.properties.preferredDuringSchedulingIgnoredDuringExecution.items.properties.preference.properties.matchExpressions.items.properties.values.items,data:data61};
 if(vErrors === null){
 vErrors = [err114];
@@ -4988,7 +5188,7 @@ vErrors.push(err125);
 }
 errors++;
 }
-if(!pattern35.test(data62)){
+if(!pattern37.test(data62)){
 const err126 = {instancePath:instancePath+"/spec/kubernetes/runtimeClassName",schemaPath:"#/properties/spec/properties/kubernetes/properties/runtimeClassName/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"},message:"must match pattern \""+"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"+"\"",schema:"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",parentSchema:schema12.properties.spec.properties.kubernetes.properties.runtimeClassName,data:data62};
 if(vErrors === null){
 vErrors = [err126];
@@ -5059,7 +5259,7 @@ vErrors.push(err131);
 }
 errors++;
 }
-if(!pattern36.test(data64)){
+if(!pattern38.test(data64)){
 const err132 = {instancePath:instancePath+"/spec/allowedNamespaces/" + i10,schemaPath:"#/properties/spec/properties/allowedNamespaces/items/pattern",keyword:"pattern",params:{pattern: "^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[*])$"},message:"must match pattern \""+"^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[*])$"+"\"",schema:"^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[*])$",parentSchema:schema12.properties.spec.properties.allowedNamespaces.items,data:data64};
 if(vErrors === null){
 vErrors = [err132];
@@ -5139,7 +5339,7 @@ vErrors.push(err138);
 }
 errors++;
 }
-if(!pattern37.test(data66)){
+if(!pattern39.test(data66)){
 const err139 = {instancePath:instancePath+"/spec/costPerHour",schemaPath:"#/properties/spec/properties/costPerHour/pattern",keyword:"pattern",params:{pattern: "^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,6})?$"},message:"must match pattern \""+"^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,6})?$"+"\"",schema:"^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,6})?$",parentSchema:schema12.properties.spec.properties.costPerHour,data:data66};
 if(vErrors === null){
 vErrors = [err139];
@@ -5161,10 +5361,11 @@ vErrors.push(err140);
 errors++;
 }
 }
-if(data28.scheduleGraceSeconds !== undefined){
-let data67 = data28.scheduleGraceSeconds;
-if(!(((typeof data67 == "number") && (!(data67 % 1) && !isNaN(data67))) && (isFinite(data67)))){
-const err141 = {instancePath:instancePath+"/spec/scheduleGraceSeconds",schemaPath:"#/properties/spec/properties/scheduleGraceSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema12.properties.spec.properties.scheduleGraceSeconds.type,parentSchema:schema12.properties.spec.properties.scheduleGraceSeconds,data:data67};
+if(data28.sharing !== undefined){
+let data67 = data28.sharing;
+if(data67 && typeof data67 == "object" && !Array.isArray(data67)){
+if(data67.mode === undefined){
+const err141 = {instancePath:instancePath+"/spec/sharing",schemaPath:"#/properties/spec/properties/sharing/required",keyword:"required",params:{missingProperty: "mode"},message:"must have required property '"+"mode"+"'",schema:schema12.properties.spec.properties.sharing.required,parentSchema:schema12.properties.spec.properties.sharing,data:data67};
 if(vErrors === null){
 vErrors = [err141];
 }
@@ -5173,9 +5374,10 @@ vErrors.push(err141);
 }
 errors++;
 }
-if((typeof data67 == "number") && (isFinite(data67))){
-if(data67 > 86400 || isNaN(data67)){
-const err142 = {instancePath:instancePath+"/spec/scheduleGraceSeconds",schemaPath:"#/properties/spec/properties/scheduleGraceSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema12.properties.spec.properties.scheduleGraceSeconds,data:data67};
+if(data67.mode !== undefined){
+let data68 = data67.mode;
+if(typeof data68 !== "string"){
+const err142 = {instancePath:instancePath+"/spec/sharing/mode",schemaPath:"#/properties/spec/properties/sharing/properties/mode/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema12.properties.spec.properties.sharing.properties.mode.type,parentSchema:schema12.properties.spec.properties.sharing.properties.mode,data:data68};
 if(vErrors === null){
 vErrors = [err142];
 }
@@ -5184,8 +5386,8 @@ vErrors.push(err142);
 }
 errors++;
 }
-if(data67 < 1 || isNaN(data67)){
-const err143 = {instancePath:instancePath+"/spec/scheduleGraceSeconds",schemaPath:"#/properties/spec/properties/scheduleGraceSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema12.properties.spec.properties.scheduleGraceSeconds,data:data67};
+if(!((((data68 === "Exclusive") || (data68 === "TimeSlicing")) || (data68 === "MPS")) || (data68 === "MIG"))){
+const err143 = {instancePath:instancePath+"/spec/sharing/mode",schemaPath:"#/properties/spec/properties/sharing/properties/mode/enum",keyword:"enum",params:{allowedValues: schema12.properties.spec.properties.sharing.properties.mode.enum},message:"must be equal to one of the allowed values",schema:schema12.properties.spec.properties.sharing.properties.mode.enum,parentSchema:schema12.properties.spec.properties.sharing.properties.mode,data:data68};
 if(vErrors === null){
 vErrors = [err143];
 }
@@ -5195,10 +5397,11 @@ vErrors.push(err143);
 errors++;
 }
 }
-}
-}
-else {
-const err144 = {instancePath:instancePath+"/spec",schemaPath:"#/properties/spec/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema12.properties.spec.type,parentSchema:schema12.properties.spec,data:data28};
+if(data67.resourceName !== undefined){
+let data69 = data67.resourceName;
+if(typeof data69 === "string"){
+if(func2(data69) > 317){
+const err144 = {instancePath:instancePath+"/spec/sharing/resourceName",schemaPath:"#/properties/spec/properties/sharing/properties/resourceName/maxLength",keyword:"maxLength",params:{limit: 317},message:"must NOT have more than 317 characters",schema:317,parentSchema:schema12.properties.spec.properties.sharing.properties.resourceName,data:data69};
 if(vErrors === null){
 vErrors = [err144];
 }
@@ -5207,15 +5410,197 @@ vErrors.push(err144);
 }
 errors++;
 }
-}
-}
-else {
-const err145 = {instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema12.type,parentSchema:schema12,data};
+if(func2(data69) < 3){
+const err145 = {instancePath:instancePath+"/spec/sharing/resourceName",schemaPath:"#/properties/spec/properties/sharing/properties/resourceName/minLength",keyword:"minLength",params:{limit: 3},message:"must NOT have fewer than 3 characters",schema:3,parentSchema:schema12.properties.spec.properties.sharing.properties.resourceName,data:data69};
 if(vErrors === null){
 vErrors = [err145];
 }
 else {
 vErrors.push(err145);
+}
+errors++;
+}
+if(!pattern40.test(data69)){
+const err146 = {instancePath:instancePath+"/spec/sharing/resourceName",schemaPath:"#/properties/spec/properties/sharing/properties/resourceName/pattern",keyword:"pattern",params:{pattern: "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"},message:"must match pattern \""+"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"+"\"",schema:"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$",parentSchema:schema12.properties.spec.properties.sharing.properties.resourceName,data:data69};
+if(vErrors === null){
+vErrors = [err146];
+}
+else {
+vErrors.push(err146);
+}
+errors++;
+}
+}
+else {
+const err147 = {instancePath:instancePath+"/spec/sharing/resourceName",schemaPath:"#/properties/spec/properties/sharing/properties/resourceName/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema12.properties.spec.properties.sharing.properties.resourceName.type,parentSchema:schema12.properties.spec.properties.sharing.properties.resourceName,data:data69};
+if(vErrors === null){
+vErrors = [err147];
+}
+else {
+vErrors.push(err147);
+}
+errors++;
+}
+}
+if(data67.slotsPerGPU !== undefined){
+let data70 = data67.slotsPerGPU;
+if(!(((typeof data70 == "number") && (!(data70 % 1) && !isNaN(data70))) && (isFinite(data70)))){
+const err148 = {instancePath:instancePath+"/spec/sharing/slotsPerGPU",schemaPath:"#/properties/spec/properties/sharing/properties/slotsPerGPU/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema12.properties.spec.properties.sharing.properties.slotsPerGPU.type,parentSchema:schema12.properties.spec.properties.sharing.properties.slotsPerGPU,data:data70};
+if(vErrors === null){
+vErrors = [err148];
+}
+else {
+vErrors.push(err148);
+}
+errors++;
+}
+if((typeof data70 == "number") && (isFinite(data70))){
+if(data70 > 64 || isNaN(data70)){
+const err149 = {instancePath:instancePath+"/spec/sharing/slotsPerGPU",schemaPath:"#/properties/spec/properties/sharing/properties/slotsPerGPU/maximum",keyword:"maximum",params:{comparison: "<=", limit: 64},message:"must be <= 64",schema:64,parentSchema:schema12.properties.spec.properties.sharing.properties.slotsPerGPU,data:data70};
+if(vErrors === null){
+vErrors = [err149];
+}
+else {
+vErrors.push(err149);
+}
+errors++;
+}
+if(data70 < 1 || isNaN(data70)){
+const err150 = {instancePath:instancePath+"/spec/sharing/slotsPerGPU",schemaPath:"#/properties/spec/properties/sharing/properties/slotsPerGPU/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema12.properties.spec.properties.sharing.properties.slotsPerGPU,data:data70};
+if(vErrors === null){
+vErrors = [err150];
+}
+else {
+vErrors.push(err150);
+}
+errors++;
+}
+}
+}
+if(data67.memoryPerSlot !== undefined){
+let data71 = data67.memoryPerSlot;
+if((!(((typeof data71 == "number") && (!(data71 % 1) && !isNaN(data71))) && (isFinite(data71)))) && (typeof data71 !== "string")){
+const err151 = {instancePath:instancePath+"/spec/sharing/memoryPerSlot",schemaPath:"#/properties/spec/properties/sharing/properties/memoryPerSlot/type",keyword:"type",params:{type: schema12.properties.spec.properties.sharing.properties.memoryPerSlot.type},message:"must be integer,string",schema:schema12.properties.spec.properties.sharing.properties.memoryPerSlot.type,parentSchema:schema12.properties.spec.properties.sharing.properties.memoryPerSlot,data:data71};
+if(vErrors === null){
+vErrors = [err151];
+}
+else {
+vErrors.push(err151);
+}
+errors++;
+}
+if((typeof data71 == "number") && (isFinite(data71))){
+if(data71 > 9007199254740991 || isNaN(data71)){
+const err152 = {instancePath:instancePath+"/spec/sharing/memoryPerSlot",schemaPath:"#/properties/spec/properties/sharing/properties/memoryPerSlot/maximum",keyword:"maximum",params:{comparison: "<=", limit: 9007199254740991},message:"must be <= 9007199254740991",schema:9007199254740991,parentSchema:schema12.properties.spec.properties.sharing.properties.memoryPerSlot,data:data71};
+if(vErrors === null){
+vErrors = [err152];
+}
+else {
+vErrors.push(err152);
+}
+errors++;
+}
+if(data71 < 1 || isNaN(data71)){
+const err153 = {instancePath:instancePath+"/spec/sharing/memoryPerSlot",schemaPath:"#/properties/spec/properties/sharing/properties/memoryPerSlot/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema12.properties.spec.properties.sharing.properties.memoryPerSlot,data:data71};
+if(vErrors === null){
+vErrors = [err153];
+}
+else {
+vErrors.push(err153);
+}
+errors++;
+}
+}
+if(typeof data71 === "string"){
+if(func2(data71) > 24){
+const err154 = {instancePath:instancePath+"/spec/sharing/memoryPerSlot",schemaPath:"#/properties/spec/properties/sharing/properties/memoryPerSlot/maxLength",keyword:"maxLength",params:{limit: 24},message:"must NOT have more than 24 characters",schema:24,parentSchema:schema12.properties.spec.properties.sharing.properties.memoryPerSlot,data:data71};
+if(vErrors === null){
+vErrors = [err154];
+}
+else {
+vErrors.push(err154);
+}
+errors++;
+}
+if(!pattern17.test(data71)){
+const err155 = {instancePath:instancePath+"/spec/sharing/memoryPerSlot",schemaPath:"#/properties/spec/properties/sharing/properties/memoryPerSlot/pattern",keyword:"pattern",params:{pattern: "^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"},message:"must match pattern \""+"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"+"\"",schema:"^[1-9][0-9]{0,14}(\\.[0-9]{1,3})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$",parentSchema:schema12.properties.spec.properties.sharing.properties.memoryPerSlot,data:data71};
+if(vErrors === null){
+vErrors = [err155];
+}
+else {
+vErrors.push(err155);
+}
+errors++;
+}
+}
+}
+}
+else {
+const err156 = {instancePath:instancePath+"/spec/sharing",schemaPath:"#/properties/spec/properties/sharing/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema12.properties.spec.properties.sharing.type,parentSchema:schema12.properties.spec.properties.sharing,data:data67};
+if(vErrors === null){
+vErrors = [err156];
+}
+else {
+vErrors.push(err156);
+}
+errors++;
+}
+}
+if(data28.scheduleGraceSeconds !== undefined){
+let data72 = data28.scheduleGraceSeconds;
+if(!(((typeof data72 == "number") && (!(data72 % 1) && !isNaN(data72))) && (isFinite(data72)))){
+const err157 = {instancePath:instancePath+"/spec/scheduleGraceSeconds",schemaPath:"#/properties/spec/properties/scheduleGraceSeconds/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema12.properties.spec.properties.scheduleGraceSeconds.type,parentSchema:schema12.properties.spec.properties.scheduleGraceSeconds,data:data72};
+if(vErrors === null){
+vErrors = [err157];
+}
+else {
+vErrors.push(err157);
+}
+errors++;
+}
+if((typeof data72 == "number") && (isFinite(data72))){
+if(data72 > 86400 || isNaN(data72)){
+const err158 = {instancePath:instancePath+"/spec/scheduleGraceSeconds",schemaPath:"#/properties/spec/properties/scheduleGraceSeconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 86400},message:"must be <= 86400",schema:86400,parentSchema:schema12.properties.spec.properties.scheduleGraceSeconds,data:data72};
+if(vErrors === null){
+vErrors = [err158];
+}
+else {
+vErrors.push(err158);
+}
+errors++;
+}
+if(data72 < 1 || isNaN(data72)){
+const err159 = {instancePath:instancePath+"/spec/scheduleGraceSeconds",schemaPath:"#/properties/spec/properties/scheduleGraceSeconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema12.properties.spec.properties.scheduleGraceSeconds,data:data72};
+if(vErrors === null){
+vErrors = [err159];
+}
+else {
+vErrors.push(err159);
+}
+errors++;
+}
+}
+}
+}
+else {
+const err160 = {instancePath:instancePath+"/spec",schemaPath:"#/properties/spec/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema12.properties.spec.type,parentSchema:schema12.properties.spec,data:data28};
+if(vErrors === null){
+vErrors = [err160];
+}
+else {
+vErrors.push(err160);
+}
+errors++;
+}
+}
+}
+else {
+const err161 = {instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema12.type,parentSchema:schema12,data};
+if(vErrors === null){
+vErrors = [err161];
+}
+else {
+vErrors.push(err161);
 }
 errors++;
 }

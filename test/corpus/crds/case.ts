@@ -80,7 +80,11 @@ const KEY_REF = { name: 'object', key: 'key.txt', optional: true };
 
 const REST = {
   desiredState: 'Ready',
-  resources: { gpu: { count: 2, type: 'NVIDIA-L4' }, cpu: '1500m', memory: '2.5Gi' },
+  resources: {
+    gpu: { count: 2, type: 'NVIDIA-L4', slice: { mode: 'Shared', slots: 2 } },
+    cpu: '1500m',
+    memory: '2.5Gi',
+  },
   request: {
     maxBytes: 1024,
     schema: { type: 'object', required: ['text'], properties: { text: { type: ['string', 'null'], const: null } } },
@@ -98,6 +102,18 @@ const REST = {
     startupGraceSeconds: 60,
     idleLinger: { policy: 'Fixed', seconds: 3 },
     maxJobs: 100,
+  },
+};
+
+/** What the pod of a unit may have beside Penstock's own fields; null is kept in a preserved field. */
+const POD_TEMPLATE = {
+  metadata: { labels: { team: 'vision' }, annotations: { 'example.com/note': 'any text' } },
+  spec: {
+    priorityClassName: 'batch',
+    hostname: null,
+    volumes: [{ name: 'scratch', emptyDir: { medium: 'Memory' } }],
+    initContainers: [{ name: 'helper', image: 'helper:1', restartPolicy: 'Always' }],
+    containers: [{ name: 'worker', volumeMounts: [{ name: 'scratch', mountPath: '/scratch' }] }],
   },
 };
 
@@ -121,6 +137,7 @@ export const FULL_HANDLER = object('InferenceApp', 'full-handler', {
     ],
     instances: 2,
     revision: 'r-1.0',
+    podTemplate: POD_TEMPLATE,
   },
   placements: [
     { name: 'first', overrides: { image: 'other:2', env: [{ name: 'PLAIN', value: '' }], instances: 1 } },
@@ -157,6 +174,12 @@ const EXPRESSIONS = {
   ],
 };
 
+/** Fields that exclude others of {@link FULL_HANDLER}. */
+export const MIG_HANDLER = edit(HANDLER, { 'spec.resources': { gpu: { slice: { mode: 'MIG', profile: '1g.10gb' } } } });
+
+/** Fields that exclude others of {@link FULL_HANDLER}. */
+export const VRAM_HANDLER = edit(HANDLER, { 'spec.resources': { gpu: { slice: { mode: 'Shared', memory: '10Gi' } } } });
+
 /** A Placement with every field. */
 export const FULL_PLACEMENT = object('Placement', 'full-placement', {
   kubernetes: {
@@ -177,5 +200,6 @@ export const FULL_PLACEMENT = object('Placement', 'full-placement', {
   allowedNamespaces: ['default', '*'],
   pricing: 'Spot',
   costPerHour: '2.49',
+  sharing: { mode: 'TimeSlicing', resourceName: 'nvidia.com/gpu.shared', slotsPerGPU: 4, memoryPerSlot: '20Gi' },
   scheduleGraceSeconds: 120,
 });

@@ -6,6 +6,8 @@ const app = (name: string, path: string, doc: unknown): InvalidCase => ({ name, 
 const handler = (name: string, path: string, changes: Doc): InvalidCase => app(name, path, edit(HANDLER, changes));
 const sidecar = (name: string, path: string, changes: Doc): InvalidCase => app(name, path, edit(SIDECAR, changes));
 const silent = (invalid: InvalidCase): InvalidCase => ({ ...invalid, silent: true });
+const slice = (name: string, member: string, value: Doc): InvalidCase =>
+  handler(name, `spec.resources.gpu.slice${member}`, { 'spec.resources': { gpu: { slice: value } } });
 const env = (...items: readonly unknown[]): Doc => ({ 'spec.worker.env': items });
 
 export const INVALID_APPS: readonly InvalidCase[] = [
@@ -58,7 +60,7 @@ export const INVALID_APPS: readonly InvalidCase[] = [
   handler('a misspelt member of spec', 'spec.scalign', { 'spec.scalign': { minUnits: 1 } }),
   handler('a member in other letters', 'spec.worker.Archetype', { 'spec.worker.Archetype': 'Handler' }),
   handler('a member in the wrong place', 'spec.minUnits', { 'spec.minUnits': 1 }),
-  handler('a field of a later version', 'spec.worker.podTemplate', { 'spec.worker.podTemplate': {} }),
+  handler('a field of a later version', 'spec.scaling.sla', { 'spec.scaling.sla': {} }),
   handler('an unknown member within a list', 'spec.worker.env[1].vaule', env({ name: 'A' }, { name: 'B', vaule: 'x' })),
   handler('a prototype is only a name', 'spec.worker.constructor', { 'spec.worker.constructor': {} }),
 
@@ -165,6 +167,18 @@ export const INVALID_APPS: readonly InvalidCase[] = [
     'spec.scaling.idleLinger.policy': 'Auto',
   }),
   handler('no GPU at all, in numbers', 'spec.resources.gpu.count', { 'spec.resources.gpu': { count: 0 } }),
+  slice('a slice without a mode', '.mode', {}),
+  slice('a slice of another mode', '.mode', { mode: 'Fast' }),
+  slice('slots of whole GPUs', '.slots', { mode: 'Exclusive', slots: 2 }),
+  slice('slots of whole GPUs by the other word', '.slots', { mode: 'Isolated', slots: 2 }),
+  slice('memory of whole GPUs', '.memory', { mode: 'Exclusive', memory: '10Gi' }),
+  slice('slots and memory', '.memory', { mode: 'Shared', slots: 2, memory: '10Gi' }),
+  slice('memory in GB', '.memory', { mode: 'Shared', memory: '10GB' }),
+  slice('slots of a MIG instance', '.slots', { mode: 'MIG', profile: '1g.10gb', slots: 2 }),
+  slice('memory of a MIG instance', '.memory', { mode: 'MIG', profile: '1g.10gb', memory: '10Gi' }),
+  slice('a MIG instance without a profile', '.profile', { mode: 'MIG' }),
+  slice('a profile of a shared GPU', '.profile', { mode: 'Shared', profile: '1g.10gb' }),
+  slice('a profile with the prefix of its resource', '.profile', { mode: 'MIG', profile: 'mig-1g.10gb' }),
   handler('a cpu that is no quantity', 'spec.resources.cpu', { 'spec.resources.cpu': 'two' }),
   handler('half a cpu as a number', 'spec.resources.cpu', { 'spec.resources.cpu': 0.5 }),
   handler('no cpu at all', 'spec.resources.cpu', { 'spec.resources.cpu': 0 }),

@@ -68,6 +68,19 @@ export const INVALID_PLACEMENTS: readonly InvalidCase[] = [
   expression('Lt with two values', '.values', { key: 'a', operator: 'Lt', values: ['1', '2'] }),
   expression('an operator of its own', '.operator', { key: 'a', operator: 'Like', values: ['x'] }),
   expression('a requirement without a key', '.key', { operator: 'Exists' }),
+  placement('sharing without a mode', 'spec.sharing.mode', { 'spec.sharing': { slotsPerGPU: 4 } }),
+  placement('slots of GPUs that are not split', 'spec.sharing.slotsPerGPU', {
+    'spec.sharing': { mode: 'Exclusive', slotsPerGPU: 4 },
+  }),
+  placement('a resource of GPUs that are not split', 'spec.sharing.resourceName', {
+    'spec.sharing': { mode: 'Exclusive', resourceName: 'nvidia.com/gpu.shared' },
+  }),
+  placement('memory of slots where there are none', 'spec.sharing.memoryPerSlot', {
+    'spec.sharing': { mode: 'Exclusive', memoryPerSlot: '10Gi' },
+  }),
+  placement('a resource without a domain', 'spec.sharing.resourceName', {
+    'spec.sharing': { mode: 'MPS', resourceName: 'gpu' },
+  }),
   placement('a namespace twice', 'spec.allowedNamespaces[1]', { 'spec.allowedNamespaces': ['a', 'a'] }),
   placement('a pattern of namespaces', 'spec.allowedNamespaces[0]', { 'spec.allowedNamespaces': ['team-*'] }),
   placement('costs as a number', 'spec.costPerHour', { 'spec.costPerHour': 2.49 }),

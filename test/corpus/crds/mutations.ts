@@ -2,7 +2,7 @@
 // Systematic mutations: every node of the schemas, reached in a document that sets it, broken in every way it can be.
 import { CRD_FILES, loadCrd } from '#hack/generate-schema.ts';
 import type { Schema } from '#hack/generate-schema.ts';
-import { edit, FULL_HANDLER, FULL_PLACEMENT, FULL_SIDECAR, valueAt } from './case.ts';
+import { edit, FULL_HANDLER, FULL_PLACEMENT, FULL_SIDECAR, MIG_HANDLER, valueAt, VRAM_HANDLER } from './case.ts';
 import type { Doc, InvalidCase, KindName, ValidCase } from './case.ts';
 
 const root = new URL('../../../', import.meta.url);
@@ -21,7 +21,7 @@ interface Mutation {
 }
 
 const BASES: readonly [KindName, readonly Doc[]][] = [
-  ['InferenceApp', [FULL_HANDLER, FULL_SIDECAR]],
+  ['InferenceApp', [FULL_HANDLER, FULL_SIDECAR, MIG_HANDLER, VRAM_HANDLER]],
   ['Placement', [FULL_PLACEMENT]],
 ];
 

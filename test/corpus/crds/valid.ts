@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import { globSync, readFileSync } from 'node:fs';
 import { parseManifests } from '#crds/parse.ts';
-import { edit, FULL_HANDLER, FULL_PLACEMENT, FULL_SIDECAR, HANDLER, PLACEMENT, SIDECAR } from './case.ts';
+import {
+  edit,
+  FULL_HANDLER,
+  FULL_PLACEMENT,
+  FULL_SIDECAR,
+  HANDLER,
+  MIG_HANDLER,
+  PLACEMENT,
+  SIDECAR,
+  VRAM_HANDLER,
+} from './case.ts';
 import type { Doc, KindName, ValidCase } from './case.ts';
 
 const root = new URL('../../../', import.meta.url);
@@ -28,6 +38,12 @@ export const VALID: readonly ValidCase[] = [
   app('the least that a Sidecar app needs', SIDECAR),
   app('a Handler app with every field', FULL_HANDLER),
   app('a Sidecar app with every field', FULL_SIDECAR),
+  app('a MIG instance', MIG_HANDLER),
+  app('a share of GPU memory', VRAM_HANDLER),
+  app('the cluster decides how many slots', edit(VRAM_HANDLER, { 'spec.resources.gpu.slice': { mode: 'Shared' } })),
+  app('whole GPUs by either word', edit(VRAM_HANDLER, { 'spec.resources.gpu.slice': { mode: 'Isolated' } })),
+  app('a MIG profile with media', edit(MIG_HANDLER, { 'spec.resources.gpu.slice.profile': '1g.10gb.me' })),
+  app('a pod template without a member', edit(HANDLER, { 'spec.worker.podTemplate': {} })),
   app(
     'null on every optional member counts as absent',
     edit(HANDLER, {
@@ -146,6 +162,12 @@ export const VALID: readonly ValidCase[] = [
         },
       ],
     }),
+  ),
+  placement('GPUs that are not split', edit(PLACEMENT, { 'spec.sharing': { mode: 'Exclusive' } })),
+  placement('MIG as the nodes say', edit(PLACEMENT, { 'spec.sharing': { mode: 'MIG' } })),
+  placement(
+    'time-slicing under the name of whole GPUs',
+    edit(PLACEMENT, { 'spec.sharing': { mode: 'TimeSlicing', resourceName: 'nvidia.com/gpu', memoryPerSlot: 1024 } }),
   ),
   placement('costs nothing', edit(PLACEMENT, { 'spec.costPerHour': '0' })),
   placement('a namespace in a cluster-scoped object', edit(PLACEMENT, { 'metadata.namespace': 'default' })),
