@@ -4,6 +4,10 @@ import { defineConfig } from 'vitest/config';
 const seconds = 1000;
 const folders = '{crds,lib,operator,webhook,gateway,worker-runtime,deploy,native,hack}';
 const servers = ['test/servers/setup.ts'];
+// What has to do with servers, processes and their times is run once more when it fails, and then named as FLAKY at the end of the run
+// (hack/summary.ts): a machine that stands still for seconds is no bug of ours, and a test that often needs it is. Never what proves something by chance or by number: unit,
+// conformance, native and chaos fail at the first violation.
+const retry = 1;
 
 // What is said of the ordinary object's file, of its start and of its speed is no matter of a sanitized one; the two that hold shadow memory leave no
 // room for a limit of address space; ThreadSanitizer's build has no dlsym filter, so no linking matrix; and single steps (ledger-crash) would go through
@@ -45,6 +49,7 @@ export default defineConfig({
         // Processes of their own: these tests kill servers, count sockets and wait for leases. Two at a time on two cores.
         test: {
           name: 'integration',
+          retry,
           include: ['test/integration/**/*.test.ts'],
           globalSetup: servers,
           pool: 'forks',
@@ -70,6 +75,7 @@ export default defineConfig({
         // On a real node, one after another; its own set-up brings the node up.
         test: {
           name: 'e2e',
+          retry,
           include: ['test/e2e/**/*.test.ts'],
           pool: 'forks',
           fileParallelism: false,

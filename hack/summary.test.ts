@@ -82,3 +82,20 @@ test('a failed test is named with its file and the first line of what went wrong
   });
   expect(tallyRun(text, 1).failures).toEqual(['a.test.ts > two: Error: no such | thing']);
 });
+
+test('a test that passed only when it was run once more is named, and no failure', () => {
+  const assertionResults = [
+    { status: 'passed', fullName: 'one', failureMessages: [] },
+    { status: 'passed', fullName: 'two', failureMessages: ['Error: too late\n    at here (a.ts:1:1)'] },
+  ];
+  const text = JSON.stringify({
+    success: true,
+    testResults: [{ name: 'a.test.ts', status: 'passed', assertionResults }],
+  });
+  expect(tallyRun(text, 0)).toMatchObject({
+    passed: 2,
+    failed: 0,
+    failures: [],
+    flaky: ['a.test.ts > two: Error: too late'],
+  });
+});

@@ -13,6 +13,8 @@ export interface Tally {
   readonly problems: readonly string[];
   /** The failed tests: file, name and the first line of what went wrong. */
   readonly failures?: readonly string[];
+  /** The tests that failed and then passed when run once more: reported at the end of each run, never silent. */
+  readonly flaky?: readonly string[];
 }
 
 /** Failed tests that are named at the end; more say nothing new. */
@@ -64,15 +66,17 @@ export function tallyRun(report: string | undefined, exitCode: number | null): T
     failed: failedTests + problems.length,
     skipped: count('pending', 'skipped', 'todo', 'disabled'),
     problems,
-    failures: failuresOf(files),
+    failures: messagesOf(files, 'failed'),
+    flaky: messagesOf(files, 'passed'),
   };
 }
 
-function failuresOf(files: NonNullable<Report['testResults']>): readonly string[] {
+/** What the tests of one status have to say; a test that passed says something only when its first run failed. */
+function messagesOf(files: NonNullable<Report['testResults']>, status: 'failed' | 'passed'): readonly string[] {
   return files
     .flatMap((file) =>
       (file.assertionResults ?? [])
-        .filter((test) => test.status === 'failed')
+        .filter((test) => test.status === status && (status === 'failed' || (test.failureMessages?.length ?? 0) > 0))
         .map((test) => {
           const [why = ''] = (test.failureMessages?.[0] ?? '').split('\n    at ');
           return `${file.name ?? 'a file'} > ${test.fullName ?? 'a test'}: ${why.replaceAll('\n', ' | ')}`;
@@ -103,8 +107,9 @@ export function addUp(tallies: readonly (Tally | undefined)[]): Tally {
         skipped: sum.skipped + tally.skipped,
         problems: [...sum.problems, ...tally.problems],
         failures: [...(sum.failures ?? []), ...(tally.failures ?? [])],
+        flaky: [...(sum.flaky ?? []), ...(tally.flaky ?? [])],
       }),
-      { passed: 0, failed: 0, skipped: 0, problems: [] as readonly string[], failures: [] as readonly string[] },
+      { passed: 0, failed: 0, skipped: 0, problems: [], failures: [], flaky: [] } as Tally,
     );
 }
 
@@ -145,6 +150,7 @@ export function summarise(suites: readonly string[]): number {
     console.log(`FAILED ${failure}`);
     console.error(`FAILED ${failure}`);
   }
+  for (const test of sum.flaky ?? []) console.log(`FLAKY (passed when run once more) ${test}`);
   console.log(closingLine(sum));
   return sum.failed === 0 && suites.length > 0 ? 0 : 1;
 }
