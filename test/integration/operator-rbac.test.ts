@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { OBJECTS } from '#crds/names.ts';
@@ -9,6 +11,7 @@ import { PooledKubeConfig } from '#kube/pooled-config.ts';
 import { createTransport } from '#kube/transport.ts';
 import { startApiServer } from '#test/servers/apiserver.ts';
 import type { ApiServer } from '#test/servers/apiserver.ts';
+import { until } from '#test/until.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const OTHER_NAMESPACE = 'team';
@@ -26,8 +29,9 @@ const RESOURCES = [
   'coordination.k8s.io leases',
   'rbac.authorization.k8s.io roles rolebindings clusterroles clusterrolebindings',
   'authentication.k8s.io tokenreviews',
+  'authorization.k8s.io subjectaccessreviews',
   'apiextensions.k8s.io customresourcedefinitions',
-  'admissionregistration.k8s.io mutatingwebhookconfigurations validatingwebhookconfigurations',
+  'admissionregistration.k8s.io mutatingwebhookconfigurations validatingwebhookconfigurations validatingadmissionpolicies',
 ].flatMap((line) => {
   const [group = '', ...resources] = line.split(' ');
   return resources.map((resource) => ({ group, resource }));
@@ -162,6 +166,10 @@ describe('the table of permissions', () => {
   it('is what the gateway may do, and all of it', async () => {
     expect(await wrongAnswers('gateway')).toEqual([]);
   });
+
+  it('is what the webhook may do, and all of it', async () => {
+    expect(await wrongAnswers('webhook')).toEqual([]);
+  });
 });
 
 describe('the refusals that matter most', () => {
@@ -215,8 +223,61 @@ describe('the refusals that matter most', () => {
       verb: 'get',
       namespace: 'team',
     },
+    'the webhook can not create a pod': {
+      account: 'webhook',
+      group: 'core',
+      resource: 'pods',
+      verb: 'create',
+      namespace: 'team',
+    },
+    "the webhook can not change another's webhook": {
+      account: 'webhook',
+      group: 'admissionregistration.k8s.io',
+      resource: 'mutatingwebhookconfigurations',
+      verb: 'patch',
+      namespace: '',
+    },
+    'the webhook can not read a Secret beside its own': {
+      account: 'webhook',
+      group: 'core',
+      resource: 'secrets',
+      verb: 'get',
+      namespace: 'penstock-system',
+    },
   };
   it.each(Object.entries(cases))('%s', async (_name, question) => {
     expect(await mayIt({ ...question, name: 'anything' })).toBe(false);
+  });
+});
+
+describe('the right to create Jobs, of the webhook', () => {
+  const job = JSON.stringify({
+    apiVersion: 'batch/v1',
+    kind: 'Job',
+    metadata: { name: 'tried', namespace: 'default' },
+    spec: { template: { spec: { restartPolicy: 'Never', containers: [{ name: 'c', image: 'x' }] } } },
+  });
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'penstock-rbac-'));
+    writeFileSync(join(folder, 'job.json'), job);
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  const create = (...flags: string[]): Promise<string> => {
+    const as = `system:serviceaccount:${OBJECTS.systemNamespace}:penstock-webhook`;
+    return api.kube('create', '-f', join(folder, 'job.json'), `--as=${as}`, ...flags);
+  };
+
+  it('is one to try them, and none to create one', async () => {
+    const isRefused = (): Promise<boolean> =>
+      create().then(
+        () => false,
+        (err: unknown) => String(err).includes('may only try'),
+      );
+    // The policy is enforced a moment after it was installed.
+    await until(isRefused, { what: 'a real Job to be refused' });
+    await api.kube('delete', 'job', 'tried', '--ignore-not-found');
+    expect(await create('--dry-run=server')).toContain('created (server dry run)');
+    expect(await api.kube('get', 'jobs', '-A', '-o', 'name')).toBe('');
   });
 });
