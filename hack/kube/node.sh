@@ -95,6 +95,7 @@ imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 maxPods: 200
 serializeImagePulls: false
+nodeStatusUpdateFrequency: 2s # what a device plugin advertises is seen with the next one
 volumePluginDir: $state/kubelet/plugins
 Y
 }

@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runCluster, type Cluster } from '#test/servers/cluster-run.ts';
 import { until } from '#test/until.ts';
+import { CUDA_IMAGE, loadCudaImages } from './cuda-image.ts';
+import { CARD_BYTES, SHARED, shareGpu, SLOTS } from './shared-gpu.ts';
 
 const image = fileURLToPath(new URL('../../dist/images/sample-sidecar.tar', import.meta.url));
 
@@ -107,6 +109,27 @@ test('a GPU request waits until the node advertises a GPU', async () => {
   await cluster.cluster('gpus', '1');
   await until(async () => (await phase()).startsWith('Succeeded'), { what: 'the pod to run', timeoutMs: 60_000 });
   expect(await cluster.kube('-n', 'strict', 'logs', 'gpu')).toMatch(/^v\d+/);
+});
+
+test('a device plugin gives a strict pod a fake driver, whose card is one for all its slots, and takes the slots away with itself', async () => {
+  await loadCudaImages(cluster);
+  const gpu = await shareGpu(cluster);
+  const allocatable = `jsonpath={.items[0].status.allocatable.${SHARED.replaceAll('.', '\\.')}}`;
+  const slots = (): Promise<string> => cluster.kube('get', 'nodes', '-o', allocatable);
+  expect(await slots()).toBe(String(SLOTS));
+  const bytes = 2 ** 30;
+  const holding = { image: CUDA_IMAGE, stdin: true, command: ['vram-use', '--hold', String(bytes)] };
+  for (const name of ['holds', 'sees']) {
+    const spec = pod({ ...holding, resources: { limits: { [SHARED]: '1' } } });
+    apply({ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'strict' }, spec });
+    await cluster.kube('-n', 'strict', 'wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
+  }
+  expect(await cluster.kube('-n', 'strict', 'logs', 'sees')).toBe(
+    `${bytes} bytes: allocated\n${CARD_BYTES - 2 * bytes} of ${CARD_BYTES} bytes free\n`,
+  );
+  expect(new Set(gpu.allocations.flat()).size).toBe(2);
+  await gpu.stop();
+  await until(async () => (await slots()) === '0', { what: 'the node to advertise no slots' });
 });
 
 test('taken down with pods still running, it leaves no process, mount, network or cgroup behind', async () => {
