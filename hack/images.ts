@@ -60,6 +60,12 @@ const images: Readonly<Record<string, ImageRecipe>> = {
     entrypoint: [node, '/app/server.js'],
     layers: async () => [base(), nodeLayer(), folder('config/samples/images/sample-sidecar', 'app')],
   },
+  vram: {
+    what: 'the objects of the VRAM quota, and a program that copies them: for an init container, or as an image volume',
+    entrypoint: ['/install'],
+    workdir: '/',
+    layers: async () => [vramLayer()],
+  },
   redis: system('Redis of this machine, for the local overlay', '/usr/bin/redis-server', () =>
     merge(closure(tool('redis-server'), 'usr/bin/redis-server'), closure(tool('redis-cli'), 'usr/bin/redis-cli')),
   ),
@@ -88,6 +94,21 @@ function base(): TarEntry[] {
 /** The Node that runs this script: the one that hack/node chose. */
 function nodeLayer(): TarEntry[] {
   return closure(process.execPath, node.slice(1));
+}
+
+/** They lie in the root: the image may be mounted as the folder from which they are preloaded. */
+function vramLayer(): TarEntry[] {
+  execFileSync('make', ['--no-print-directory', '-s', '-C', join(root, 'native'), 'libs', 'install'], {
+    stdio: 'inherit',
+  });
+  const built = (path: string, source: string): TarEntry => {
+    return { kind: 'file', path, source: join(root, 'dist/native', source), executable: true };
+  };
+  return [
+    built('libpenstock_vram.so', 'lib/libpenstock_vram.so'),
+    built('libpenstock_nvml.so', 'lib/libpenstock_nvml.so'),
+    built('install', 'install/penstock-vram-install'),
+  ];
 }
 
 function folder(path: string, target: string): TarEntry[] {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The region: two files beside the preloaded object that say how much GPU memory a session has and who holds it.
-// `control` is written by whoever owns the session (the command line, a node agent) and only read by the object;
-// `ledger` is written by every process of the session. This file is the one description of both: hack/generate.ts makes
+// `control` is written by whoever owns the session (the command line; in a pod the object itself, once, from a quota), and only
+// read by the object afterwards; `ledger` is written by every process of the session. This file is the one description of both: hack/generate.ts makes
 // native/vram/layout.gen.h from it, and the command line reads and writes through it. All numbers are little endian.
 
 export type Scalar = 'u8' | 'i32' | 'u32' | 'u64';

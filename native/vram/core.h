@@ -110,6 +110,15 @@ HIDDEN uint64_t control_chunk(int device);
 HIDDEN int file_is(long fd, uint64_t size);
 /** 1: the file is this session's ledger, in this version's layout. */
 HIDDEN int ledger_is_ours(const struct ledger *ledger);
+/** 1: it is the head of some session's ledger, in this version's layout. */
+HIDDEN int ledger_is_whole(const struct ledger_header *header);
+/** to = directory + name; 0, or 1 when it does not fit. */
+HIDDEN int path_join(char to[PATH_BYTES], const char *directory, const char *name);
+/** 1: nothing is there, not even a link to nowhere. */
+HIDDEN int path_is_free(const char *path);
+static inline int is_missing(long error) { return error == -E_NOENT || error == -E_NOTDIR; }
+/** Out of descriptors or memory: another moment it works. */
+static inline int is_scarce(long error) { return error == -E_MFILE || error == -E_NFILE || error == -E_NOMEM; }
 
 typedef uint64_t __attribute__((may_alias)) aliased_u64;
 _Static_assert(offsetof(struct control, state) % 8 == 0, "one load");
@@ -119,6 +128,12 @@ static inline uint64_t control_gate(const struct control *control) {
   return load_acquire((const aliased_u64 *)&control->state);
 }
 static inline int gate_open(uint64_t gate) { return (uint32_t)gate == CONTROL_STATE_ACTIVE; }
+
+/* ---- quota.c ---- */
+
+enum quota { QUOTA_NONE, QUOTA_MADE, QUOTA_LATER, QUOTA_REFUSED };
+/** Where there is `directory`/../quota/limit, sees to it that `directory`/../region is made from it. QUOTA_REFUSED: *why says what is wrong. */
+HIDDEN enum quota quota_make_region(const char *directory, const char **why);
 
 /* ---- keeper.c ---- */
 

@@ -20,8 +20,7 @@ static uint64_t length(const char *text) {
   return n;
 }
 
-/** to = directory + name; 0, or 1 when it does not fit. */
-static int join(char to[PATH_BYTES], const char *directory, const char *name) {
+int path_join(char to[PATH_BYTES], const char *directory, const char *name) {
   uint64_t first = length(directory), second = length(name);
   if (first + second + 1 > PATH_BYTES) return 1;
   memcpy(to, directory, first);
@@ -42,11 +41,9 @@ BARE int file_is(long fd, uint64_t size) {
   return (mode & 0170000) != 0100000 || stat.size < size;
 }
 
-static int missing(long error) { return error == -E_NOENT || error == -E_NOTDIR; }
-
-static int exists(const char *path) {
+int path_is_free(const char *path) {
   char none[1];
-  return !missing(sys4(SYS_readlinkat, AT_FDCWD_, path, none, sizeof none));
+  return is_missing(sys4(SYS_readlinkat, AT_FDCWD_, path, none, sizeof none));
 }
 
 /** Maps `path` as the control page. NULL and *why when it is no such page. */
@@ -80,23 +77,44 @@ static int broken(const char *why) {
   return settle(LEDGER_BROKEN, NULL, NULL);
 }
 
-/** 0: nothing of a session in `directory`. Else the mode. */
+enum { NOTHING = 0, LEDGER_ALONE = -1 };
+
+/** NOTHING of a session in `directory`, a LEDGER_ALONE, or else the mode. */
 static int try_directory(char *scratch, const char *directory) {
-  if (join(scratch, directory, "/control")) return broken("its path is too long");
+  if (path_join(scratch, directory, "/control")) return broken("its path is too long");
   long fd = sys_open(scratch, O_RDONLY_ | O_NONBLOCK_);
-  if (missing(fd)) {
-    if (join(scratch, directory, "/ledger")) return broken("its path is too long");
-    return exists(scratch) ? broken("there is a ledger, but no control") : 0;
+  if (is_missing(fd)) {
+    if (path_join(scratch, directory, "/ledger")) return broken("its path is too long");
+    return path_is_free(scratch) ? NOTHING : LEDGER_ALONE;
   }
-  // Out of descriptors or memory: denied now, looked at again at the next call.
-  if (fd == -E_MFILE || fd == -E_NFILE || fd == -E_NOMEM) return LEDGER_BROKEN;
+  if (is_scarce(fd)) return LEDGER_BROKEN; // denied now, looked at again at the next call
   if (fd < 0) return broken("control cannot be opened");
   const char *why;
   const struct control *control = control_map(fd, &why);
   sys_close(fd);
   if (!control) return broken(why);
-  if (join(scratch, directory, "/ledger")) return broken("its path is too long");
+  if (path_join(scratch, directory, "/ledger")) return broken("its path is too long");
   return settle(LEDGER_ON, control, scratch);
+}
+
+/** The object's own folder, then ../region, which may have to be made first (quota.c). NOTHING, or the mode. */
+static int try_both(char *scratch, char *directory) {
+  static const char beside[] = "/../region";
+  int found = try_directory(scratch, directory);
+  if (found != NOTHING) return found == LEDGER_ALONE ? broken("there is a ledger, but no control") : found;
+  uint64_t end = length(directory);
+  memcpy(directory + end, beside, sizeof beside);
+  found = try_directory(scratch, directory);
+  if (found != NOTHING && found != LEDGER_ALONE) return found;
+  const char *why = NULL;
+  directory[end] = 0;
+  enum quota quota = quota_make_region(directory, &why);
+  if (quota == QUOTA_NONE) return found == LEDGER_ALONE ? broken("there is a ledger, but no control") : NOTHING;
+  if (quota == QUOTA_LATER) return LEDGER_BROKEN;
+  if (quota == QUOTA_REFUSED) return broken(why);
+  memcpy(directory + end, beside, sizeof beside);
+  found = try_directory(scratch, directory);
+  return found == NOTHING || found == LEDGER_ALONE ? broken("its region was taken away") : found;
 }
 
 int ledger_open(void) {
@@ -109,16 +127,11 @@ int ledger_open(void) {
   int found, told = self_directory(directory, PATH_BYTES - 16);
   if (told != 0 && told != SELF_MOVED) {
     found = settle(LEDGER_OFF, NULL, NULL);
-  } else if (!exists(directory)) {
+  } else if (path_is_free(directory)) {
     // A chroot, another mount namespace, or a session that was released: what cannot be seen cannot be said to lend.
     found = broken("its directory is gone");
   } else {
-    found = try_directory(pages, directory);
-    if (!found) {
-      uint64_t end = length(directory);
-      memcpy(directory + end, "/../region", 11);
-      found = try_directory(pages, directory);
-    }
+    found = try_both(pages, directory);
     if (!found && told == SELF_MOVED) found = broken("it was preloaded by a relative path, and the program has changed its folder");
     if (!found) found = settle(LEDGER_OFF, NULL, NULL);
   }
@@ -160,10 +173,14 @@ uint64_t control_chunk(int device) {
   return chunk < share ? chunk : share;
 }
 
+BARE int ledger_is_whole(const struct ledger_header *header) {
+  if (header->magic != LEDGER_MAGIC || header->version != LAYOUT_VERSION || header->size != LEDGER_SIZE) return 0;
+  return header->slots == SLOTS && header->devices == DEVICES;
+}
+
 BARE int ledger_is_ours(const struct ledger *ledger) {
   const struct ledger_header *header = &ledger->header;
-  if (header->magic != LEDGER_MAGIC || header->version != LAYOUT_VERSION || header->size != LEDGER_SIZE) return 0;
-  if (header->slots != SLOTS || header->devices != DEVICES) return 0;
+  if (!ledger_is_whole(header)) return 0;
   for (int i = 0; i < 16; i++)
     if (header->session[i] != ledger_control->session[i]) return 0;
   return 1;

@@ -25,9 +25,11 @@
 
 enum {
   SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_mmap = 9, SYS_mprotect = 10, SYS_munmap = 11, SYS_rt_sigprocmask = 14, SYS_pread64 = 17,
-  SYS_sched_yield = 24, SYS_madvise = 28, SYS_getpid = 39, SYS_clone = 56, SYS_exit = 60, SYS_fcntl = 72,
-  SYS_geteuid = 107, SYS_capset = 126, SYS_prctl = 157, SYS_gettid = 186, SYS_futex = 202, SYS_getdents64 = 217,
-  SYS_clock_gettime = 228, SYS_openat = 257, SYS_newfstatat = 262, SYS_readlinkat = 267, SYS_fallocate = 285, SYS_close_range = 436
+  SYS_pwrite64 = 18, SYS_sched_yield = 24, SYS_madvise = 28, SYS_getpid = 39, SYS_clone = 56, SYS_exit = 60, SYS_fcntl = 72,
+  SYS_fchmod = 91, SYS_geteuid = 107, SYS_capset = 126, SYS_statfs = 137, SYS_prctl = 157, SYS_gettid = 186, SYS_futex = 202,
+  SYS_getdents64 = 217, SYS_clock_gettime = 228, SYS_exit_group = 231, SYS_openat = 257, SYS_newfstatat = 262, SYS_unlinkat = 263,
+  SYS_linkat = 265, SYS_readlinkat = 267, SYS_fallocate = 285, SYS_prlimit64 = 302, SYS_renameat2 = 316, SYS_getrandom = 318,
+  SYS_close_range = 436
 };
 
 BARE_INLINE long sys6(long n, long a, long b, long c, long d, long e, long f) {
@@ -51,10 +53,12 @@ BARE_INLINE uint64_t cpu_ticks(void) {
 #elif defined(__aarch64__)
 
 enum {
-  SYS_fcntl = 25, SYS_fallocate = 47, SYS_openat = 56, SYS_close = 57, SYS_getdents64 = 61, SYS_read = 63, SYS_write = 64, SYS_pread64 = 67,
-  SYS_readlinkat = 78, SYS_newfstatat = 79, SYS_capset = 91, SYS_exit = 93, SYS_futex = 98, SYS_clock_gettime = 113,
-  SYS_sched_yield = 124, SYS_rt_sigprocmask = 135, SYS_prctl = 167, SYS_getpid = 172, SYS_geteuid = 175, SYS_gettid = 178,
-  SYS_munmap = 215, SYS_clone = 220, SYS_mmap = 222, SYS_mprotect = 226, SYS_madvise = 233, SYS_close_range = 436
+  SYS_fcntl = 25, SYS_unlinkat = 35, SYS_linkat = 37, SYS_statfs = 43, SYS_fallocate = 47, SYS_fchmod = 52, SYS_openat = 56, SYS_close = 57,
+  SYS_getdents64 = 61, SYS_read = 63, SYS_write = 64, SYS_pread64 = 67, SYS_pwrite64 = 68, SYS_readlinkat = 78, SYS_newfstatat = 79,
+  SYS_capset = 91, SYS_exit = 93, SYS_exit_group = 94, SYS_futex = 98, SYS_clock_gettime = 113, SYS_sched_yield = 124,
+  SYS_rt_sigprocmask = 135, SYS_prctl = 167, SYS_getpid = 172, SYS_geteuid = 175, SYS_gettid = 178, SYS_munmap = 215, SYS_clone = 220,
+  SYS_mmap = 222, SYS_mprotect = 226, SYS_madvise = 233, SYS_prlimit64 = 261, SYS_renameat2 = 276, SYS_getrandom = 278,
+  SYS_close_range = 436
 };
 
 BARE_INLINE long sys6(long n, long a, long b, long c, long d, long e, long f) {
@@ -89,13 +93,13 @@ BARE_INLINE uint64_t cpu_ticks(void) {
 
 /** Errors as system calls return them. */
 enum {
-  E_NOENT = 2, E_INTR = 4, E_AGAIN = 11, E_NOMEM = 12, E_ACCES = 13, E_NOTDIR = 20, E_INVAL = 22, E_NFILE = 23, E_MFILE = 24,
-  E_LOOP = 40, E_TIMEDOUT = 110
+  E_PERM = 1, E_NOENT = 2, E_INTR = 4, E_AGAIN = 11, E_NOMEM = 12, E_ACCES = 13, E_EXIST = 17, E_NOTDIR = 20, E_INVAL = 22, E_NFILE = 23,
+  E_MFILE = 24, E_NOSPC = 28, E_ROFS = 30, E_LOOP = 40, E_TIMEDOUT = 110, E_DQUOT = 122
 };
 
 enum {
-  AT_FDCWD_ = -100, AT_EMPTY_PATH_ = 0x1000,
-  O_RDONLY_ = 0, O_RDWR_ = 2, O_NOCTTY_ = 0400, O_NONBLOCK_ = 04000, O_CLOEXEC_ = 02000000,
+  AT_FDCWD_ = -100, AT_SYMLINK_FOLLOW_ = 0x400, AT_EMPTY_PATH_ = 0x1000,
+  O_RDONLY_ = 0, O_WRONLY_ = 1, O_RDWR_ = 2, O_CREAT_ = 0100, O_EXCL_ = 0200, O_NOCTTY_ = 0400, O_NONBLOCK_ = 04000, O_CLOEXEC_ = 02000000,
   PROT_NONE_ = 0, PROT_READ_ = 1, PROT_WRITE_ = 2,
   MAP_SHARED_ = 1, MAP_PRIVATE_ = 2, MAP_ANONYMOUS_ = 0x20, MAP_NORESERVE_ = 0x4000,
   MADV_DONTFORK_ = 10, MADV_DODUMP_ = 17, MADV_DONTDUMP_ = 16, MADV_WIPEONFORK_ = 18,
@@ -109,6 +113,7 @@ enum { O_DIRECTORY_ = 040000, O_NOFOLLOW_ = 0100000 };
 #else
 enum { O_DIRECTORY_ = 0200000, O_NOFOLLOW_ = 0400000 };
 #endif
+enum { O_TMPFILE_ = 020000000 | O_DIRECTORY_ };
 
 struct sys_timespec { int64_t sec, nsec; };
 
