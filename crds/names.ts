@@ -61,6 +61,8 @@ export const OBJECTS = {
   operatorLease: 'penstock-operator',
   /** ConfigMap with `images.yaml`: which images the apps of a namespace may use. */
   admissionConfigMap: 'penstock-admission',
+  /** ConfigMap with `policy.yaml`: who gets slices without asking, and what is known of shared resources. */
+  slicingConfigMap: 'penstock-slicing',
   /** Secret with the webhook's serving certificate and its CA. */
   webhookSecret: 'penstock-webhook-tls',
   /** Lease of the webhook's replica that reports what slipped through. */
