@@ -69,19 +69,23 @@ function tolerates(tolerations: readonly PodToleration[], node: GpuNode): boolea
 }
 
 function covers(toleration: PodToleration, taint: GpuNode['taints'][number]): boolean {
-  const { key = '', operator = 'Equal', value = '', effect = '' } = toleration;
-  if (effect !== '' && effect !== taint.effect) return false;
-  if (key !== '' && key !== taint.key) return false;
-  switch (operator) {
+  const { key, effect } = toleration;
+  // Absent or empty: every key, every effect.
+  if (effect && effect !== taint.effect) return false;
+  if (key && key !== taint.key) return false;
+  return coversValue(toleration, taint.value ?? '');
+}
+
+function coversValue({ key, operator, value = '' }: PodToleration, tainted: string): boolean {
+  switch (operator || 'Equal') {
     case 'Exists':
       return true;
-    case '':
     case 'Equal':
-      return key !== '' && value === (taint.value ?? '');
+      return Boolean(key) && value === tainted;
     case 'Gt':
     case 'Lt':
-      // KEP-5471: compares the taint's value with the toleration's.
-      return compares(operator, taint.value, value);
+      // KEP-5471: the taint's value against the toleration's.
+      return compares(operator === 'Gt' ? 'Gt' : 'Lt', tainted, value);
     default:
       return false;
   }

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// The admission handlers for pods: they read the request, decide, and tell what became of it. Pods pass in every trouble of our own.
+import type { AdmissionHandler, AdmissionRequest, FieldCause, Verdict } from '../admission/types.ts';
+import type { SliceContext, SliceDeps, SliceEvent, SliceReport } from './context.ts';
+import { joinSlices } from './ephemeral.ts';
+import type { Pod } from './pod.ts';
+import { slicePod } from './slice-pod.ts';
+import type { Sliced } from './slice-pod.ts';
+
+export function createPodHandler(deps: SliceDeps): AdmissionHandler {
+  return (request) => {
+    try {
+      const pod = podOf(request.object);
+      if (request.operation !== 'CREATE' || pod === undefined) return {};
+      const sliced = slicePod(pod, contextOf(deps, request, pod));
+      deps.report(reportOf(request, pod, sliced));
+      if (sliced.wholeBecause !== undefined && !request.dryRun) {
+        deps.emit({
+          regarding: regarding(request, pod),
+          type: 'Warning',
+          reason: 'NotSliced',
+          message: `${nameOf(request, pod)} keeps its whole GPUs: ${sliced.wholeBecause}`,
+        });
+      }
+      return verdictOf(sliced);
+    } catch (error) {
+      return passed(deps, request, error);
+    }
+  };
+}
+
+export function createEphemeralHandler(deps: Pick<SliceDeps, 'report'>): AdmissionHandler {
+  return (request) => {
+    try {
+      const pod = podOf(request.object);
+      const old = podOf(request.oldObject);
+      if (pod === undefined || old === undefined) return {};
+      const { operations, warnings } = joinSlices(pod, old);
+      return { warnings, ...(operations.length > 0 ? { patch: operations } : {}) };
+    } catch (error) {
+      return passed(deps, request, error);
+    }
+  };
+}
+
+function contextOf(deps: SliceDeps, { namespace = '' }: AdmissionRequest, pod: Pod): SliceContext {
+  return {
+    inventory: deps.inventory(),
+    policy: deps.policy({ namespace, labels: pod.metadata?.labels ?? {} }),
+    delivery: deps.delivery(namespace),
+    settings: deps.settings(),
+  };
+}
+
+function verdictOf({ causes, patch, warnings }: Sliced): Verdict {
+  if (causes !== undefined) return { refusal: { code: 422, message: sentence(causes), causes } };
+  return { warnings, ...(patch === undefined || patch.length === 0 ? {} : { patch }) };
+}
+
+function sentence(causes: readonly FieldCause[]): string {
+  return causes.map(({ field, message }) => `${field}: ${message}`).join('; ');
+}
+
+function reportOf(request: AdmissionRequest, pod: Pod, sliced: Sliced): SliceReport {
+  const { outcome, reason, workloadType, rule, gpusSaved } = sliced;
+  return {
+    namespace: request.namespace ?? '',
+    pod: nameOf(request, pod),
+    outcome,
+    ...(reason === undefined ? {} : { reason }),
+    workloadType,
+    ...(rule === undefined ? {} : { rule }),
+    gpusSaved,
+    requestDryRun: request.dryRun,
+  };
+}
+
+/** A fault of ours is no reason to keep a pod from running. */
+function passed(deps: Pick<SliceDeps, 'report'>, request: AdmissionRequest, error: unknown): Verdict {
+  const { namespace = '', name = '', dryRun } = request;
+  const report = {
+    namespace,
+    pod: name,
+    outcome: 'noop',
+    reason: 'internal-error',
+    workloadType: 'none',
+    gpusSaved: 0,
+  } as const;
+  deps.report({ ...report, requestDryRun: dryRun, error });
+  return { warnings: ['penstock: an internal error; the pod passes as it is'] };
+}
+
+function podOf(object: AdmissionRequest['object']): Pod | undefined {
+  return object as Pod | undefined;
+}
+
+function nameOf({ name }: AdmissionRequest, { metadata }: Pod): string {
+  return name ?? metadata?.name ?? (metadata?.generateName === undefined ? '' : `${metadata.generateName}*`);
+}
+
+function regarding({ namespace = '', name = '' }: AdmissionRequest, { metadata }: Pod): SliceEvent['regarding'] {
+  const owner = metadata.ownerReferences?.find(({ controller }) => controller === true);
+  if (owner === undefined) return { apiVersion: 'v1', kind: 'Pod', namespace, name: metadata.name ?? name };
+  const { apiVersion, kind, uid } = owner;
+  return { apiVersion, kind, namespace, name: owner.name, uid };
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a slice came about, in words: the annotation that a person reads with kubectl describe.
+import type { Choice, Grant } from './choose.ts';
+import type { Ask } from './fit.ts';
+
+const GIB = 2 ** 30;
+/** Annotations of a pod hold 256 KiB in all; this is for reading. */
+const MAX_STATUS = 4096;
+
+export function statusOf(
+  asks: readonly Ask[],
+  choice: Extract<Choice, { kind: 'share' }>,
+  gpuResource: string,
+  dryRun: boolean,
+): string {
+  const lines = asks.map((ask, index) => {
+    const grant = choice.grants[index];
+    return grant === undefined ? '' : describe(ask, grant, choice.nodes, gpuResource);
+  });
+  const text = `${dryRun ? 'dry run, nothing was changed; it would be: ' : ''}${lines.join('; ')}`;
+  return text.length > MAX_STATUS ? `${text.slice(0, MAX_STATUS - 1)}…` : text;
+}
+
+function describe({ container, gpus, size }: Ask, grant: Grant, nodes: number, gpuResource: string): string {
+  const { slots, units, quota, resource, smallest } = grant;
+  const each = gpus === 1 ? 'on the GPU' : 'on each GPU';
+  const asked = `${container}: ${units} × ${resource} for ${gpus} × ${gpuResource}`;
+  const card = `${slots} of ${smallest.slotsPerGPU} slots of ${gibibytes(smallest.cardMemory)} (node ${smallest.node}, the smallest of ${nodes})`;
+  const origin = size.kind === 'vram' ? `asked for, within ${card}` : card;
+  return `${asked}; ${gibibytes(quota)} (${quota} bytes) ${each}: ${origin}; by ${size.from}`;
+}
+
+/** To a hundredth; bytes where it is less than that. */
+function gibibytes(bytes: number): string {
+  return bytes < GIB / 100 ? `${bytes} bytes` : `${Number((bytes / GIB).toFixed(2))} GiB`;
+}
