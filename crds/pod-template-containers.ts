@@ -16,13 +16,33 @@ interface Place {
 const OPS_PORT = 9464;
 
 const IN_ANY = [
-  ...['imagePullPolicy', 'lifecycle', 'name', 'ports', 'resizePolicy', 'resources', 'securityContext'],
-  ...['terminationMessagePath', 'terminationMessagePolicy', 'volumeDevices', 'volumeMounts', 'workingDir'],
+  'imagePullPolicy',
+  'lifecycle',
+  'name',
+  'ports',
+  'resizePolicy',
+  'resources',
+  'securityContext',
+  'terminationMessagePath',
+  'terminationMessagePolicy',
+  'volumeDevices',
+  'volumeMounts',
+  'workingDir',
 ];
 const IN_OTHERS = [
   ...IN_ANY,
-  ...['args', 'command', 'env', 'envFrom', 'image', 'livenessProbe', 'readinessProbe', 'restartPolicy', 'startupProbe'],
-  ...['stdin', 'stdinOnce', 'tty'],
+  'args',
+  'command',
+  'env',
+  'envFrom',
+  'image',
+  'livenessProbe',
+  'readinessProbe',
+  'restartPolicy',
+  'startupProbe',
+  'stdin',
+  'stdinOnce',
+  'tty',
 ];
 const NO_PROBES = 'may not be specified: no probe ends a unit or says when it is ready; see spec.worker.server';
 /** Members of the worker and the server that have a place of their own in the spec, or none. */

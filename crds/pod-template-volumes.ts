@@ -6,8 +6,16 @@ import { itemsOf, unknownMembers } from './pod-template-parts.ts';
 
 /** Volumes of PodSecurity `restricted`, images, and NFS, on which models commonly lie. Above all no hostPath. */
 const SOURCES = [
-  ...['configMap', 'csi', 'downwardAPI', 'emptyDir', 'ephemeral', 'image', 'nfs', 'persistentVolumeClaim'],
-  ...['projected', 'secret'],
+  'configMap',
+  'csi',
+  'downwardAPI',
+  'emptyDir',
+  'ephemeral',
+  'image',
+  'nfs',
+  'persistentVolumeClaim',
+  'projected',
+  'secret',
 ];
 const RESERVED: readonly unknown[] = [UNIT_POD.tokenVolume, UNIT_POD.tmpVolume, UNIT_POD.serverTmpVolume];
 /** Names that the admission server gives to what it adds. */

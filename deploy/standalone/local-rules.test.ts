@@ -47,6 +47,7 @@ test.each<[what: string, worker: Record<string, unknown>, spec: Record<string, u
   ['nothing, as a rule', handler, {}, []],
   ['an image, when there is a handler', { ...handler, image: 'a/b:1' }, {}, ['spec.worker.image']],
   ['resources', handler, { resources: { cpu: '2' } }, ['spec.resources']],
+  ['fields of a pod', { ...handler, podTemplate: { spec: {} } }, {}, ['spec.worker.podTemplate']],
   ['placements other than local', handler, { placements: [{ name: 'local' }, { name: 'a' }] }, ['spec.placements[1]']],
   [
     'an image for here',

@@ -63,5 +63,6 @@ export function unsupportedHere({ spec }: InferenceApp): string[] {
   });
   if (spec.resources !== undefined) paths.push('spec.resources');
   if (spec.worker.image !== undefined) paths.push('spec.worker.image');
+  if (spec.worker.podTemplate !== undefined) paths.push('spec.worker.podTemplate');
   return paths;
 }

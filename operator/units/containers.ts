@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { dirname } from 'node:path/posix';
 import type { InferenceAppEnv } from '#crds/inference-app.gen.ts';
-import { GPU } from '#crds/names.ts';
+import { UNIT_POD } from '#crds/names.ts';
 import { UNIT_OPS_PORT, UNIT_READY_FILE, UNIT_TOKEN_FILE } from '#base/wire/unit-env.ts';
-import { TOKEN_VOLUME, graceSeconds } from './job-settings.ts';
+import { LOCKED_DOWN } from '#kube/pod-template.ts';
+import { graceSeconds } from './job-settings.ts';
 import type { JobSettings } from './job-settings.ts';
-import { SERVER_CONTAINER, WORKER_CONTAINER } from './objects.ts';
 import type { Container, EnvVar, HttpProbe } from './objects.ts';
 import { overridesOf, runtimeSettings } from './runtime-settings.ts';
+import { gpuResource } from './slice.ts';
 import type { UnitPlan } from './unit-driver.ts';
 
 /** Of the pod's grace, what stays for giving unfinished requests back and ending. */
@@ -15,7 +16,6 @@ const RELEASE_SECONDS = 15;
 /** The adapter only moves bytes; what it buffers is bounded by the app's own maxBytes and concurrency. */
 const ADAPTER_REQUESTS = { cpu: '50m', memory: '128Mi' };
 
-const LOCKED_DOWN = { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } };
 /** Our own runtime writes to /tmp only. An unmodified model server may write where it likes: its layer dies with the unit. */
 const READ_ONLY = { ...LOCKED_DOWN, readOnlyRootFilesystem: true };
 
@@ -46,7 +46,7 @@ export function serverContainer(plan: UnitPlan, settings: JobSettings): Containe
   const args = overrides.args ?? worker.args;
   const { port = 0, healthPath = '/', readyTimeoutSeconds = 1 } = worker.server ?? {};
   return {
-    name: SERVER_CONTAINER,
+    name: UNIT_POD.server,
     image: overrides.image ?? worker.image ?? '',
     imagePullPolicy: settings.imagePullPolicy,
     restartPolicy: 'Always',
@@ -58,7 +58,7 @@ export function serverContainer(plan: UnitPlan, settings: JobSettings): Containe
     // One look per second: a model that is ready must not wait for its first request. The threshold is the whole budget.
     startupProbe: probe(healthPath, port, 1, readyTimeoutSeconds),
     securityContext: LOCKED_DOWN,
-    volumeMounts: [{ name: 'server-tmp', mountPath: '/tmp' }],
+    volumeMounts: [{ name: UNIT_POD.serverTmpVolume, mountPath: '/tmp' }],
   };
 }
 
@@ -68,17 +68,17 @@ function runtimeContainer(
   image: string,
 ): Container & { readonly env: readonly EnvVar[] } {
   return {
-    name: WORKER_CONTAINER,
+    name: UNIT_POD.worker,
     image,
     imagePullPolicy: settings.imagePullPolicy,
     env: runtimeEnv(plan, settings),
-    ports: [{ name: 'ops', containerPort: UNIT_OPS_PORT }],
+    ports: [{ name: UNIT_POD.opsPortName, containerPort: UNIT_OPS_PORT }],
     // Ready = it may lease. There is no liveness probe: nothing but the queue's lease ends a worker that hangs.
     readinessProbe: probe('/readyz', UNIT_OPS_PORT, 2, 1),
     securityContext: READ_ONLY,
     volumeMounts: [
-      { name: TOKEN_VOLUME, mountPath: dirname(UNIT_TOKEN_FILE), readOnly: true },
-      { name: 'tmp', mountPath: '/tmp' },
+      { name: UNIT_POD.tokenVolume, mountPath: dirname(UNIT_TOKEN_FILE), readOnly: true },
+      { name: UNIT_POD.tmpVolume, mountPath: '/tmp' },
     ],
   };
 }
@@ -118,7 +118,7 @@ function appResources(plan: UnitPlan): NonNullable<Container['resources']> {
   if (memory !== undefined) limits['memory'] = memory;
   const requests = { ...limits };
   // Extended resources need only the limit; the API server copies it.
-  if (gpu !== undefined) limits[GPU.resource] = gpu.count;
+  if (gpu !== undefined) limits[gpuResource(gpu)] = gpu.count;
   return {
     ...(Object.keys(requests).length > 0 ? { requests } : {}),
     ...(Object.keys(limits).length > 0 ? { limits } : {}),

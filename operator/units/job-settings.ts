@@ -13,7 +13,6 @@ const GRACE_EXTRA_SECONDS = 30;
 /** Longest grace: a node drain that waits longer than this for one pod is given up by the usual tools. */
 const GRACE_MAX_SECONDS = 3600;
 
-export const TOKEN_VOLUME = 'token';
 /** Key of the unit token in the unit's Secret: the file's name in the pod. */
 export const TOKEN_KEY = 'token';
 

@@ -25,11 +25,14 @@ describe('unitJob', () => {
     expect(job.spec.template.spec.restartPolicy).toBe('Never');
   });
 
-  it.each(jobs)('makes pods that no probe can end and that have no account: %s', (_name, job) => {
-    const { initContainers = [], containers, ...spec } = job.spec.template.spec;
-    expect([...initContainers, ...containers].filter((container) => 'livenessProbe' in container)).toEqual([]);
-    expect(spec.automountServiceAccountToken).toBe(false);
-  });
+  it.each(jobs)(
+    'makes pods that no probe can end and that have no account unless a template gives one: %s',
+    (name, job) => {
+      const { initContainers = [], containers, ...spec } = job.spec.template.spec;
+      expect([...initContainers, ...containers].filter((container) => 'livenessProbe' in container)).toEqual([]);
+      expect(spec.automountServiceAccountToken).toBe(name === 'sidecar-template');
+    },
+  );
 
   it.each(jobs)('never lets the kubelet expand a value of the user: %s', (_name, job) => {
     const { initContainers = [], containers } = job.spec.template.spec;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Placement } from '#crds/placement.gen.ts';
-import { LABELS, MANAGED_BY } from '#crds/names.ts';
+import { LABELS, MANAGED_BY, UNIT_POD } from '#crds/names.ts';
+import { underTemplate } from '#kube/pod-template.ts';
 import type { Container, Job, PodSpec, Secret } from './objects.ts';
-import { TOKEN_KEY, TOKEN_VOLUME, graceSeconds } from './job-settings.ts';
+import { TOKEN_KEY, graceSeconds } from './job-settings.ts';
 import type { JobSettings } from './job-settings.ts';
 import { adapterContainer, handlerContainer, serverContainer } from './containers.ts';
 import { scheduling } from './scheduling.ts';
+import { sliceAnnotations } from './slice.ts';
 import type { UnitPlan } from './unit-driver.ts';
 
 /**
@@ -14,6 +16,9 @@ import type { UnitPlan } from './unit-driver.ts';
  */
 export function unitJob(plan: UnitPlan, placement: Placement, settings: JobSettings): Job {
   const labels = unitLabels(plan, placement);
+  const annotations = sliceAnnotations(plan.app.spec.resources?.gpu);
+  const metadata = { labels, ...(Object.keys(annotations).length > 0 ? { annotations } : {}) };
+  const pod = { metadata, spec: podSpec(plan, placement, settings) };
   return {
     apiVersion: 'batch/v1',
     kind: 'Job',
@@ -24,7 +29,7 @@ export function unitJob(plan: UnitPlan, placement: Placement, settings: JobSetti
       backoffLimit: 0,
       // A pod that is being evicted may still hold a request: the Job has not failed before it has ended.
       podReplacementPolicy: 'Failed',
-      template: { metadata: { labels }, spec: podSpec(plan, placement, settings) },
+      template: underTemplate(pod, plan.app.spec.worker.podTemplate),
     },
   };
 }
@@ -59,9 +64,9 @@ function podSpec(plan: UnitPlan, placement: Placement, settings: JobSettings): P
     securityContext: POD_SECURITY,
     ...containers,
     volumes: [
-      { name: TOKEN_VOLUME, secret: { secretName: plan.unit, defaultMode: 0o444 } },
-      { name: 'tmp', emptyDir: {} },
-      ...(sidecar ? [{ name: 'server-tmp', emptyDir: {} }] : []),
+      { name: UNIT_POD.tokenVolume, secret: { secretName: plan.unit, defaultMode: 0o444 } },
+      { name: UNIT_POD.tmpVolume, emptyDir: {} },
+      ...(sidecar ? [{ name: UNIT_POD.serverTmpVolume, emptyDir: {} }] : []),
     ],
     ...scheduling(plan.app.spec.resources?.gpu, placement.spec.kubernetes),
   };

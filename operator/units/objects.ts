@@ -36,8 +36,9 @@ export interface Container {
 export interface PodSpec {
   restartPolicy: 'Never';
   terminationGracePeriodSeconds: number;
-  automountServiceAccountToken: false;
-  enableServiceLinks: false;
+  /** False, unless a pod template says otherwise. */
+  automountServiceAccountToken: boolean;
+  enableServiceLinks: boolean;
   securityContext: Record<string, unknown>;
   initContainers?: Container[];
   containers: Container[];
@@ -106,8 +107,3 @@ export interface Secret {
   type: 'Opaque';
   stringData: Record<string, string>;
 }
-
-/** Container that runs the worker runtime: the handler, or the adapter beside a model server. Its exit ends the unit. */
-export const WORKER_CONTAINER = 'worker';
-/** Native sidecar with the model server of a Sidecar app. */
-export const SERVER_CONTAINER = 'server';

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { ANNOTATIONS, LABELS } from '#crds/names.ts';
-import { SERVER_CONTAINER, WORKER_CONTAINER } from './objects.ts';
+import { ANNOTATIONS, LABELS, UNIT_POD } from '#crds/names.ts';
 import type { ContainerStatus, Job, JobCondition, Pod } from './objects.ts';
 import type { UnitObservation, UnitPhase, UnitTrouble } from './unit-driver.ts';
 
@@ -112,7 +111,7 @@ function exitOf(state: { exitCode: number; reason?: string; message?: string }):
  */
 function modelStart(pod: Pod): number | undefined {
   const all = containers(pod);
-  const model = all.find(({ name }) => name === SERVER_CONTAINER) ?? all.find(({ name }) => name === WORKER_CONTAINER);
+  const model = all.find(({ name }) => name === UNIT_POD.server) ?? all.find(({ name }) => name === UNIT_POD.worker);
   if (model === undefined) return undefined;
   if (model.restartCount > 0) return timeOf(pod.status?.startTime);
   return timeOf(model.state?.running?.startedAt ?? model.state?.terminated?.startedAt);

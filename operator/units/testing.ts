@@ -113,4 +113,43 @@ export const PLAN_CASES: Readonly<Record<string, PlanCase>> = {
     request: { timeoutSeconds: 60 },
     placements: [{ name: 'pool', overrides: { args: ['--port', '8000', '--spot'] } }],
   }),
+  'handler-shared-gpu': aCase({
+    worker: { archetype: 'Handler', handler: 'handlers/ocr.ts', image: 'example/ocr:1' },
+    resources: { gpu: { slice: { mode: 'Shared', memory: '10Gi' } }, memory: '2Gi' },
+  }),
+  'handler-mig': aCase({
+    worker: { archetype: 'Handler', handler: 'handlers/ocr.ts', image: 'example/ocr:1' },
+    resources: { gpu: { count: 2, slice: { mode: 'MIG', profile: '1g.10gb' } } },
+  }),
+  'sidecar-template': aCase({
+    worker: {
+      archetype: 'Sidecar',
+      image: 'example/server:1',
+      server: { port: 8000 },
+      podTemplate: {
+        metadata: { labels: { team: 'vision' }, annotations: { 'example.com/note': 'text' } },
+        spec: {
+          serviceAccountName: 'models',
+          automountServiceAccountToken: true,
+          hostname: null,
+          nodeSelector: { 'example.dev/disk': 'fast' },
+          affinity: { podAntiAffinity: { preferredDuringSchedulingIgnoredDuringExecution: [] } },
+          securityContext: { runAsUser: 1000, fsGroup: 1000 },
+          volumes: [{ name: 'models', persistentVolumeClaim: { claimName: 'models' } }],
+          initContainers: [
+            { name: 'fetch', image: 'example/fetch:1', volumeMounts: [{ name: 'models', mountPath: '/models' }] },
+            {
+              name: 'server',
+              securityContext: { runAsUser: 1001 },
+              resources: { limits: { 'ephemeral-storage': '1Gi' } },
+              volumeMounts: [{ name: 'models', mountPath: '/models', readOnly: true }],
+            },
+            { name: 'proxy', image: 'example/proxy:1', restartPolicy: 'Always' },
+          ],
+          containers: [{ name: 'worker', terminationMessagePolicy: 'FallbackToLogsOnError' }],
+        },
+      },
+    },
+    resources: { gpu: { type: 'NVIDIA-L4', slice: { mode: 'Shared', slots: 2 } }, memory: '2Gi' },
+  }),
 };

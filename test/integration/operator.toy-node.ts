@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { LABELS, MANAGED_BY } from '#crds/names.ts';
+import { LABELS, MANAGED_BY, UNIT_POD } from '#crds/names.ts';
 import { systemClock } from '#base/clock.ts';
 import { silentLogger } from '#base/logger.ts';
 import { createRegistry } from '#base/metrics.ts';
@@ -18,7 +18,6 @@ import { createInformer } from '#kube/informer.ts';
 import { createKubeMetrics } from '#kube/kube-metrics.ts';
 import { JOBS, SECRETS } from '#kube/resource.ts';
 import type { KubeObject } from '#kube/types.ts';
-import { WORKER_CONTAINER } from '#operator/units/objects.ts';
 import type { Job } from '#operator/units/objects.ts';
 import { until } from '../until.ts';
 import { setJob } from './operator.harness.ts';
@@ -92,7 +91,7 @@ export function startToyNode(client: KubeClient, handler: string): ToyNode {
 }
 
 function envOf(job: Job): Record<string, string> {
-  const container = job.spec.template.spec.containers.find(({ name }) => name === WORKER_CONTAINER);
+  const container = job.spec.template.spec.containers.find(({ name }) => name === UNIT_POD.worker);
   // The kubelet's expansion: `$$` is a dollar sign.
   return Object.fromEntries((container?.env ?? []).map(({ name, value = '' }) => [name, value.replaceAll('$$', '$')]));
 }

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+import { describe, expect, test } from 'vitest';
+import type { InferenceApp } from './inference-app.gen.ts';
+import { unitImages } from './unit-images.ts';
+import { unitReferences } from './unit-references.ts';
+
+const spec = (worker: object, more: object = {}): InferenceApp['spec'] =>
+  ({ worker: { archetype: 'Handler', ...worker }, ...more }) as InferenceApp['spec'];
+const template = (pod: object): InferenceApp['spec'] => spec({ podTemplate: { spec: pod } });
+const T = 'spec.worker.podTemplate.spec';
+const KEY = { name: 'a', key: 'b' };
+
+describe('references of an app', () => {
+  test.each<[string, InferenceApp['spec'], string[]]>([
+    ['none', spec({ image: 'a', env: [{ name: 'A', value: 'x' }] }), []],
+    [
+      'none of the pod itself',
+      spec({ env: [{ name: 'A', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }] }),
+      [],
+    ],
+    [
+      'a Secret in env',
+      spec({ env: [{ name: 'A', valueFrom: { secretKeyRef: KEY } }] }),
+      ['spec.worker.env[0].valueFrom.secretKeyRef'],
+    ],
+    [
+      'a ConfigMap in env',
+      spec({ env: [{}, { name: 'A', valueFrom: { configMapKeyRef: KEY } }] }),
+      ['spec.worker.env[1].valueFrom.configMapKeyRef'],
+    ],
+    [
+      'sources of env',
+      spec({ envFrom: [{ secretRef: KEY }, { configMapRef: KEY }] }),
+      ['spec.worker.envFrom[0].secretRef', 'spec.worker.envFrom[1].configMapRef'],
+    ],
+    [
+      'a Secret in one placement',
+      spec(
+        {},
+        {
+          placements: [
+            { name: 'a' },
+            { name: 'b', overrides: { env: [{ name: 'A', valueFrom: { secretKeyRef: KEY } }] } },
+          ],
+        },
+      ),
+      ['spec.placements[1].overrides.env[0].valueFrom.secretKeyRef'],
+    ],
+    ['a service account', template({ serviceAccountName: 'a' }), [`${T}.serviceAccountName`]],
+    ['its token', template({ automountServiceAccountToken: true }), [`${T}.automountServiceAccountToken`]],
+    ['no token', template({ automountServiceAccountToken: false, serviceAccountName: null }), []],
+    ['a priority', template({ priorityClassName: 'a' }), [`${T}.priorityClassName`]],
+    ['pull secrets', template({ imagePullSecrets: [{ name: 'a' }] }), [`${T}.imagePullSecrets[0]`]],
+    ['claims', template({ resourceClaims: [{ name: 'a' }] }), [`${T}.resourceClaims[0]`]],
+    [
+      'harmless volumes',
+      template({
+        volumes: [
+          { name: 'a', emptyDir: {} },
+          { name: 'b', image: {} },
+          { name: 'c', downwardAPI: {} },
+        ],
+      }),
+      [],
+    ],
+    [
+      'volumes of the namespace',
+      template({
+        volumes: ['secret', 'configMap', 'projected', 'persistentVolumeClaim', 'csi', 'nfs'].map((kind) => ({
+          name: kind,
+          [kind]: {},
+        })),
+      }),
+      ['secret', 'configMap', 'projected', 'persistentVolumeClaim', 'csi', 'nfs'].map(
+        (kind, i) => `${T}.volumes[${i}].${kind}`,
+      ),
+    ],
+    [
+      'env of a helper',
+      template({
+        initContainers: [{ name: 'a', env: [{ valueFrom: { secretKeyRef: KEY } }], envFrom: [{ secretRef: KEY }] }],
+      }),
+      [`${T}.initContainers[0].env[0].valueFrom.secretKeyRef`, `${T}.initContainers[0].envFrom[0].secretRef`],
+    ],
+    [
+      'nothing where a template is nonsense',
+      template({ volumes: 'x', initContainers: [null, 1], imagePullSecrets: {} }),
+      [],
+    ],
+  ])('%s', (_name, app, paths) => {
+    expect(unitReferences(app).map(({ path }) => path)).toEqual(paths);
+  });
+
+  test('are named for people', () => {
+    expect(unitReferences(spec({ envFrom: [{ secretRef: { name: 'hub' } }] }))).toEqual([
+      { path: 'spec.worker.envFrom[0].secretRef', what: 'Secret "hub"' },
+    ]);
+  });
+});
+
+test('images of an app are those of the worker, of placements, of helpers and of volumes', () => {
+  const podTemplate = {
+    spec: { initContainers: [null, { image: 'c' }], volumes: [{ image: { reference: 'd' } }, { emptyDir: {} }] },
+  };
+  expect(
+    unitImages(spec({ image: 'a', podTemplate }, { placements: [{ name: 'p', overrides: { image: 'b' } }] })),
+  ).toEqual([
+    { path: 'spec.worker.image', image: 'a' },
+    { path: 'spec.placements[0].overrides.image', image: 'b' },
+    { path: `${T}.initContainers[1].image`, image: 'c' },
+    { path: `${T}.volumes[0].image.reference`, image: 'd' },
+  ]);
+  expect(unitImages(spec({}))).toEqual([]);
+});

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// What of the app's namespace a unit would get to see or use, by path: who makes an app with it must be somebody who may create pods
+// there, or making an app would be a way around that.
+import { element, isRecord, member } from './field-error.ts';
+import type { InferenceApp, InferenceAppEnv, InferenceAppWorker } from './inference-app.gen.ts';
+import { POD_TEMPLATE } from './pod-template.ts';
+
+export interface UnitReference {
+  /** `spec.worker.envFrom[0].secretRef` */
+  readonly path: string;
+  /** For people: `Secret "hub-credentials"`. */
+  readonly what: string;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Volumes that hold nothing of the namespace. */
+const HARMLESS_VOLUMES: readonly string[] = ['name', 'emptyDir', 'downwardAPI', 'image'];
+const KINDS: Readonly<Record<string, string>> = {
+  secretKeyRef: 'Secret',
+  secretRef: 'Secret',
+  configMapKeyRef: 'ConfigMap',
+  configMapRef: 'ConfigMap',
+};
+
+/** Every reference of an app's units, those in the pod template included. */
+export function unitReferences({ worker, placements = [] }: InferenceApp['spec']): UnitReference[] {
+  return [
+    ...envReferences(worker.env, 'spec.worker.env'),
+    ...envFromReferences(worker.envFrom, 'spec.worker.envFrom'),
+    ...placements.flatMap(({ overrides }, index) =>
+      envReferences(overrides?.env, `${element('spec.placements', index)}.overrides.env`),
+    ),
+    ...templateReferences(worker.podTemplate),
+  ];
+}
+
+function envReferences(env: readonly InferenceAppEnv[] | undefined, path: string): UnitReference[] {
+  return records(env).flatMap(({ item, index }) => named(item['valueFrom'], member(element(path, index), 'valueFrom')));
+}
+
+function envFromReferences(sources: unknown, path: string): UnitReference[] {
+  return records(sources).flatMap(({ item, index }) => named(item, element(path, index)));
+}
+
+/** The members of a value that name a Secret or a ConfigMap. */
+function named(value: unknown, path: string): UnitReference[] {
+  if (!isRecord(value)) return [];
+  return Object.entries(KINDS).flatMap(([key, kind]) => {
+    const ref = value[key];
+    return isRecord(ref) ? [{ path: member(path, key), what: `${kind} ${JSON.stringify(ref['name'] ?? '')}` }] : [];
+  });
+}
+
+function templateReferences(template: InferenceAppWorker['podTemplate']): UnitReference[] {
+  const spec = template?.['spec'];
+  if (!isRecord(spec)) return [];
+  const path = member(POD_TEMPLATE, 'spec');
+  return [
+    ...accountReferences(spec, path),
+    ...records(spec['volumes']).flatMap(({ item, index }) =>
+      volumeReferences(item, element(member(path, 'volumes'), index)),
+    ),
+    ...['initContainers', 'containers'].flatMap((list) =>
+      records(spec[list]).flatMap(({ item, index }) => {
+        const at = element(member(path, list), index);
+        return [
+          ...envReferences(item['env'] as InferenceAppEnv[] | undefined, member(at, 'env')),
+          ...envFromReferences(item['envFrom'], member(at, 'envFrom')),
+        ];
+      }),
+    ),
+  ];
+}
+
+/** What the pod is as a whole: whose rights, whose credentials, whose share of the cluster. */
+function accountReferences(spec: Json, path: string): UnitReference[] {
+  const texts: readonly [string, string][] = [
+    ['serviceAccountName', 'ServiceAccount'],
+    ['priorityClassName', 'PriorityClass'],
+  ];
+  return [
+    ...texts
+      .filter(([key]) => (spec[key] ?? '') !== '')
+      .map(([key, kind]) => ({ path: member(path, key), what: `${kind} ${JSON.stringify(spec[key])}` })),
+    ...(spec['automountServiceAccountToken'] === true
+      ? [{ path: member(path, 'automountServiceAccountToken'), what: "the service account's token" }]
+      : []),
+    ...records(spec['imagePullSecrets']).map(({ item, index }) => ({
+      path: element(member(path, 'imagePullSecrets'), index),
+      what: `Secret ${JSON.stringify(item['name'] ?? '')}`,
+    })),
+    ...records(spec['resourceClaims']).map(({ index }) => ({
+      path: element(member(path, 'resourceClaims'), index),
+      what: 'a ResourceClaim',
+    })),
+  ];
+}
+
+function volumeReferences(volume: Json, path: string): UnitReference[] {
+  return Object.keys(volume)
+    .filter((key) => !HARMLESS_VOLUMES.includes(key) && volume[key] !== null)
+    .map((key) => ({ path: member(path, key), what: `a volume of kind ${key}` }));
+}
+
+function records(list: unknown): { item: Json; index: number }[] {
+  if (!Array.isArray(list)) return [];
+  return list.flatMap((item: unknown, index) => (isRecord(item) ? [{ item, index }] : []));
+}
