@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { GpuNode } from '../slice/inventory.ts';
+import { cardOffer, wholeIsShared } from './card-offer.ts';
+import type { Finding, Note } from './findings.ts';
+import { readResourceLabels, singleMigProfile } from './gpu-labels.ts';
+import { isMigResource, migOffer, singleMigOffer } from './mig-offer.ts';
+import type { NodeFacts } from './node-facts.ts';
+import { unitsOf } from './node-view.ts';
+import type { FoundOffer, NodeSettings, NodeView } from './node-view.ts';
+import { sharingOf } from './sharing.ts';
+import type { PlacementSharing } from './sharing.ts';
+
+/** More than there are profiles of MIG: a node that advertises whatever cannot make each decision slow. */
+const MAX_OFFERS = 32;
+
+export interface Assessment {
+  /** Absent: no node with GPUs. */
+  readonly node?: GpuNode;
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * What a node offers to slices. Where labels, resources and what people state contradict each other, the answer is the one by
+ * which quotas can not add up to more than a card: the most slots, the least memory, or no offer; each with a finding.
+ */
+export function toGpuNode(
+  facts: NodeFacts,
+  settings: NodeSettings,
+  placements: readonly PlacementSharing[],
+): Assessment {
+  const findings: Finding[] = [];
+  const note: Note = (reason, message) => void findings.push({ reason, message });
+  const labels = facts.metadata.labels ?? {};
+  const cardLabels = readResourceLabels(labels, note);
+  const about = sharingOf(placements, labels);
+  const view = { facts, settings, placements: about.filter(({ mode }) => mode !== 'Exclusive'), cardLabels, note };
+  if (!hasGpus(view)) return { findings: [] };
+  const offers = labels['kubernetes.io/os'] === 'windows' ? [] : findOffers(view).slice(0, MAX_OFFERS);
+  // Without selectors an Exclusive Placement says what its units get, and nothing about particular nodes.
+  const exclusive = about.find(({ mode, nodeSelectors }) => mode === 'Exclusive' && nodeSelectors.length > 0);
+  if (exclusive && offers.length > 0) {
+    note(
+      'ExclusivePlacement',
+      `Placement ${exclusive.placement} says Exclusive, the node shares ${offers.map(({ offer }) => offer.resource).join(', ')}; not used`,
+    );
+  }
+  return { node: summarize(view, exclusive ? [] : offers), findings };
+}
+
+function hasGpus({ facts, settings, placements, cardLabels }: NodeView): boolean {
+  if (cardLabels.count !== undefined) return true;
+  const named = [
+    settings.gpuResource,
+    ...settings.sharedResources.map(({ name }) => name),
+    ...placements.flatMap(({ resourceName }) => resourceName ?? []),
+  ];
+  return Object.keys(facts.capacity).some((resource) => {
+    const known = resource.startsWith('nvidia.com/') || named.includes(resource);
+    return known && unitsOf(facts, resource).capacity > 0;
+  });
+}
+
+function findOffers(view: NodeView): readonly FoundOffer[] {
+  const { facts, settings, placements, cardLabels, note } = view;
+  const { gpuResource, sharedResources } = settings;
+  const profile = singleMigProfile(cardLabels);
+  if (profile === 'INVALID') {
+    note(
+      'MigInvalid',
+      'its cards are split in different ways, which MIG strategy single does not serve; use mixed, or split them alike',
+    );
+  }
+  const named = new Set([
+    `${gpuResource}.shared`,
+    ...sharedResources.map(({ name }) => name),
+    ...placements.flatMap(({ resourceName }) => resourceName ?? []),
+  ]);
+  const find = (resource: string): FoundOffer | undefined => {
+    if (isMigResource(resource)) return migOffer(view, resource);
+    if (resource === gpuResource) {
+      if (profile === 'INVALID') return undefined;
+      if (wholeIsShared(view)) return cardOffer(view, resource);
+      return profile === undefined ? undefined : singleMigOffer(view);
+    }
+    return named.has(resource) ? cardOffer(view, resource) : undefined;
+  };
+  return Object.keys(facts.allocatable)
+    .toSorted()
+    .flatMap((resource) => find(resource) ?? []);
+}
+
+function summarize({ facts, settings, cardLabels }: NodeView, found: readonly FoundOffer[]): GpuNode {
+  const shared = found.map(({ offer }) => offer);
+  const counts = found.flatMap(({ offer, cards }) => (offer.mode === 'MIG' ? [] : [cards]));
+  if (cardLabels.count !== undefined) counts.push(cardLabels.count);
+  if (counts.length === 0) counts.push(unitsOf(facts, settings.gpuResource).capacity);
+  // Without a label: what the slots of a card surely have together.
+  const atLeast = shared.map(({ slotsPerGPU, memoryPerSlot }) => slotsPerGPU * memoryPerSlot);
+  return {
+    name: facts.metadata.name,
+    labels: facts.metadata.labels ?? {},
+    taints: facts.taints,
+    unschedulable: facts.unschedulable,
+    cards: Math.max(1, ...counts),
+    cardMemory: cardLabels.memory ?? (atLeast.length > 0 ? Math.min(...atLeast) : 0),
+    shared,
+  };
+}
