@@ -36,18 +36,18 @@ export function mountOf(mounts: readonly Mount[], path: string): Mount | undefin
 }
 
 /** Where a path leads: of what is not there yet, the folder in which it will lie. */
-function real(path: string): string {
+export function nearestFolder(path: string): string {
   try {
     return realpathSync(path);
   } catch {
-    return path === '/' ? path : real(dirname(path));
+    return path === '/' ? path : nearestFolder(dirname(path));
   }
 }
 
 /** The mount of a path as the system tells; undefined where it does not. */
 function find(path: string, mountinfo: string): Mount | undefined {
   try {
-    return mountOf(parseMounts(readFileSync(mountinfo, 'utf8')), real(path));
+    return mountOf(parseMounts(readFileSync(mountinfo, 'utf8')), nearestFolder(path));
   } catch {
     return undefined;
   }

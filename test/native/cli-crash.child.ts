@@ -6,7 +6,7 @@ import { systemDisk } from '#native/cli/sessions/disk.ts';
 import type { Disk } from '#native/cli/sessions/disk.ts';
 import { addRun, release, sweep } from '#native/cli/sessions/lifecycle.ts';
 import { readObjects } from '#native/cli/sessions/objects.ts';
-import { openSession } from '#native/cli/sessions/open-session.ts';
+import { openLocked } from '#native/cli/sessions/open-session.ts';
 import { SessionStore } from '#native/cli/sessions/store.ts';
 import { CRASH_REQUEST, contextOf } from './cli.ts';
 
@@ -58,11 +58,11 @@ const context = contextOf(deadly);
 const store = new SessionStore(stateDir, context);
 const self = context.processes.identify(process.pid);
 const SCENARIOS: Readonly<Record<string, () => void>> = {
-  allocate: () => void openSession(store, context, CRASH_REQUEST, undefined, readObjects(libDir)),
-  attach: () => addRun(store, store.open('job'), self!),
-  release: () => void release(store, context.processes, 'job', false),
-  close: () => store.setState('job', 'closed'),
-  expire: () => sweep(store, { now: () => Date.now() + 3_600_000 }),
+  allocate: () => void openLocked(store, context, CRASH_REQUEST, readObjects(libDir)),
+  attach: () => store.locked(() => addRun(store, store.open('job'), self!)),
+  release: () => void store.locked(() => release(store, context.processes, 'job', false)),
+  close: () => store.locked(() => store.setState('job', 'closed')),
+  expire: () => store.locked(() => sweep(store, { now: () => Date.now() + 3_600_000 })),
 };
-store.locked(() => SCENARIOS[scenario]?.());
+SCENARIOS[scenario]?.();
 process.stdout.write('done');

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '#base/clock.ts';
 import { sweep } from '#native/cli/sessions/lifecycle.ts';
 import { readObjects } from '#native/cli/sessions/objects.ts';
-import { openSession } from '#native/cli/sessions/open-session.ts';
+import { openLocked } from '#native/cli/sessions/open-session.ts';
 import { CRASH_REQUEST, ROOT, contextOf, createAccount, storeOf } from './cli.ts';
 import type { Account } from './cli.ts';
 
@@ -33,10 +33,7 @@ function killAt(scenario: string, step: number): boolean {
 
 /** The same session, by whoever comes next. */
 function allocate(): string {
-  const store = storeOf(account);
-  const objects = readObjects(libDir);
-  const { session } = store.locked(() => openSession(store, contextOf(), CRASH_REQUEST, undefined, objects));
-  return session.control.state;
+  return openLocked(storeOf(account), contextOf(), CRASH_REQUEST, readObjects(libDir)).session.control.state;
 }
 
 function look(): string[] {

@@ -177,6 +177,21 @@ test('a folder on a noexec mount is found, before and after', () => {
   expect(wrong(report(inside(`{ ${started}; '${CLI}' doctor --json $sleeper; kill $sleeper; }`)))).toEqual(['noexec']);
 });
 
+test('a folder in which no session can be made is found: on a read-only mount, there or not yet', () => {
+  const dir = join(account.home, 'read-only');
+  mkdirSync(dir);
+  for (const state of [dir, `${dir}/not/there/yet`]) {
+    const script = `mount -t tmpfs -o ro,mode=700 tmpfs '${dir}' && '${CLI}' doctor --json --state-dir '${state}' -- sleep 1`;
+    const run = spawnSync('unshare', [...UNSHARE, 'sh', '-c', script], { env: account.env, encoding: 'utf8' });
+    expect(wrong(report(run))).toEqual(['state-dir']);
+    expect(run.status).toBe(1);
+    expect(report(run).findings.find(({ check }) => check === 'state-dir')).toMatchObject({
+      detail: expect.stringContaining('read-only'),
+      fix: expect.stringContaining('--state-dir'),
+    });
+  }
+});
+
 /** Starts a program and waits until it is itself, and no longer what starts it. */
 async function start(command: readonly string[], env: Record<string, string> = {}): Promise<number> {
   const [program = '', ...args] = command;

@@ -4,24 +4,20 @@ import {
   chmodSync,
   chownSync,
   closeSync,
-  cpSync,
   existsSync,
   lstatSync,
   mkdirSync,
   openSync,
-  readFileSync,
   readdirSync,
   renameSync,
   rmSync,
   symlinkSync,
-  truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createFakeClock } from '#base/fake-clock.ts';
-import { systemRandom } from '#base/random.ts';
 import { DEVICE_STATS, HEADER, UNACCOUNTED, UNACCOUNTED_ENTRY } from '#native/layout.ts';
 import { sweep } from '#native/cli/sessions/lifecycle.ts';
 import { withLock } from '#native/cli/sessions/lock.ts';
@@ -30,8 +26,6 @@ import { allocate as allocateCommand } from '#native/cli/commands/allocate.ts';
 import { attach } from '#native/cli/commands/attach.ts';
 import { metrics } from '#native/cli/commands/metrics.ts';
 import { release } from '#native/cli/commands/release.ts';
-import { run } from '#native/cli/commands/run.ts';
-import { sessions } from '#native/cli/commands/sessions.ts';
 import { status } from '#native/cli/commands/status.ts';
 import { call, createAccount, ended, fakeSmi, storeOf } from './cli.ts';
 import type { Account, Result } from './cli.ts';
@@ -295,47 +289,6 @@ test('eight at once make eight sessions, and of one name one', async () => {
   const created = (await Promise.all(same)).map(({ stdout }) => (JSON.parse(stdout) as { created: boolean }).created);
   expect(created.filter(Boolean)).toHaveLength(1);
   expect(list()).toHaveLength(9);
-});
-
-const DAMAGE: readonly (readonly [string, (dir: string) => void])[] = [
-  ['the record is missing', (dir) => rmSync(join(dir, 'session.json'))],
-  ['the record is torn', (dir) => truncateSync(join(dir, 'session.json'), 20)],
-  ['the record is huge', (dir) => truncateSync(join(dir, 'session.json'), 2 ** 40)],
-  ['the control page is missing', (dir) => rmSync(join(dir, 'control'))],
-  ['the control page is short', (dir) => truncateSync(join(dir, 'control'), 100)],
-  ['the control page is noise', (dir) => writeFileSync(join(dir, 'control'), Buffer.alloc(4096, 0xa5))],
-  ['the ledger is missing', (dir) => rmSync(join(dir, 'ledger'))],
-  ['the ledger is huge', (dir) => truncateSync(join(dir, 'ledger'), 2 ** 40)],
-  ['the object is missing', (dir) => rmSync(join(dir, 'libpenstock_vram.so'))],
-  ['the object is another file', (dir) => writeFileSync(join(dir, 'libpenstock_vram.so'), 'x')],
-  ['the object of NVML is empty', (dir) => truncateSync(join(dir, 'libpenstock_nvml.so'), 0)],
-  ['it is of another session', (dir) => cpSync(join(dir, '../other/control'), join(dir, 'control'))],
-];
-
-test.each(DAMAGE)('a session is shown as damaged and goes by force when %s', async (_what, damage) => {
-  await make('other');
-  await make('team');
-  damage(dirOf('team'));
-  const listed = await call(account, sessions, ['--json']);
-  expect(JSON.parse(listed.out)).toMatchObject([{ state: 'active' }, { name: 'team', state: 'damaged' }]);
-  // No program is started where nothing would hold it to the limit.
-  expect(await call(account, attach, ['team', '--', 'true'])).toMatchObject({ code: 'damaged' });
-  expect(await call(account, run, ['--session', 'team', '--', 'true'])).toMatchObject({ code: 'damaged' });
-  for (const command of [status, sessions]) expect(await call(account, command, [])).toMatchObject({ code: 'done' });
-  const figures = await call(account, metrics, []);
-  expect(figures.out).toContain('penstock_vram_sessions{state="damaged",component="vram"} 1');
-  expect(await call(account, release, ['team', '--force'])).toMatchObject({ code: 'done' });
-  expect(storeOf(account).names()).toEqual(['other']);
-});
-
-test('a ledger full of noise is shown within its limit', async () => {
-  await make('team');
-  const path = join(dirOf('team'), 'ledger');
-  writeFileSync(path, Buffer.from(systemRandom.bytes(readFileSync(path).length)));
-  const [session] = JSON.parse(account.vram(['status', '--json']).stdout) as [{ devices: { usedBytes: number }[] }];
-  for (const { usedBytes } of session.devices) expect(usedBytes).toBeLessThanOrEqual(2 ** 30);
-  expect(account.vram(['status']).status).toBe(0);
-  expect(account.vram(['release', 'team']).status).toBe(0);
 });
 
 test('what a killed penstock-vram left unfinished is cleared away', async () => {

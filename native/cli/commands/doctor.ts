@@ -70,7 +70,7 @@ export const doctor: Command = {
     synopsis: ['penstock-vram doctor', 'penstock-vram doctor PID', 'penstock-vram doctor -- PROGRAM [ARGUMENT]...'],
     description: [
       'A limit holds in processes that have loaded the object of a session. doctor looks for what would keep a program from loading it, without starting anything; with PID for what has kept a process from it; without either at this installation.',
-      'It finds: a program that is linked statically, uses musl, is for another architecture or for 32 bits, runs with more rights than its caller (setuid, setgid, file capabilities); a launcher that cleans the environment or starts the program elsewhere (env -i, sudo, docker, systemd-run, ssh); a folder on a noexec mount; objects that are missing or do not fit; an object that has gone from LD_PRELOAD; a session that was taken away. Scripts are followed to their interpreters.',
+      'It finds: a program that is linked statically, uses musl, is for another architecture or for 32 bits, runs with more rights than its caller (setuid, setgid, file capabilities); a launcher that cleans the environment or starts the program elsewhere (env -i, sudo, docker, systemd-run, ssh); a folder on a noexec mount, or one that cannot be written to; objects that are missing or do not fit; an object that has gone from LD_PRELOAD; a session that was taken away. Scripts are followed to their interpreters.',
       'What a program starts in turn cannot be foreseen: ask for that by PID when it runs.',
     ],
     options: [HELP_STATE_DIR, HELP_LIB_DIR, HELP_JSON, HELP_HELP],

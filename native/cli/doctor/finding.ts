@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What one check found. `bad`: the process is not, or would not be, covered; `unknown`: it cannot be told from here. */
 export interface Finding {
-  /** Stable name: objects, noexec, program, launcher, script, format, architecture, static, musl, setuid, capabilities, preload, environment, region. */
+  /** Stable name: objects, noexec, state-dir, program, launcher, script, format, architecture, static, musl, setuid, capabilities, preload, environment, region. */
   readonly check: string;
   readonly result: 'ok' | 'bad' | 'unknown';
   readonly detail: string;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import type { Places } from '../config.ts';
-import { explain } from '../errors.ts';
-import { fileSystemOf, isNoexec } from '../mounts.ts';
+import { codeOf, explain } from '../errors.ts';
+import { fileSystemOf, isNoexec, nearestFolder } from '../mounts.ts';
 import { splitPreload } from '../processes.ts';
 import { listCards } from '../sessions/cards.ts';
 import { VRAM_OBJECT, readObjects } from '../sessions/objects.ts';
@@ -10,6 +10,7 @@ import { formatSize } from '../sizes.ts';
 import { bad, ok, unknown } from './finding.ts';
 import type { Finding } from './finding.ts';
 
+const CHOOSE_ANOTHER = 'choose another folder by --state-dir or PENSTOCK_VRAM_STATE_DIR';
 /** Where memory that processes share is kept by a server, and may be gone in between. */
 const NETWORK = /^(?:nfs4?|cifs|smb3|9p|ceph|lustre|glusterfs|fuse\..*)$/;
 
@@ -48,8 +49,10 @@ function inspectObjects(libDir: string): Finding[] {
 
 function inspectFolder(stateDir: string): Finding {
   // Made when it is first needed: until then its parents say what it will lie on.
-  if (isNoexec(stateDir))
-    return bad('noexec', `${stateDir} lies on a file system mounted noexec`, 'choose another folder by --state-dir');
+  if (isNoexec(stateDir)) return bad('noexec', `${stateDir} lies on a file system mounted noexec`, CHOOSE_ANOTHER);
+  const refusal = writeRefusal(nearestFolder(stateDir));
+  if (refusal !== undefined)
+    return bad('state-dir', `no session can be made in ${stateDir}: ${refusal}`, CHOOSE_ANOTHER);
   const type = fileSystemOf(stateDir);
   if (NETWORK.test(type))
     return unknown(
@@ -57,7 +60,19 @@ function inspectFolder(stateDir: string): Finding {
       `${stateDir} lies on a file system of another machine (${type}): a session there ends with the connection`,
       'choose a local folder by --state-dir or PENSTOCK_VRAM_STATE_DIR',
     );
-  return ok('noexec', `objects can be loaded from ${stateDir}`);
+  return ok('noexec', `sessions can be made in ${stateDir}, and objects loaded from there`);
+}
+
+/** Why nothing can be made in a folder; undefined where it can. Asked of the kernel, as mounts, modes and access lists all have a say. */
+function writeRefusal(folder: string): string | undefined {
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK);
+    return undefined;
+  } catch (err) {
+    const code = codeOf(err);
+    if (code === 'EROFS') return `${folder} lies on a file system that is mounted read-only`;
+    return code === 'EACCES' ? `this user may not write to ${folder}` : `${folder}: ${code}`;
+  }
 }
 
 function inspectPreload(env: Environment): Finding[] {

@@ -15,7 +15,7 @@ import { overcommitError, overcommitText, overcommits } from './overcommit.ts';
 import type { PromisedShares } from './overcommit.ts';
 import type { SessionLimit, SessionRecord } from './record.ts';
 import type { Managed, Reported } from './region.ts';
-import type { Session, SessionStore } from './store.ts';
+import type { Draft, Session, SessionStore } from './store.ts';
 
 export interface SessionRequest {
   /** Undefined: any free one, and the session ends with its processes. */
@@ -39,21 +39,44 @@ export interface OpenedSession {
   readonly warnings: readonly string[];
 }
 
-/**
- * The session of that name and these limits: the one that is there, or a new one. Inside `locked`.
- * @param cards as the driver tells; asked before the lock is taken, since a driver may take its time
- * @throws VramError `exists`, `overcommit` or `busy`
- */
-export function openSession(
+/** A new session as it would be, its files written beside those that are there. */
+interface Plan {
+  readonly draft: Draft;
+  /** As the driver tells; undefined where none can be asked. */
+  readonly cards: readonly Card[] | undefined;
+  readonly notes: readonly string[];
+}
+
+/** What takes time, and so is done before the lock is taken: the driver is asked, and the objects are copied. */
+function planSession(
   store: SessionStore,
   context: Context,
   request: SessionRequest,
-  cards: readonly Card[] | undefined,
   objects: readonly ObjectFile[],
-): OpenedSession {
-  sweep(store, context.clock);
+): Plan {
+  const cards = listCards(context.env);
   const name = request.name ?? freeName(store, context, request.ephemeral ? 'run' : 'session');
-  if (store.exists(name)) {
+  const { limits, notes } = limitsOnCards(request.limits, cards, context.env);
+  const record = { ...newRecord(name, limits, request, context), objects: objects.map(digestOf) };
+  return { draft: store.draft({ record, ...request, objects }), cards, notes };
+}
+
+/**
+ * The session of that name and these limits: the one that is there, or the planned one. Inside `locked`. Undefined: it has to be made,
+ * and a plan of a free name is needed.
+ * @throws VramError `exists`, `expired` or `overcommit`
+ */
+function openSession(
+  store: SessionStore,
+  context: Context,
+  request: SessionRequest,
+  plan: Plan | undefined,
+): OpenedSession | undefined {
+  sweep(store, context.clock);
+  const name = request.name ?? plan?.draft.record.name;
+  if (name !== undefined && store.exists(name)) {
+    // Somebody took the name that was chosen for this one.
+    if (request.name === undefined) return undefined;
     const session = store.open(name);
     if (session.control.state === 'active')
       return { session: sameSession(session, request), created: false, warnings: ttlWarnings(session, request) };
@@ -64,10 +87,11 @@ export function openSession(
       });
     store.remove(name);
   }
-  const { limits, notes } = limitsOnCards(request.limits, cards, context.env);
-  const warnings = [...notes, ...checkFit(store, { session: name, limits }, cards ?? [], request.overcommit)];
-  const record = { ...newRecord(name, limits, request, context), objects: objects.map(digestOf) };
-  return { session: store.create({ record, ...request, objects }), created: true, warnings };
+  if (plan === undefined) return undefined;
+  const { record } = plan.draft;
+  const wanted = { session: record.name, limits: record.limits };
+  const warnings = [...plan.notes, ...checkFit(store, wanted, plan.cards ?? [], request.overcommit)];
+  return { session: store.create(plan.draft), created: true, warnings };
 }
 
 function sameSession(session: Session, request: SessionRequest): Session {
@@ -118,7 +142,11 @@ function promised(store: SessionStore): PromisedShares[] {
   });
 }
 
-/** @throws VramError `busy` */
+/**
+ * The session of that name and these limits: the one that is there, or a new one. Takes the lock.
+ * @param then called while the lock is held
+ * @throws VramError `exists`, `expired`, `overcommit`, `not-found` or `busy`
+ */
 export function openLocked(
   store: SessionStore,
   context: Context,
@@ -126,15 +154,23 @@ export function openLocked(
   objects: readonly ObjectFile[],
   then: (opened: OpenedSession) => void = () => {},
 ): OpenedSession {
-  // A session that is there needs no driver to be asked.
-  const known =
-    request.name !== undefined &&
-    store.exists(request.name) &&
-    openOrSkip(store, request.name)?.control.state === 'active';
-  const cards = known ? undefined : listCards(context.env);
-  return store.locked(() => {
-    const opened = openSession(store, context, request, cards, objects);
-    then(opened);
-    return opened;
-  });
+  // For a session that is there nothing is planned. Should it go before the lock is had, the second round makes it.
+  for (let known = isActive(store, request.name); ; known = false) {
+    const plan = known ? undefined : planSession(store, context, request, objects);
+    let opened: OpenedSession | undefined;
+    try {
+      opened = store.locked(() => {
+        const found = openSession(store, context, request, plan);
+        if (found !== undefined) then(found);
+        return found;
+      });
+    } finally {
+      if (plan !== undefined && opened?.created !== true) store.discard(plan.draft);
+    }
+    if (opened !== undefined) return opened;
+  }
+}
+
+function isActive(store: SessionStore, name: string | undefined): boolean {
+  return name !== undefined && store.exists(name) && openOrSkip(store, name)?.control.state === 'active';
 }

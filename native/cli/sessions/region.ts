@@ -91,6 +91,28 @@ export function makeLedger(id: string): Uint8Array {
 }
 
 /**
+ * What processes find out before they use a ledger: of another kind, or of another session, it denies them everything.
+ * @throws VramError `damaged`; the bytes may be anything
+ */
+export function checkLedgerHeader(bytes: Uint8Array, id: string, path: string): void {
+  const { fields } = HEADER;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const session = Buffer.from(bytes.subarray(fields.session.offset, fields.session.offset + 16)).toString('hex');
+  const good =
+    bytes.length >= HEADER.size &&
+    view.getBigUint64(fields.magic.offset, true) === LEDGER_MAGIC &&
+    view.getUint32(fields.version.offset, true) === VERSION &&
+    view.getUint32(fields.size.offset, true) === LEDGER_SIZE &&
+    view.getUint32(fields.slots.offset, true) === SLOTS &&
+    view.getUint32(fields.devices.offset, true) === DEVICES &&
+    session === id;
+  if (good) return;
+  throw new VramError('damaged', `${path}: it is no ledger, or not this session's`, {
+    fix: 'penstock-vram release --force takes the session away',
+  });
+}
+
+/**
  * @param limits as they were asked for: the page has the bytes of a UUID, and not whether they are of a card or of an instance
  * @throws VramError `damaged`; the bytes may be anything
  */

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import { lstatSync, mkdirSync, readdirSync } from 'node:fs';
+import { lstatSync, mkdirSync, readSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { CONTROL_SIZE, LEDGER_SIZE } from '#native/layout.ts';
+import { CONTROL_SIZE, HEADER, LEDGER_SIZE } from '#native/layout.ts';
 import type { Context } from '../context.ts';
 import { VramError, codeOf } from '../errors.ts';
 import { isNoexec } from '../mounts.ts';
 import type { ProcessId } from '../processes.ts';
 import { DIR_MODE, replaceFile } from './disk.ts';
+import { draftName, isBeingMade } from './draft-name.ts';
 import { readLedger, slotsOf } from './ledger.ts';
 import type { LedgerView } from './ledger.ts';
 import { LOCK_WAIT_MS, withLock } from './lock.ts';
@@ -15,7 +16,7 @@ import type { ObjectFile } from './objects.ts';
 import { checkPrivateDir, readPrivateFile, withPrivateFile } from './private-file.ts';
 import { checkName, formatRecord, parseRecord } from './record.ts';
 import type { SessionRecord } from './record.ts';
-import { makeControl, makeLedger, readControl, stateWord } from './region.ts';
+import { checkLedgerHeader, makeControl, makeLedger, readControl, stateWord } from './region.ts';
 import type { Control, Managed, Reported, State } from './region.ts';
 
 /** A session as it lies on the disk. */
@@ -30,6 +31,12 @@ export interface NewSession {
   readonly report: Reported;
   readonly managed: Managed;
   readonly objects: readonly ObjectFile[];
+}
+
+/** A session that lies ready on the disk, and counts as soon as it is created. */
+export interface Draft extends NewSession {
+  /** Undefined: there is nothing of it on the disk yet. */
+  readonly dir: string | undefined;
 }
 
 type StoreContext = Pick<Context, 'uid' | 'disk' | 'processes' | 'random'>;
@@ -99,6 +106,11 @@ export class SessionStore {
       if (codeOf(err) !== 'ENOENT') throw err;
       throw new VramError('not-found', `you have no session ${name}`, { fix: 'penstock-vram sessions lists them' });
     }
+    return this.#read(dir, name);
+  }
+
+  #read(dir: string, name: string): Session {
+    const { uid } = this.#context;
     return whole(dir, () => {
       const recordPath = join(dir, 'session.json');
       const record = parseRecord(readPrivateFile(recordPath, uid, RECORD_MAX_BYTES), recordPath);
@@ -107,27 +119,69 @@ export class SessionStore {
       const control = readControl(readPrivateFile(controlPath, uid, CONTROL_SIZE), controlPath, record.limits);
       if (control.id !== record.id)
         throw new VramError('damaged', `${dir}: control page and record are of two sessions`);
-      withPrivateFile(join(dir, 'ledger'), uid, true, (_fd, size) => checkLedgerSize(dir, size));
+      withPrivateFile(join(dir, 'ledger'), uid, true, (fd, size) => checkLedger(dir, record.id, fd, size));
       checkObjects(dir, uid, record.objects);
       return { dir, record, control };
     });
   }
 
-  /** Appears whole, by one rename, or not at all. @throws VramError `exists` */
-  create({ record, report, managed, objects }: NewSession): Session {
+  /**
+   * Writes a session's files beside the sessions: that takes the longest, and needs no lock. It is one by `create`, or `discard`ed.
+   * Another penstock-vram that cannot see this process (in another container) may take it for a leftover: `create` writes it anew then.
+   */
+  draft(session: NewSession): Draft {
+    const dir = this.#sessions(`${UNFINISHED}${draftName(this.#context.processes, this.#token())}`);
+    try {
+      this.#write(dir, session);
+      return { ...session, dir };
+    } catch (err) {
+      if (codeOf(err) === 'ENOENT') return { ...session, dir: undefined };
+      this.#context.disk.removeTree(dir);
+      throw err;
+    }
+  }
+
+  #write(dir: string, { record, report, managed, objects }: NewSession): void {
     const { disk } = this.#context;
-    const dir = this.dirOf(record.name);
-    if (this.exists(record.name)) throw new VramError('exists', `there is a session ${record.name} already`);
-    const draft = this.#draft();
-    disk.mkdir(draft);
-    for (const { name, bytes } of objects) disk.create(join(draft, name), bytes);
-    disk.create(join(draft, 'ledger'), makeLedger(record.id));
-    disk.create(join(draft, 'control'), makeControl({ ...record, report, managed }));
-    disk.create(join(draft, 'session.json'), formatRecord(record));
-    disk.syncDir(draft);
-    disk.rename(draft, dir);
+    disk.mkdir(dir);
+    for (const { name, bytes } of objects) disk.create(join(dir, name), bytes);
+    disk.create(join(dir, 'ledger'), makeLedger(record.id));
+    disk.create(join(dir, 'control'), makeControl({ ...record, report, managed }));
+    disk.create(join(dir, 'session.json'), formatRecord(record));
+    disk.syncDir(dir);
+  }
+
+  discard({ dir }: Draft): void {
+    if (dir !== undefined) this.#context.disk.removeTree(dir);
+  }
+
+  /** Appears whole, by one rename, or not at all. @throws VramError `exists` */
+  create(draft: Draft): Session {
+    const { disk } = this.#context;
+    const { name } = draft.record;
+    if (this.exists(name)) throw new VramError('exists', `there is a session ${name} already`);
+    const from = this.#isWhole(draft) ? draft.dir : this.#again(draft);
+    const dir = this.dirOf(name);
+    disk.rename(from, dir);
     disk.syncDir(this.#sessions());
-    return this.open(record.name);
+    return this.open(name);
+  }
+
+  #isWhole(draft: Draft): draft is Draft & { readonly dir: string } {
+    if (draft.dir === undefined) return false;
+    try {
+      this.#read(draft.dir, draft.record.name);
+      return true;
+    } catch (err) {
+      if (err instanceof VramError && err.code === 'damaged') return false;
+      throw err;
+    }
+  }
+
+  #again(draft: Draft): string {
+    const dir = this.#grave();
+    this.#write(dir, draft);
+    return dir;
   }
 
   replaceRecord(record: SessionRecord): void {
@@ -147,7 +201,7 @@ export class SessionStore {
   /** Gone at once, by one rename; then its files. Processes that have them mapped keep them until they end. */
   remove(name: string): void {
     const { disk } = this.#context;
-    const grave = this.#draft();
+    const grave = this.#grave();
     disk.rename(this.dirOf(name), grave);
     disk.syncDir(this.#sessions());
     disk.removeTree(grave);
@@ -155,11 +209,14 @@ export class SessionStore {
 
   /** What a penstock-vram that was killed left half made or half removed. */
   removeUnfinished(): void {
+    const { disk, processes } = this.#context;
     for (const entry of readdirSync(this.#sessions()))
-      if (entry.startsWith(UNFINISHED)) this.#context.disk.removeTree(this.#sessions(entry));
+      if (entry.startsWith(UNFINISHED) && !isBeingMade(processes, entry.slice(UNFINISHED.length)))
+        disk.removeTree(this.#sessions(entry));
   }
 
-  #draft(): string {
+  /** For what lives no longer than the lock is held. */
+  #grave(): string {
     return this.#sessions(`${UNFINISHED}${this.#token()}`);
   }
 
@@ -202,11 +259,14 @@ function inodeOf(path: string): number | undefined {
   }
 }
 
-function checkLedgerSize(dir: string, size: number): void {
-  if (size === LEDGER_SIZE) return;
-  throw new VramError('damaged', `${dir}/ledger: ${size} bytes, and not ${LEDGER_SIZE}`, {
-    fix: 'penstock-vram release --force takes the session away',
-  });
+function checkLedger(dir: string, id: string, fd: number, size: number): void {
+  const path = join(dir, 'ledger');
+  if (size !== LEDGER_SIZE)
+    throw new VramError('damaged', `${path}: ${size} bytes, and not ${LEDGER_SIZE}`, {
+      fix: 'penstock-vram release --force takes the session away',
+    });
+  const head = new Uint8Array(HEADER.size);
+  checkLedgerHeader(head.subarray(0, readSync(fd, head, 0, head.length, 0)), id, path);
 }
 
 /** A file that is not there, in a session that is, is damage. */
