@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+import { counter, gauge, histogram } from '#base/metrics.ts';
+import type { Registry } from '#base/metrics.ts';
+import { WEBHOOK_ERROR_CODES } from './errors.ts';
+import type { WebhookErrorCode } from './errors.ts';
+import type { NoopReason, SliceReport } from './slice/context.ts';
+
+/** What the three paths are called in metrics and logs; `none`: a call to no path of ours. */
+export const WEBHOOKS = ['pods', 'inferenceapps', 'placements'] as const;
+export type WebhookName = (typeof WEBHOOKS)[number] | 'none';
+
+const RESULTS = ['allowed', 'refused', 'error'] as const;
+export type Result = (typeof RESULTS)[number];
+
+const WORKLOAD_TYPES = ['training', 'inference', 'batch', 'dev', 'none'] as const;
+const NOOP_REASONS: readonly NoopReason[] = [
+  'no-gpu',
+  'not-asked',
+  'opted-out',
+  'policy-ignored',
+  'already-sliced',
+  'not-synced',
+  'no-delivery',
+  'windows',
+  'mirror',
+  'malformed',
+  'no-node',
+  'no-target',
+  'internal-error',
+];
+/** Namespaces with a series of their own; those that slice their first pod later are counted together: namespaces are made without a bound. */
+const NAMESPACE_LABELS_MAX = 200;
+/** Rules of the policy with a series of their own: over the life of a process an admin may rename them without end. */
+const RULE_LABELS_MAX = 200;
+const OTHER = 'other';
+/** From a look at a pod without GPUs to the deadline. */
+const SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 5, 10];
+
+export interface WebhookMetrics {
+  /** One call was answered. */
+  answered(webhook: WebhookName, result: Result, seconds: number): void;
+  /** What became of one pod. Server-side dry runs are not counted: nothing comes of them. */
+  sliced(report: SliceReport): void;
+  failed(code: WebhookErrorCode): void;
+  /** Clients that left, or were cut off, before their answer was out. */
+  gone(): void;
+}
+
+/** @param load what is under way, asked for when somebody scrapes */
+export function createWebhookMetrics(
+  registry: Registry,
+  load: () => { readonly reviews: number; readonly connections: number },
+): WebhookMetrics {
+  gauge(registry, 'penstock_webhook_in_flight', 'Reviews received or handled right now', [], (made) =>
+    made.set(load().reviews),
+  );
+  gauge(registry, 'penstock_webhook_connections', 'Open connections to the admission port', [], (made) =>
+    made.set(load().connections),
+  );
+  return { ...answerMetrics(registry), ...sliceMetrics(registry) };
+}
+
+function answerMetrics(registry: Registry): Pick<WebhookMetrics, 'answered' | 'failed' | 'gone'> {
+  const webhooks = [...WEBHOOKS, 'none'];
+  const requests = counter(
+    registry,
+    'penstock_webhook_requests_total',
+    'Admission calls by result: allowed, refused by a rule, answered with an error',
+    ['webhook', 'result'],
+    webhooks.flatMap((webhook) => RESULTS.map((result) => ({ webhook, result }))),
+  );
+  const errors = counter(
+    registry,
+    'penstock_webhook_errors_total',
+    'Calls that were answered with an error, or passed unlooked at because of one, by code',
+    ['code'],
+    WEBHOOK_ERROR_CODES.map((code) => ({ code })),
+  );
+  const gone = counter(registry, 'penstock_webhook_gone_total', 'Calls whose client left before the answer', [], [{}]);
+  const seconds = histogram(
+    registry,
+    'penstock_webhook_request_seconds',
+    'From the headers of a call to its answer',
+    ['webhook'],
+    SECONDS,
+  );
+  for (const webhook of webhooks) seconds.zero({ webhook });
+  return {
+    answered: (webhook, result, took) => {
+      requests.inc({ webhook, result });
+      seconds.observe({ webhook }, took);
+    },
+    failed: (code) => errors.inc({ code }),
+    gone: () => gone.inc(),
+  };
+}
+
+function sliceMetrics(registry: Registry): Pick<WebhookMetrics, 'sliced'> {
+  const mutations = counter(
+    registry,
+    'penstock_webhook_mutations_total',
+    'Pods whose GPUs were made slices, by workload type; none: a ratio, a memory share or the default decided',
+    ['namespace', 'workload_type'],
+    WORKLOAD_TYPES.map((type) => ({ namespace: OTHER, workload_type: type })),
+  );
+  const audits = counter(registry, 'penstock_webhook_audits_total', 'Pods only annotated: dry run', [], [{}]);
+  const noops = counter(
+    registry,
+    'penstock_webhook_noops_total',
+    'Pods left as they are, by reason',
+    ['reason'],
+    NOOP_REASONS.map((reason) => ({ reason })),
+  );
+  const enrolled = counter(
+    registry,
+    'penstock_webhook_policy_enrolled_total',
+    'Pods sliced because of a rule of the policy',
+    ['rule'],
+    [{ rule: OTHER }],
+  );
+  const saved = counter(registry, 'penstock_webhook_gpus_saved_total', 'Whole GPUs not asked for any more', [], [{}]);
+  const namespaces = boundedLabel(NAMESPACE_LABELS_MAX);
+  const rules = boundedLabel(RULE_LABELS_MAX);
+  return {
+    sliced: ({ namespace, outcome, reason, workloadType, rule, gpusSaved, requestDryRun }) => {
+      if (requestDryRun) return;
+      if (outcome === 'noop') noops.inc({ reason: reason ?? 'malformed' });
+      else if (outcome === 'dry-run') audits.inc();
+      else if (outcome === 'mutated') {
+        mutations.inc({ namespace: namespaces(namespace), workload_type: workloadType });
+        if (rule !== undefined) enrolled.inc({ rule: rules(rule) });
+        saved.inc(gpusSaved);
+      }
+    },
+  };
+}
+
+/** The first `max` values as they are, every further one as `other`. */
+export function boundedLabel(max: number): (value: string) => string {
+  const seen = new Set<string>();
+  return (value) => {
+    if (seen.has(value)) return value;
+    if (seen.size >= max) return OTHER;
+    seen.add(value);
+    return value;
+  };
+}

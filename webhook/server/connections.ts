@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+import { constants } from 'node:http2';
+import type { Http2SecureServer, ServerHttp2Session } from 'node:http2';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Random } from '#base/random.ts';
+import { statusBody } from './answer.ts';
+import { webhookError } from '../errors.ts';
+import type { WebhookError } from '../errors.ts';
+import { GOAWAY_NOTICE_MS, MAX_CONNECTION_AGE_MS, WINDOW_BYTES } from './limits.ts';
+
+/** Largest stream id: a GOAWAY that names it refuses nothing that is on its way yet (RFC 9113 §6.8). */
+const EVERY_STREAM = 2 ** 31 - 1;
+/** Connections end within this part of their age of each other, so that they do not all come back at once. */
+const AGE_SPREAD = 0.2;
+
+/** The open connections of a server, and how each kind is ended. */
+export class Connections {
+  readonly #sockets = new Set<Socket>();
+  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #random: Random;
+  readonly #maxAgeMs: number;
+
+  constructor(random: Random, maxAgeMs = MAX_CONNECTION_AGE_MS) {
+    this.#random = random;
+    this.#maxAgeMs = maxAgeMs;
+  }
+
+  /** Counts and looks after all connections that `server` accepts from now on. */
+  watch(server: Http2SecureServer): void {
+    server.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
+    server.on('session', (session) => this.#keep(session));
+    // Told by the session itself, too; without a listener each would be an error of the process.
+    server.on('sessionError', () => {});
+    // Node's types know it without its argument: an HTTP/2 session, or the socket of an HTTP/1.1 connection.
+    server.on('timeout', ((idle: ServerHttp2Session | Socket) => {
+      if ('goaway' in idle) retire(idle);
+      else idle.destroy();
+    }) as () => void);
+    server.on(
+      'clientError' as 'error',
+      ((err: NodeJS.ErrnoException, socket: Duplex) => {
+        refuse(err, socket);
+      }) as unknown as (err: Error) => void,
+    );
+  }
+
+  get size(): number {
+    return this.#sockets.size;
+  }
+
+  /** Tells HTTP/2 clients that their connection will end: what they send until they hear of it is still answered. */
+  announceEnd(): void {
+    for (const session of this.#sessions) announce(session);
+  }
+
+  /** Ends what is left, answered or not. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #keep(session: ServerHttp2Session): void {
+    this.#sessions.add(session);
+    session.on('error', () => {});
+    session.setLocalWindowSize(WINDOW_BYTES);
+    const age = this.#maxAgeMs * (1 - AGE_SPREAD * this.#random.fraction());
+    const timer = setTimeout(() => retire(session), age).unref();
+    session.once('close', () => {
+      clearTimeout(timer);
+      this.#sessions.delete(session);
+    });
+  }
+}
+
+function announce(session: ServerHttp2Session): void {
+  if (!session.destroyed && !session.closed) session.goaway(constants.NGHTTP2_NO_ERROR, EVERY_STREAM);
+}
+
+/** In order: the notice, then, when it must have been heard, the end after what is under way. */
+function retire(session: ServerHttp2Session): void {
+  announce(session);
+  setTimeout(() => session.close(), GOAWAY_NOTICE_MS).unref();
+}
+
+/** What is no HTTP/1.1, or comes too slowly, or no TLS at all. */
+function refuse(err: NodeJS.ErrnoException, socket: Duplex): void {
+  const error = problemOf(err.code ?? '');
+  if (error === undefined || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const body = statusBody(error);
+  const head = [
+    `HTTP/1.1 ${error.status} ${error.reason}`,
+    'content-type: application/json',
+    `content-length: ${body.length}`,
+    'connection: close',
+  ];
+  socket.end(Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`), body]), () => socket.destroy());
+}
+
+/** Undefined: there is nobody to tell, as the connection broke, or was never one of HTTP. */
+function problemOf(code: string): WebhookError | undefined {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return webhookError('too-slow', 'the request did not arrive in time');
+  if (code === 'HPE_HEADER_OVERFLOW') return webhookError('headers-too-large', 'the headers are too large');
+  return code.startsWith('HPE_') ? webhookError('malformed', 'the request is not well-formed HTTP/1.1') : undefined;
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from '#base/clock.ts';
+import type { Logger } from '#base/logger.ts';
+import type { AdmissionHandler, AdmissionRequest, Verdict } from '../admission/types.ts';
+import { WebhookError, webhookError } from '../errors.ts';
+import type { WebhookErrorCode } from '../errors.ts';
+import type { Result, WebhookMetrics } from '../metrics.ts';
+import { allowedAnswer, errorAnswer, statusBody, verdictAnswer } from './answer.ts';
+import type { Call } from './call.ts';
+import { MAX_BODY_BYTES } from './limits.ts';
+import type { Load, UnderWay } from './load.ts';
+import { readReview } from './review.ts';
+import { handlerOf } from './routes.ts';
+import type { Route } from './routes.ts';
+import { deadlineOf } from './timeout.ts';
+
+/** Headers that belong to an error. */
+const HEADERS: Readonly<Partial<Record<WebhookErrorCode, Readonly<Record<string, string>>>>> = {
+  'method-not-allowed': { allow: 'POST' },
+  busy: { 'retry-after': '1' },
+};
+const MEDIA_TYPE = /^application\/json *(?:;|$)/i;
+
+export interface ExchangeContext {
+  readonly routes: ReadonlyMap<string, Route>;
+  readonly load: Load;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: WebhookMetrics;
+}
+
+/** One call from its headers to its answer: read, understood, handed to its handler, answered once, whatever comes in between. */
+export class Exchange implements UnderWay {
+  readonly deadlineAt: number;
+  readonly #call: Call;
+  readonly #context: ExchangeContext;
+  readonly #startedAt: number;
+  readonly #route: Route | undefined;
+  #phase: 'reading' | 'handling' | 'done' = 'reading';
+  #chunks: Buffer[] = [];
+  #bytes = 0;
+  #request: AdmissionRequest | undefined;
+  #deadline: AbortController | undefined;
+
+  constructor(call: Call, context: ExchangeContext) {
+    this.#call = call;
+    this.#context = context;
+    this.#startedAt = context.clock.monotonic();
+    this.deadlineAt = this.#startedAt + deadlineOf(call.url);
+    const query = call.url.indexOf('?');
+    this.#route = context.routes.get(query < 0 ? call.url : call.url.slice(0, query));
+  }
+
+  start(): void {
+    const { body } = this.#call;
+    // A client that leaves is no error of ours; `onGone` tells of it.
+    body.on('error', () => {});
+    body.on('data', (chunk: Buffer) => this.#take(chunk));
+    this.#call.onGone(() => this.#left());
+    const wrong = this.#wrongHead() ?? (this.#context.load.enter(this) ? undefined : tooBusy());
+    if (wrong !== undefined) this.#refuseCall(wrong);
+    else body.on('end', () => this.#received());
+  }
+
+  /** Its time is up. */
+  expire(): void {
+    if (this.#phase === 'reading') {
+      this.#refuseCall(webhookError('too-slow', 'the review did not arrive within its time'));
+    } else {
+      const late = webhookError('late', 'the review could not be done within its time');
+      this.#deadline?.abort(late);
+      this.#failed(late);
+    }
+  }
+
+  #wrongHead(): WebhookError | undefined {
+    const { method, headers } = this.#call;
+    if (this.#route === undefined) {
+      return webhookError('not-found', `known here: ${[...this.#context.routes.keys()].join(', ')}`);
+    }
+    if (method !== 'POST') return webhookError('method-not-allowed', 'reviews come by POST');
+    if (!MEDIA_TYPE.test(headers['content-type'] ?? '')) {
+      return webhookError('wrong-media-type', 'Content-Type must be application/json');
+    }
+    if ((headers['content-encoding'] ?? 'identity') !== 'identity') {
+      return webhookError('wrong-media-type', 'Content-Encoding is not understood: send the review as it is');
+    }
+    return Number(headers['content-length'] ?? 0) > MAX_BODY_BYTES ? tooLarge() : undefined;
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.#phase !== 'reading') return;
+    if (this.#bytes + chunk.length > MAX_BODY_BYTES) return this.#refuseCall(tooLarge());
+    if (!this.#context.load.hold(chunk.length)) return this.#refuseCall(tooBusy());
+    this.#bytes += chunk.length;
+    this.#chunks.push(chunk);
+  }
+
+  #received(): void {
+    if (this.#phase !== 'reading') return;
+    this.#phase = 'handling';
+    const [first, ...more] = this.#chunks;
+    const body = first !== undefined && more.length === 0 ? first : Buffer.concat(this.#chunks);
+    this.#chunks = [];
+    try {
+      const review = readReview(body);
+      if ('request' in review) this.#dispatch(review.request);
+      else this.#refuseReview(review.uid, webhookError('bad-review', review.fault));
+    } catch (err) {
+      this.#refuseCall(err instanceof WebhookError ? err : webhookError('malformed', 'the body cannot be read', err));
+    }
+  }
+
+  #dispatch(request: AdmissionRequest): void {
+    this.#request = request;
+    const handle = handlerOf(this.#route as Route, request);
+    if (handle === undefined) return this.#done('allowed', allowedAnswer(request.uid));
+    if (handle === 'misrouted') {
+      const { group, resource } = request.resource;
+      const path = this.#call.url.split('?', 1)[0];
+      return this.#failed(webhookError('misrouted', `${path} does not review ${resource}${group && `.${group}`}`));
+    }
+    this.#run(handle, request);
+  }
+
+  #run(handle: AdmissionHandler, request: AdmissionRequest): void {
+    this.#deadline = new AbortController();
+    try {
+      const verdict = handle(request, this.#deadline.signal);
+      // Most are decided at once; a turn of the event loop for each would show in the tail.
+      if (verdict instanceof Promise)
+        verdict.then((later) => this.#decided(request, later)).catch((err: unknown) => this.#threw(err));
+      else this.#decided(request, verdict);
+    } catch (err) {
+      this.#threw(err);
+    }
+  }
+
+  #decided(request: AdmissionRequest, verdict: Verdict): void {
+    if (this.#phase !== 'handling') return;
+    const answer = verdictAnswer(request, verdict);
+    this.#done(verdict.refusal === undefined ? 'allowed' : 'refused', answer);
+    if (verdict.refusal === undefined) return;
+    const { namespace, name, operation, userInfo } = request;
+    const { code, message } = verdict.refusal;
+    this.#context.logger.info(
+      { webhook: this.#route?.webhook, operation, namespace, name, user: userInfo.username, code, why: message },
+      'refused',
+    );
+  }
+
+  #threw(err: unknown): void {
+    if (this.#phase !== 'handling') return;
+    this.#failed(webhookError('internal', 'the webhook failed on this review; its log has the reason', err));
+  }
+
+  /** Trouble of our own, or of the configuration, with a review that was understood. */
+  #failed(error: WebhookError): void {
+    const request = this.#request;
+    const route = this.#route;
+    if (this.#phase !== 'handling' || request === undefined || route === undefined) return;
+    const { uid, namespace, name } = request;
+    this.#context.logger.error(
+      { webhook: route.webhook, namespace, name, code: error.code, err: error },
+      'review failed',
+    );
+    if (!route.failOpen) return this.#refuseReview(uid, error);
+    this.#context.metrics.failed(error.code);
+    this.#done('error', allowedAnswer(uid, [`penstock: passed without being looked at: ${error.message}`]));
+  }
+
+  #refuseReview(uid: string, error: WebhookError): void {
+    this.#context.metrics.failed(error.code);
+    this.#done('error', errorAnswer(uid, error));
+  }
+
+  /** There is nothing to answer to but the call itself. */
+  #refuseCall(error: WebhookError): void {
+    if (this.#phase === 'done') return;
+    this.#context.metrics.failed(error.code);
+    this.#context.logger.debug({ path: this.#call.url, code: error.code, why: error.message }, 'call refused');
+    const unread = this.#phase === 'reading' && !this.#call.body.readableEnded;
+    this.#close('error');
+    this.#call.answer(error.status, statusBody(error), { unread, headers: HEADERS[error.code] ?? {} });
+  }
+
+  #done(result: Result, answer: Buffer): void {
+    this.#close(result);
+    this.#call.answer(200, answer);
+  }
+
+  #close(result: Result): void {
+    const { load, metrics, clock } = this.#context;
+    this.#phase = 'done';
+    this.#chunks = [];
+    load.leave(this, this.#bytes);
+    metrics.answered(this.#route?.webhook ?? 'none', result, (clock.monotonic() - this.#startedAt) / 1000);
+  }
+
+  /** The client left before its answer was out. */
+  #left(): void {
+    if (this.#phase === 'done') return;
+    this.#phase = 'done';
+    this.#chunks = [];
+    this.#deadline?.abort(new Error('the client left'));
+    this.#context.load.leave(this, this.#bytes);
+    this.#context.metrics.gone();
+  }
+}
+
+function tooLarge(): WebhookError {
+  return webhookError('too-large', `the review is larger than ${MAX_BODY_BYTES} bytes`);
+}
+
+function tooBusy(): WebhookError {
+  return webhookError('busy', 'too many reviews are under way; try again');
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+import { isUtf8 } from 'node:buffer';
+import { isObject } from '#base/json.ts';
+import type { AdmissionRequest, GroupVersionKind } from '../admission/types.ts';
+import { webhookError } from '../errors.ts';
+import { jsonExcess } from './json-shape.ts';
+import { MAX_JSON_CONTAINERS, MAX_JSON_DEPTH, MAX_UID_CHARS, SCAN_BYTES } from './limits.ts';
+
+const API_VERSION = 'admission.k8s.io/v1';
+const KIND = 'AdmissionReview';
+const OPERATIONS: ReadonlySet<unknown> = new Set(['CREATE', 'UPDATE', 'DELETE', 'CONNECT']);
+
+/** A review that can be answered, because its uid is known: understood, or at fault in what follows. */
+export type Review =
+  | { readonly uid: string; readonly request: AdmissionRequest }
+  | { readonly uid: string; readonly fault: string };
+
+type Raw = Readonly<Record<string, unknown>>;
+
+/**
+ * Parses the body of a call. As in the API server's own decoder the last of several members of one name counts, and members that nobody
+ * knows are passed over.
+ * @throws WebhookError `malformed` when it is no AdmissionReview v1 with a uid to answer to
+ */
+export function readReview(body: Buffer): Review {
+  const review = parse(body);
+  if (!isObject(review)) throw webhookError('malformed', `the body must be a JSON object, an ${KIND}`);
+  if (review['kind'] !== KIND || review['apiVersion'] !== API_VERSION) {
+    throw webhookError(
+      'malformed',
+      `the body must be an ${KIND} of ${API_VERSION}: the only version that is spoken here`,
+    );
+  }
+  const request = review['request'];
+  if (!isObject(request)) throw webhookError('malformed', 'request: must be an object');
+  const uid = request['uid'];
+  if (typeof uid !== 'string' || uid === '' || uid.length > MAX_UID_CHARS) {
+    throw webhookError('malformed', `request.uid: must be a string of 1 to ${MAX_UID_CHARS} characters`);
+  }
+  const fault = faultOf(request);
+  return fault === undefined ? { uid, request: toRequest(uid, request) } : { uid, fault };
+}
+
+function parse(body: Buffer): unknown {
+  if (body.length === 0) throw webhookError('malformed', `the body is empty: an ${KIND} is expected`);
+  if (!isUtf8(body)) throw webhookError('malformed', 'the body is not UTF-8');
+  if (body.length > SCAN_BYTES) checkShape(body);
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch (err) {
+    // The parser's own words quote the body.
+    throw webhookError('malformed', 'the body is not JSON', err);
+  }
+}
+
+function checkShape(body: Buffer): void {
+  const excess = jsonExcess(body, { depth: MAX_JSON_DEPTH, containers: MAX_JSON_CONTAINERS });
+  if (excess === 'depth') throw webhookError('malformed', `the body is nested deeper than ${MAX_JSON_DEPTH} levels`);
+  if (excess === 'containers') {
+    throw webhookError('malformed', `the body has more than ${MAX_JSON_CONTAINERS} objects and arrays`);
+  }
+}
+
+/** What of a request is not as admission.k8s.io/v1 has it, in a sentence. */
+function faultOf(request: Raw): string | undefined {
+  const { operation, object, oldObject, dryRun } = request;
+  if (!OPERATIONS.has(operation)) return 'request.operation: must be CREATE, UPDATE, DELETE or CONNECT';
+  if (!isKind(request['kind'])) return 'request.kind: must have a version and a kind';
+  if (!isResource(request['resource'])) return 'request.resource: must have a version and a resource';
+  for (const field of ['subResource', 'name', 'namespace']) {
+    if (!isOptionalString(request[field])) return `request.${field}: must be a string`;
+  }
+  if (!isOptionalBoolean(dryRun)) return 'request.dryRun: must be true or false';
+  if (!isUserInfo(request['userInfo'])) return 'request.userInfo: must have a username and groups of text';
+  if (!isOptionalObject(oldObject)) return 'request.oldObject: must be an object';
+  if (!isOptionalObject(object)) return 'request.object: must be an object';
+  const needed = operation === 'CREATE' || operation === 'UPDATE';
+  return needed && !isObject(object) ? `request.object: is required on ${operation}` : undefined;
+}
+
+function isKind(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    isOptionalString(value['group']) &&
+    typeof value['version'] === 'string' &&
+    typeof value['kind'] === 'string'
+  );
+}
+
+function isResource(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    isOptionalString(value['group']) &&
+    typeof value['version'] === 'string' &&
+    typeof value['resource'] === 'string'
+  );
+}
+
+function isUserInfo(value: unknown): boolean {
+  if (value === undefined || value === null) return true;
+  if (!isObject(value)) return false;
+  const { username, uid, groups, extra } = value;
+  if (username !== undefined && typeof username !== 'string') return false;
+  if (uid !== undefined && typeof uid !== 'string') return false;
+  if (groups !== undefined && !isStrings(groups)) return false;
+  return extra === undefined || (isObject(extra) && Object.values(extra).every(isStrings));
+}
+
+function isStrings(value: unknown): boolean {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string');
+}
+
+function isOptionalString(value: unknown): boolean {
+  return value === undefined || value === null || typeof value === 'string';
+}
+
+function isOptionalBoolean(value: unknown): boolean {
+  return value === undefined || value === null || typeof value === 'boolean';
+}
+
+function isOptionalObject(value: unknown): boolean {
+  return value === undefined || value === null || isObject(value);
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** The checked request in the handlers' shape: what is null or '' on the wire is absent. */
+function toRequest(uid: string, raw: Raw): AdmissionRequest {
+  const request: Mutable<AdmissionRequest> = {
+    uid,
+    kind: withGroup(raw['kind'] as GroupVersionKind),
+    resource: withGroup(raw['resource'] as AdmissionRequest['resource']),
+    operation: raw['operation'] as AdmissionRequest['operation'],
+    userInfo: raw['userInfo'] ?? {},
+    dryRun: raw['dryRun'] === true,
+  };
+  const { subResource, name, namespace, object, oldObject } = raw;
+  if (subResource) request.subResource = subResource as string;
+  if (name) request.name = name as string;
+  if (namespace) request.namespace = namespace as string;
+  if (object) request.object = object as Raw;
+  if (oldObject) request.oldObject = oldObject as Raw;
+  return request;
+}
+
+function withGroup<T extends { readonly group: string }>(value: T): T {
+  return typeof value.group === 'string' ? value : { ...value, group: '' };
+}
