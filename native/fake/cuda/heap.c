@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -61,9 +62,20 @@ struct heap *heap_open(const char *path) {
   return heap;
 }
 
-/* A process does not see its own record locks, so the fake NVML of the same process goes by the number. */
+/* When the process started, in ticks; never 0. The first processes of two containers are both number 1. */
+static uint32_t started(void) {
+  char text[1024] = {0};
+  int stat = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  ssize_t size = stat < 0 ? 0 : read(stat, text, sizeof text - 1);
+  if (stat >= 0) close(stat);
+  const char *at = size > 0 ? strrchr(text, ')') : NULL;
+  for (int field = 2; at && field < 22; field++) at = strchr(at + 1, ' ');
+  return at ? (uint32_t)strtoull(at, NULL, 10) | 1 : 1;
+}
+
+/* A process does not see its own record locks, so the fake NVML of the same process goes by number and start. */
 static bool alive(const struct heap *heap, int slot) {
-  if (slot == own || heap->slots[slot].pid == (uint32_t)getpid()) return true;
+  if (slot == own || (heap->slots[slot].pid == (uint32_t)getpid() && heap->slots[slot].state == started())) return true;
   struct flock lock = slot_lock(slot, F_WRLCK);
   return fcntl(file, F_GETLK, &lock) || lock.l_type != F_UNLCK;
 }
@@ -83,7 +95,7 @@ int heap_claim(struct heap *heap) {
   for (int i = 0; i < HEAP_SLOTS; i++) {
     struct flock lock = slot_lock(i, F_WRLCK);
     if (heap->slots[i].state || fcntl(file, F_SETLK, &lock)) continue;
-    heap->slots[i].state = 1;
+    heap->slots[i].state = started();
     heap->slots[i].pid = (uint32_t)getpid();
     return own = i;
   }

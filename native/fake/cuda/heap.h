@@ -11,7 +11,7 @@ struct heap {
   uint64_t magic;
   uint64_t used[HEAP_DEVICES];
   struct heap_slot {
-    uint32_t state, pid;
+    uint32_t state, pid; // state: when the process started; 0: free
     uint64_t used[HEAP_DEVICES];
   } slots[HEAP_SLOTS];
 };
