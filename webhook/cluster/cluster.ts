@@ -15,11 +15,12 @@ import { createNodeInventory } from '../nodes/inventory.ts';
 import { toNodeFacts } from '../nodes/node-facts.ts';
 import type { NodeFacts } from '../nodes/node-facts.ts';
 import { createPolicyStore } from '../policy/policy-store.ts';
-import type { PolicyConfigMap } from '../policy/policy-store.ts';
+import type { PolicyConfigMap, PolicyStore } from '../policy/policy-store.ts';
 import { decide } from '../policy/policy.ts';
 import type { SliceDeps } from '../slice/context.ts';
 import { createDelivery } from './delivery.ts';
 import { createNamespaceLabels, namespaceFacts } from './namespaces.ts';
+import type { NamespaceLabels } from './namespaces.ts';
 import { createServerVersion } from './server-version.ts';
 
 export interface ClusterDeps extends KubeDeps {
@@ -48,56 +49,12 @@ export interface Cluster extends Pick<SliceDeps, 'inventory' | 'policy' | 'deliv
 }
 
 export function createCluster(deps: ClusterDeps): Cluster {
-  const { client, clock, logger, registry, events } = deps;
   const watched = createInformers(deps);
-  const policies = createPolicyStore({ configMaps: watched.policy.cache, events, logger, registry });
-  const settings = {
-    current: () => policies.current().nodes,
-    synced: () => policies.synced(),
-    onChange: (listener: () => void) => policies.onChange(listener),
-  };
-  const inventory = createNodeInventory({
-    nodes: watched.nodes.cache,
-    placements: watched.placements.cache,
-    settings,
-    clock,
-    logger,
-    registry,
-  });
-  const server = createServerVersion({ client, clock, logger });
-  const labels = createNamespaceLabels(client, watched.namespaces.cache);
-  const delivery = createDelivery({
-    image: deps.vramImage,
-    ...(deps.pullPolicy === undefined ? {} : { pullPolicy: deps.pullPolicy }),
-    inventory: () => inventory.current(),
-    node: (name) => {
-      const facts = watched.nodes.cache.get(name);
-      return facts && { name, runtime: facts.runtime, kubeletVersion: facts.kubeletVersion };
-    },
-    server: () => server.current(),
-    policy: () => policies.current().delivery,
-    namespaceLabels: (namespace) => labels.of(namespace),
-    logger,
-    registry,
-  });
-  const unknown = counter(
-    registry,
-    'penstock_webhook_policy_namespace_unknown_total',
-    'Pods left to no rule because the labels of their namespace could not be read in time',
-    [],
-    [{}],
-  );
   const all = Object.values(watched);
-  const hasSynced = (): boolean => all.every(({ cache }) => cache.hasSynced());
+  const { policies, inventory, server, labels, ...parts } = createParts(deps, watched);
   return {
+    ...parts,
     inventory: () => inventory.current(),
-    policy: (pod) => {
-      const decision = decide(policies.current(), labels.of(pod.namespace), pod.labels);
-      if (decision !== 'unknown') return decision;
-      unknown.inc();
-      return undefined;
-    },
-    delivery,
     settings: () => policies.current().slices,
     prepare: (namespace) => (policies.current().readsNamespaces ? labels.prepare(namespace) : undefined),
     placements: watched.placements.cache,
@@ -111,7 +68,7 @@ export function createCluster(deps: ClusterDeps): Cluster {
       // Now rather than in the first review.
       inventory.current();
     },
-    hasSynced,
+    hasSynced: () => all.every(({ cache }) => cache.hasSynced()),
     trouble: () => all.map((informer) => informer.trouble()).find((trouble) => trouble !== undefined),
     stop: async () => {
       await Promise.all([...all.map((informer) => informer.stop()), server.stop()]);
@@ -119,6 +76,53 @@ export function createCluster(deps: ClusterDeps): Cluster {
       policies.stop();
       labels.stop();
     },
+  };
+}
+
+function createParts(deps: ClusterDeps, watched: ReturnType<typeof createInformers>) {
+  const { client, clock, logger, registry, events } = deps;
+  const policies = createPolicyStore({ configMaps: watched.policy.cache, events, logger, registry });
+  const inventory = createNodeInventory({
+    nodes: watched.nodes.cache,
+    placements: watched.placements.cache,
+    settings: {
+      current: () => policies.current().nodes,
+      synced: () => policies.synced(),
+      onChange: (listener) => policies.onChange(listener),
+    },
+    clock,
+    logger,
+    registry,
+  });
+  const server = createServerVersion({ client, clock, logger });
+  const labels = createNamespaceLabels(client, watched.namespaces.cache);
+  const delivery = createDelivery({
+    image: deps.vramImage,
+    ...(deps.pullPolicy === undefined ? {} : { pullPolicy: deps.pullPolicy }),
+    inventory: () => inventory.current(),
+    node: (name) => watched.nodes.cache.get(name),
+    server: () => server.current(),
+    policy: () => policies.current().delivery,
+    namespaceLabels: (namespace) => labels.of(namespace),
+    logger,
+    registry,
+  });
+  return { policies, inventory, server, labels, delivery, policy: decider(registry, policies, labels) };
+}
+
+function decider(registry: Registry, policies: PolicyStore, labels: NamespaceLabels): Cluster['policy'] {
+  const unknown = counter(
+    registry,
+    'penstock_webhook_policy_namespace_unknown_total',
+    'Pods left to no rule because the labels of their namespace could not be read in time',
+    [],
+    [{}],
+  );
+  return (pod) => {
+    const decision = decide(policies.current(), labels.of(pod.namespace), pod.labels);
+    if (decision !== 'unknown') return decision;
+    unknown.inc();
+    return undefined;
   };
 }
 

@@ -16,7 +16,7 @@ const RUNTIMES: Readonly<Record<string, Version>> = {
 };
 
 export interface RuntimeNode {
-  readonly name: string;
+  readonly metadata: { readonly name: string };
   /** `containerd://2.1.4` */
   readonly runtime: string;
   /** `v1.35.2` */
@@ -45,7 +45,8 @@ export function judgeImageVolumes(
   if (!atLeast(server, wanted))
     return no(`the API server is ${printed(server)}, image volumes need ${printed(wanted)}`);
   if (nodes.length === 0) return no('there is no GPU node yet, and what the next one can do is not known');
-  for (const { name, kubeletVersion, runtime } of nodes) {
+  for (const { metadata, kubeletVersion, runtime } of nodes) {
+    const { name } = metadata;
     const kubelet = parseVersion(kubeletVersion);
     if (kubelet === undefined || !atLeast(kubelet, wanted)) {
       return no(

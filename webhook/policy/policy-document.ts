@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Ajv } from 'ajv';
-import type { ErrorObject, JSONSchemaType } from 'ajv';
+import type { JSONSchemaType } from 'ajv';
 import { parse } from 'yaml';
-import { nearest } from '#crds/did-you-mean.ts';
 import { parseQuantity } from '#kube/quantity.ts';
 import type { SharingMode } from '../slice/inventory.ts';
 import type { NodeRequirement, Toleration, WorkloadType } from '../slice/context.ts';
 import type { LabelSelector } from './label-selector.ts';
+import { PolicyError, echo, fromSchema } from './policy-error.ts';
 import { POLICY_SCHEMA } from './policy.schema.ts';
 
 /** Far above two hundred rules as people write them; a larger text would hold up reviews while it is parsed. */
 const MAX_POLICY_CHARS = 128 * 1024;
 /** No document of this kind needs any; against texts that grow when read ("billion laughs"). */
 const MAX_ALIASES = 64;
-/** Longest piece of the document that a message repeats. */
-const MAX_ECHO = 80;
 /** A share below this is a misplaced unit: a CUDA context alone takes more. */
 const LEAST_MEMORY = 2 ** 20;
 
@@ -59,22 +57,6 @@ export interface PolicyDocument {
   readonly nodeRequirements?: readonly NodeRequirement[];
 }
 
-/** The document does not fit; the message names field and fix. */
-export class PolicyError extends Error {
-  /** `rules[0].ratio` */
-  readonly field: string;
-  readonly problem: string;
-  readonly fix: string;
-
-  constructor(field: string, problem: string, fix: string, options?: ErrorOptions) {
-    super(`${field}: ${problem}; ${fix}`, options);
-    this.name = 'PolicyError';
-    this.field = field;
-    this.problem = problem;
-    this.fix = fix;
-  }
-}
-
 const validate = new Ajv({ strict: true, strictTypes: false, verbose: true }).compile(
   POLICY_SCHEMA as unknown as JSONSchemaType<PolicyDocument>,
 );
@@ -93,7 +75,7 @@ export function readPolicyDocument(text: string): PolicyDocument {
   if (value === null || value === undefined) {
     throw new PolicyError('document', 'is empty', 'write at least version: 1, or delete the ConfigMap for no policy');
   }
-  if (!validate(value)) throw fromSchema(validate.errors ?? []);
+  if (!validate(value)) throw fromSchema(validate.errors?.[0]);
   check(value);
   return value;
 }
@@ -183,43 +165,6 @@ function once(entries: readonly { readonly name: string }[], at: string): void {
         'give each one a name of its own',
       );
   });
-}
-
-function fromSchema(errors: readonly ErrorObject[]): PolicyError {
-  const error = errors[0];
-  const { parentSchema = {}, params = {}, keyword = '', message = 'is not valid', propertyName } = error ?? {};
-  const at = fieldOf(error?.instancePath ?? '', propertyName);
-  const described: unknown = parentSchema['description'];
-  const fix = typeof described === 'string' ? described : 'see docs/configuration.md';
-  if (keyword === 'additionalProperties') {
-    const unknown = String(params['additionalProperty']);
-    const known = Object.keys((parentSchema['properties'] ?? {}) as object);
-    const meant = nearest(unknown, known);
-    return new PolicyError(
-      at,
-      `unknown field ${echo(unknown)}`,
-      meant === undefined ? `known are ${known.join(', ')}` : `did you mean ${meant}?`,
-    );
-  }
-  if (keyword === 'required') return new PolicyError(at, `lacks ${String(params['missingProperty'])}`, fix);
-  // A regular expression, or the list of words that the fix repeats, says less than the value itself.
-  const shown = keyword === 'pattern' || keyword === 'enum' || keyword === 'const';
-  return new PolicyError(at, shown ? `is ${echo(error?.data)}` : message, fix);
-}
-
-/** `/rules/0/ratio` → `rules[0].ratio`; keys of labels hold slashes, which JSON pointers write as ~1. */
-function fieldOf(path: string, key: string | undefined): string {
-  const field = path
-    .slice(1)
-    .replaceAll(/\/(\d+)(?=\/|$)/g, '[$1]')
-    .replaceAll('/', '.');
-  const whole = [field.replaceAll('~1', '/').replaceAll('~0', '~'), ...(key === undefined ? [] : [echo(key)])];
-  return whole.filter((part) => part !== '').join('.') || 'document';
-}
-
-function echo(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > MAX_ECHO ? `${text.slice(0, MAX_ECHO)}…` : text;
 }
 
 function firstLine(err: unknown): string {
