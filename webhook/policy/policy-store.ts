@@ -5,7 +5,8 @@ import type { Counter, Gauge, Registry } from '#base/metrics.ts';
 import type { Cache } from '#kube/cache.ts';
 import type { EventRecorder } from '#kube/events.ts';
 import type { KubeObject } from '#kube/types.ts';
-import { PolicyError, readPolicyDocument } from './policy-document.ts';
+import { readPolicyDocument } from './policy-document.ts';
+import { PolicyError } from './policy-error.ts';
 import { NO_POLICY, compilePolicy } from './policy.ts';
 import type { Policy } from './policy.ts';
 
