@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which nodes a pod may land on, as the scheduler decides it. A cordoned node counts: it may be opened before the pod is placed.
+// Which nodes a pod may land on, as the scheduler decides it. A node that is cordoned or not ready counts: it may take
+// pods again before this one is placed.
 import type { GpuNode } from './inventory.ts';
 import type { NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PodToleration } from './pod.ts';
 
 /** Effects that keep a pod away; PreferNoSchedule does not. */
 const HARD_EFFECTS = new Set(['NoSchedule', 'NoExecute']);
+/** Taints of this domain come and go with a node's condition, and with `kubectl cordon`. */
+const PASSING = 'node.kubernetes.io/';
 const WHOLE_NUMBER = /^[+-]?\d{1,15}$/;
 
 /** `tolerations`: the pod's, and those it is about to get. */
@@ -64,7 +67,10 @@ function compares(operator: 'Gt' | 'Lt', value: string | undefined, bound: strin
 
 function tolerates(tolerations: readonly PodToleration[], node: GpuNode): boolean {
   return node.taints.every(
-    (taint) => !HARD_EFFECTS.has(taint.effect) || tolerations.some((toleration) => covers(toleration, taint)),
+    (taint) =>
+      !HARD_EFFECTS.has(taint.effect) ||
+      taint.key.startsWith(PASSING) ||
+      tolerations.some((toleration) => covers(toleration, taint)),
   );
 }
 

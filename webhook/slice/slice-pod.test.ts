@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: Apache-2.0
+import { applyPatch } from 'fast-json-patch';
+import type { Operation } from 'fast-json-patch';
+import { describe, expect, it } from 'vitest';
+import type { SliceContext } from './context.ts';
+import { contextOf, GIB, gpuContainer, gpuNode, settings, slicedPod } from './fixtures.ts';
+import type { Container, Pod, PodSpec } from './pod.ts';
+import { slicePod } from './slice-pod.ts';
+
+const nodes = [gpuNode('big')];
+const context = contextOf(nodes);
+const PRELOAD = '/penstock/vram/lib/libpenstock_vram.so:/penstock/vram/lib/libpenstock_nvml.so';
+
+function apply(pod: Pod, patch: readonly Operation[] = []): Pod {
+  return applyPatch(structuredClone(pod), structuredClone([...patch]), true).newDocument;
+}
+
+function sliced(pod: Pod, given: SliceContext = context): Pod {
+  const result = slicePod(pod, given);
+  expect(result.outcome).toBe('mutated');
+  return apply(pod, result.patch);
+}
+
+const main = (pod: Pod): Container => pod.spec.containers[0]!;
+const valueOf = (container: Container, name: string): string | undefined =>
+  container.env?.findLast((one) => one.name === name)?.value;
+
+describe('the patch of an ordinary pod', () => {
+  it('is these bytes', () => {
+    const pod = slicedPod({ 'penstock.dev/slice-ratio': '2' });
+    const { patch, outcome, gpusSaved, workloadType } = slicePod(pod, context);
+    expect({ outcome, gpusSaved, workloadType }).toEqual({ outcome: 'mutated', gpusSaved: 0.5, workloadType: 'none' });
+    const status =
+      'main: 2 × nvidia.com/gpu.shared for 1 × nvidia.com/gpu; 40 GiB (42949672960 bytes) on the GPU: ' +
+      '2 of 4 slots of 80 GiB (node big, the smallest of 1); by penstock.dev/slice-ratio';
+    expect(patch?.map((operation) => JSON.stringify(operation))).toEqual([
+      '{"op":"remove","path":"/spec/containers/0/resources/limits/nvidia.com~1gpu"}',
+      '{"op":"add","path":"/spec/containers/0/resources/limits/nvidia.com~1gpu.shared","value":"2"}',
+      '{"op":"remove","path":"/spec/containers/0/resources/requests/nvidia.com~1gpu"}',
+      '{"op":"add","path":"/spec/containers/0/resources/requests/nvidia.com~1gpu.shared","value":"2"}',
+      `{"op":"add","path":"/spec/containers/0/env","value":[{"name":"LD_PRELOAD","value":"${PRELOAD}"}]}`,
+      '{"op":"add","path":"/spec/containers/0/volumeMounts","value":[' +
+        '{"name":"penstock-vram-lib","mountPath":"/penstock/vram/lib","readOnly":true},' +
+        '{"name":"penstock-vram-0","mountPath":"/penstock/vram/region"},' +
+        '{"name":"penstock-quota-0","mountPath":"/penstock/vram/quota","readOnly":true}]}',
+      '{"op":"add","path":"/spec/volumes/-","value":{"name":"penstock-vram-lib","image":{"reference":"registry.example/penstock-vram:1"}}}',
+      '{"op":"add","path":"/spec/volumes/-","value":{"name":"penstock-vram-0","emptyDir":{"medium":"Memory","sizeLimit":"4Mi"}}}',
+      '{"op":"add","path":"/spec/volumes/-","value":{"name":"penstock-quota-0","downwardAPI":{"items":[{"path":"limit",' +
+        '"fieldRef":{"fieldPath":"metadata.annotations[\'main.vram.penstock.dev/quota\']"}}]}}}',
+      '{"op":"add","path":"/metadata/annotations/main.vram.penstock.dev~1quota","value":"42949672960"}',
+      `{"op":"add","path":"/metadata/annotations/penstock.dev~1slice-status","value":${JSON.stringify(status)}}`,
+      '{"op":"add","path":"/metadata/annotations/penstock.dev~1sliced","value":"{\\"v\\":1,\\"containers\\":{\\"main\\":[1,\\"nvidia.com/gpu.shared\\",2]}}"}',
+    ]);
+  });
+
+  it('brings the library by an init container where there are no image volumes', () => {
+    const delivery = { kind: 'init', image: 'vram:1', pullPolicy: 'IfNotPresent' } as const;
+    const pod = sliced(slicedPod({}, { initContainers: [{ name: 'setup' }] }), contextOf(nodes, { delivery }));
+    expect(pod.spec.initContainers).toEqual([
+      {
+        name: 'penstock-vram',
+        image: 'vram:1',
+        imagePullPolicy: 'IfNotPresent',
+        args: ['/penstock/vram/lib'],
+        resources: { limits: { cpu: '50m', memory: '32Mi' }, requests: { cpu: '50m', memory: '32Mi' } },
+        securityContext: {
+          allowPrivilegeEscalation: false,
+          capabilities: { drop: ['ALL'] },
+          readOnlyRootFilesystem: true,
+          runAsNonRoot: true,
+          runAsUser: 65_532,
+          seccompProfile: { type: 'RuntimeDefault' },
+        },
+        volumeMounts: [{ name: 'penstock-vram-lib', mountPath: '/penstock/vram/lib' }],
+      },
+      { name: 'setup' },
+    ]);
+    expect(pod.spec.volumes?.[0]).toEqual({
+      name: 'penstock-vram-lib',
+      emptyDir: { medium: 'Memory', sizeLimit: '8Mi' },
+    });
+  });
+
+  it.each([
+    ['the user of the pod', 1000, undefined],
+    ['never root', 0, 65_532],
+  ])('that init container runs as %s', (_, runAsUser, expected) => {
+    const delivery = { kind: 'init', image: 'vram:1' } as const;
+    const pod = sliced(slicedPod({}, { securityContext: { runAsUser } }), contextOf(nodes, { delivery }));
+    expect(pod.spec.initContainers?.[0]).toMatchObject({ securityContext: { runAsNonRoot: true } });
+    const { securityContext } = pod.spec.initContainers?.[0] as unknown as { securityContext: { runAsUser?: number } };
+    expect(securityContext.runAsUser).toBe(expected);
+  });
+});
+
+describe('resources', () => {
+  const shared = { 'nvidia.com/gpu.shared': '2' };
+  it.each<[string, Container['resources'], Container['resources']]>([
+    ['limits alone', { limits: { 'nvidia.com/gpu': '1' } }, { limits: shared }],
+    ['limits as a number', { limits: { 'nvidia.com/gpu': 1 } }, { limits: shared }],
+    [
+      'requests alone get the limits they must have',
+      { requests: { 'nvidia.com/gpu': '1' } },
+      { limits: shared, requests: shared },
+    ],
+    [
+      'requests alone beside other limits',
+      { limits: { cpu: '1' }, requests: { 'nvidia.com/gpu': '1', cpu: '1' } },
+      { limits: { cpu: '1', ...shared }, requests: { cpu: '1', ...shared } },
+    ],
+    [
+      'other resources stay',
+      { limits: { 'nvidia.com/gpu': '1', memory: '1Gi' }, requests: { 'nvidia.com/gpu': '1', memory: '512Mi' } },
+      { limits: { memory: '1Gi', ...shared }, requests: { memory: '512Mi', ...shared } },
+    ],
+    [
+      'claims stay',
+      { limits: { 'nvidia.com/gpu': '1' }, claims: [{ name: 'x' }] } as Container['resources'],
+      { limits: shared, claims: [{ name: 'x' }] } as Container['resources'],
+    ],
+  ])('%s', (_, resources, expected) => {
+    const pod = slicedPod(
+      { 'penstock.dev/slice-ratio': '2' },
+      { containers: [{ name: 'main', resources: resources! }] },
+    );
+    expect(main(sliced(pod)).resources).toEqual(expected);
+  });
+
+  it.each<[string, Container['resources']]>([
+    ['half a GPU', { limits: { 'nvidia.com/gpu': '500m' } }],
+    ['limits that are not the requests', { limits: { 'nvidia.com/gpu': '2' }, requests: { 'nvidia.com/gpu': '1' } }],
+    ['no number', { limits: { 'nvidia.com/gpu': 'one' } }],
+    ['less than none', { limits: { 'nvidia.com/gpu': '-1' } }],
+  ])('%s is left to the API server to refuse', (_, resources) => {
+    expect(slicePod(slicedPod({}, { containers: [{ name: 'main', resources: resources! }] }), context)).toMatchObject({
+      outcome: 'noop',
+      reason: 'malformed',
+    });
+  });
+
+  it('a container that asks for whole GPUs and slots keeps both', () => {
+    const resources = { limits: { 'nvidia.com/gpu': '1', 'nvidia.com/gpu.shared': '1' } };
+    const result = slicePod(slicedPod({}, { containers: [{ name: 'main', resources }] }), context);
+    expect(result).toMatchObject({
+      reason: 'malformed',
+      wholeBecause: 'container main asks for nvidia.com/gpu.shared beside nvidia.com/gpu',
+    });
+  });
+});
+
+describe('LD_PRELOAD', () => {
+  const withEnv = (changes: Partial<Container>): Pod =>
+    slicedPod({}, { containers: [gpuContainer('main', 1, changes)] });
+  it.each<[string, Partial<Container>, Partial<Container>]>([
+    ['an empty list', { env: [] }, { env: [{ name: 'LD_PRELOAD', value: PRELOAD }] }],
+    [
+      'other variables',
+      { env: [{ name: 'A', value: 'b' }] },
+      {
+        env: [
+          { name: 'A', value: 'b' },
+          { name: 'LD_PRELOAD', value: PRELOAD },
+        ],
+      },
+    ],
+    [
+      'a literal',
+      { env: [{ name: 'LD_PRELOAD', value: '/a.so /b.so' }] },
+      { env: [{ name: 'LD_PRELOAD', value: `${PRELOAD}:/a.so /b.so` }] },
+    ],
+    [
+      'an empty literal',
+      { env: [{ name: 'LD_PRELOAD', value: '' }] },
+      { env: [{ name: 'LD_PRELOAD', value: PRELOAD }] },
+    ],
+    ['an entry without value', { env: [{ name: 'LD_PRELOAD' }] }, { env: [{ name: 'LD_PRELOAD', value: PRELOAD }] }],
+    [
+      'ours already',
+      { env: [{ name: 'LD_PRELOAD', value: `/first.so:${PRELOAD}` }] },
+      { env: [{ name: 'LD_PRELOAD', value: `/first.so:${PRELOAD}` }] },
+    ],
+    [
+      'half of ours',
+      { env: [{ name: 'LD_PRELOAD', value: '/a.so:/penstock/vram/lib/libpenstock_nvml.so' }] },
+      { env: [{ name: 'LD_PRELOAD', value: `${PRELOAD}:/a.so` }] },
+    ],
+    [
+      'the last of two',
+      {
+        env: [
+          { name: 'LD_PRELOAD', value: '/a.so' },
+          { name: 'LD_PRELOAD', value: '$(LD_PRELOAD):/b.so' },
+        ],
+      },
+      {
+        env: [
+          { name: 'LD_PRELOAD', value: '/a.so' },
+          { name: 'LD_PRELOAD', value: `${PRELOAD}:$(LD_PRELOAD):/b.so` },
+        ],
+      },
+    ],
+    [
+      'a reference, before what refers to it',
+      {
+        env: [
+          { name: 'LD_PRELOAD', valueFrom: { configMapKeyRef: { name: 'c', key: 'k' } } },
+          { name: 'B', value: '$(LD_PRELOAD)' },
+        ],
+      },
+      {
+        env: [
+          { name: 'PENSTOCK_FORMER_LD_PRELOAD', valueFrom: { configMapKeyRef: { name: 'c', key: 'k' } } },
+          { name: 'LD_PRELOAD', value: `${PRELOAD}:$(PENSTOCK_FORMER_LD_PRELOAD)` },
+          { name: 'B', value: '$(LD_PRELOAD)' },
+        ],
+      },
+    ],
+    [
+      'a reference whose new name is taken',
+      {
+        env: [
+          { name: 'PENSTOCK_FORMER_LD_PRELOAD', value: 'x' },
+          { name: 'LD_PRELOAD', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+        ],
+      },
+      {
+        env: [
+          { name: 'PENSTOCK_FORMER_LD_PRELOAD', value: 'x' },
+          { name: 'PENSTOCK_FORMER_LD_PRELOAD_2', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+          { name: 'LD_PRELOAD', value: `${PRELOAD}:$(PENSTOCK_FORMER_LD_PRELOAD_2)` },
+        ],
+      },
+    ],
+  ])('%s', (_, before, after) => {
+    expect(main(sliced(withEnv(before)))).toMatchObject(after);
+  });
+
+  const image = 'penstock: main: an LD_PRELOAD set by the image is not kept; state it in env if the program needs it';
+  const either = image.replace('the image is', 'envFrom or by the image is');
+  it.each<[string, Partial<Container>, string[]]>([
+    ['of the image', {}, [image]],
+    ['of envFrom', { envFrom: [{ configMapRef: { name: 'c' } }] }, [either]],
+    [
+      'of envFrom with a prefix it may begin with',
+      { envFrom: [{ prefix: 'LD_', configMapRef: { name: 'c' } }] },
+      [either],
+    ],
+    ['of envFrom with another prefix', { envFrom: [{ prefix: 'APP_', configMapRef: { name: 'c' } }] }, [image]],
+    [
+      'nothing, where env states it',
+      { env: [{ name: 'LD_PRELOAD', value: '/a.so' }], envFrom: [{ configMapRef: { name: 'c' } }] },
+      [],
+    ],
+    [
+      'of an optional reference',
+      { env: [{ name: 'LD_PRELOAD', valueFrom: { secretKeyRef: { name: 's', key: 'k', optional: true } } }] },
+      [
+        'penstock: main: where the optional source of its LD_PRELOAD is missing, the loader prints a line about it and goes on',
+      ],
+    ],
+  ])('warns %s', (_, changes, warnings) => expect(slicePod(withEnv(changes), context).warnings).toEqual(warnings));
+});
+
+describe('what is left as it is', () => {
+  const policy = { rule: 'all', action: 'slice' } as const;
+  const plain = (annotations?: Record<string, string>): Pod => {
+    const { metadata, spec } = slicedPod();
+    return { metadata: { name: metadata.name!, ...(annotations ? { annotations } : {}) }, spec };
+  };
+  it.each<[string, Pod, Partial<SliceContext>, string]>([
+    ['a pod without GPUs', slicedPod({}, { containers: [{ name: 'main' }] }), {}, 'no-gpu'],
+    ['a pod that asks for none', slicedPod({}, { containers: [gpuContainer('main', 0)] }), {}, 'no-gpu'],
+    ['a pod that does not ask', plain(), {}, 'not-asked'],
+    ['a pod that opts out, whatever the policy', plain({ 'penstock.dev/slice': 'false' }), { policy }, 'opted-out'],
+    ['a pod that the policy ignores', plain(), { policy: { ...policy, action: 'ignore' } }, 'policy-ignored'],
+    ['a pod of Windows', slicedPod({}, { os: { name: 'windows' } }), {}, 'windows'],
+    ['the mirror of a static pod', slicedPod({ 'kubernetes.io/config.mirror': 'x' }), {}, 'mirror'],
+    ['any pod before the nodes are known', slicedPod(), { inventory: { synced: false, nodes: [] } }, 'not-synced'],
+    ['any pod before the way of delivery is known', slicedPod(), { delivery: undefined }, 'no-delivery'],
+    ['what no node can serve', slicedPod({ 'penstock.dev/slice-ratio': '4' }), {}, 'no-node'],
+    ['what no node offers', slicedPod({}, { nodeSelector: { zone: 'eu' } }), {}, 'no-target'],
+    ['a pod that is none', { metadata: {}, spec: {} } as Pod, {}, 'malformed'],
+    [
+      'a pod whose containers are no list',
+      { metadata: {}, spec: { containers: 5 } } as unknown as Pod,
+      {},
+      'malformed',
+    ],
+  ])('%s', (_, pod, changes, reason) => {
+    const result = slicePod(pod, { ...context, ...changes });
+    expect(result).toMatchObject({ outcome: 'noop', reason, gpusSaved: 0 });
+    expect(result.patch).toBeUndefined();
+  });
+
+  it.each<[string, Partial<PodSpec>, string]>([
+    ['a volume of our name', { volumes: [{ name: 'penstock-vram-lib' }] }, 'volume penstock-vram-lib is not Penstock'],
+    [
+      'a mount in our place',
+      { containers: [gpuContainer('main', 1, { volumeMounts: [{ name: 'mine', mountPath: '/penstock/vram/lib' }] })] },
+      'container main mounts volume mine at /penstock/vram/lib',
+    ],
+  ])('a pod with %s, with a warning', (_, spec, why) => {
+    const result = slicePod(slicedPod({}, spec), context);
+    expect(result).toMatchObject({ outcome: 'noop', reason: 'malformed' });
+    expect(result.wholeBecause).toContain(why);
+    expect(result.warnings[0]).toContain('keeps its whole GPUs');
+  });
+
+  it('says so when sizes are given without an opt-in', () => {
+    expect(slicePod(plain({ 'penstock.dev/slice-ratio': '2' }), context).warnings).toEqual([
+      'penstock: penstock.dev/slice-ratio has no effect without penstock.dev/slice: "true"',
+    ]);
+  });
+
+  it('containers that do not ask for a GPU, to the byte', () => {
+    const web: Container = {
+      name: 'web',
+      env: [{ name: 'LD_PRELOAD', value: '/a.so' }],
+      resources: { limits: { cpu: '1' } },
+    };
+    const pod = slicedPod({}, { containers: [web, gpuContainer('main')], initContainers: [{ name: 'first' }] });
+    const after = sliced(pod);
+    expect(JSON.stringify(after.spec.containers[0])).toBe(JSON.stringify(web));
+    expect(JSON.stringify(after.spec.initContainers)).toBe('[{"name":"first"}]');
+  });
+});
+
+describe('the policy', () => {
+  const plain: Pod = { metadata: { name: 'pod' }, spec: slicedPod().spec };
+  it('enrols pods without annotations, and is named', () => {
+    const result = slicePod(plain, { ...context, policy: { rule: 'dev', action: 'slice', workloadType: 'inference' } });
+    expect(result).toMatchObject({ outcome: 'mutated', rule: 'dev', workloadType: 'inference', gpusSaved: 0.5 });
+    expect(apply(plain, result.patch).metadata.annotations?.['penstock.dev/slice-status']).toContain(
+      'by policy rule dev (inference)',
+    );
+  });
+  it('gives a size to pods that ask without one, and is not what enrolled them', () => {
+    const result = slicePod(slicedPod(), {
+      ...context,
+      policy: { rule: 'dev', action: 'slice', ratio: 3, dryRun: true },
+    });
+    expect(result).toMatchObject({ outcome: 'mutated', gpusSaved: 0.25 });
+    expect(result.rule).toBeUndefined();
+  });
+  it('cannot ignore what a pod asks for', () => {
+    expect(slicePod(slicedPod(), { ...context, policy: { rule: 'no', action: 'ignore' } }).outcome).toBe('mutated');
+  });
+  it.each<[string, Pod, SliceContext]>([
+    ['of the policy', plain, { ...context, policy: { rule: 'try', action: 'slice', ratio: 2, dryRun: true } }],
+    ['of the pod', slicedPod({ 'penstock.dev/slice-dry-run': 'true', 'penstock.dev/slice-ratio': '2' }), context],
+  ])('a dry run %s only annotates', (_, pod, given) => {
+    const result = slicePod(pod, given);
+    expect(result).toMatchObject({ outcome: 'dry-run', gpusSaved: 0.5 });
+    const after = apply(pod, result.patch);
+    expect(after.spec).toEqual(pod.spec);
+    expect(after.metadata.annotations?.['penstock.dev/slice-status']).toMatch(
+      /^dry run, nothing was changed; it would be: main: 2 ×/,
+    );
+  });
+});
+
+describe('where slices may run', () => {
+  const tolerations = [{ key: 'gpu', operator: 'Exists', effect: 'NoSchedule' }];
+  const nodeRequirements = [{ key: 'sharing', operator: 'Exists' as const }];
+  const given = contextOf(
+    [gpuNode('big', { labels: { sharing: 'on' }, taints: [{ key: 'gpu', effect: 'NoSchedule' }] })],
+    {
+      settings: { ...settings, tolerations, nodeRequirements },
+    },
+  );
+  const required = (spec: PodSpec) =>
+    spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms;
+
+  it('gets what the administrator says', () => {
+    const { spec } = sliced(slicedPod(), given);
+    expect(spec.tolerations).toEqual(tolerations);
+    expect(required(spec)).toEqual([{ matchExpressions: nodeRequirements }]);
+  });
+
+  it('beside what the pod says, in each alternative but the empty one', () => {
+    const zone = { key: 'sharing', operator: 'In', values: ['on'] };
+    const fields = [{ key: 'metadata.name', operator: 'In', values: ['big'] }];
+    const nodeAffinity = {
+      requiredDuringSchedulingIgnoredDuringExecution: {
+        nodeSelectorTerms: [{ matchExpressions: [zone] }, {}, { matchFields: fields }],
+      },
+    };
+    const { spec } = sliced(
+      slicedPod({}, { affinity: { nodeAffinity }, tolerations: [{ key: 'own', operator: 'Exists' }] }),
+      given,
+    );
+    expect(required(spec)).toEqual([
+      { matchExpressions: [zone, ...nodeRequirements] },
+      {},
+      { matchFields: fields, matchExpressions: nodeRequirements },
+    ]);
+    expect(spec.tolerations).toEqual([{ key: 'own', operator: 'Exists' }, ...tolerations]);
+  });
+
+  it.each<[string, PodSpec['affinity']]>([
+    ['affinity of other kinds', {}],
+    ['node affinity of preference', { nodeAffinity: {} }],
+  ])('beside %s', (_, affinity) => {
+    expect(required(sliced(slicedPod({}, { affinity: affinity! }), given).spec)).toEqual([
+      { matchExpressions: nodeRequirements },
+    ]);
+  });
+
+  it('is no matter for a pod with a node', () => {
+    expect(sliced(slicedPod({}, { nodeName: 'big' }), given).spec.affinity).toBeUndefined();
+  });
+});
+
+describe('refusal', () => {
+  it('names the field, the value and what is allowed', () => {
+    const { outcome, causes, patch } = slicePod(slicedPod({ 'penstock.dev/slice-ratio': 'two' }), context);
+    expect({ outcome, patch }).toEqual({ outcome: 'refused', patch: undefined });
+    expect(causes).toEqual([
+      {
+        field: 'metadata.annotations[penstock.dev/slice-ratio]',
+        reason: 'FieldValueInvalid',
+        message: 'is "two", must be a whole number from 1 to 64: the slots to be had',
+      },
+    ]);
+  });
+});
+
+describe('several containers', () => {
+  it('have a region and a quota each, init containers and sidecars too', () => {
+    const pod = slicedPod(
+      { 'penstock.dev/slice-ratio': '1', 'main.slice.penstock.dev/vram': '30Gi' },
+      {
+        initContainers: [
+          { name: 'plain' },
+          gpuContainer('warm'),
+          gpuContainer('server', 1, { restartPolicy: 'Always' }),
+        ],
+        containers: [gpuContainer('main')],
+      },
+    );
+    const after = sliced(pod);
+    expect(after.metadata.annotations).toMatchObject({
+      'warm.vram.penstock.dev/quota': String(20 * GIB),
+      'server.vram.penstock.dev/quota': String(20 * GIB),
+      'main.vram.penstock.dev/quota': String(30 * GIB),
+    });
+    const regions = [...after.spec.initContainers!, ...after.spec.containers].map(
+      ({ volumeMounts }) => volumeMounts?.find(({ mountPath }) => mountPath.endsWith('region'))?.name,
+    );
+    expect(regions).toEqual([undefined, 'penstock-vram-0', 'penstock-vram-1', 'penstock-vram-2']);
+    expect(valueOf(main(after), 'LD_PRELOAD')).toBe(PRELOAD);
+  });
+
+  it('of which one is several GPUs: units are told to be of fewer cards at worst', () => {
+    const pod = slicedPod({}, { containers: [gpuContainer('main', 2)] });
+    const { warnings, gpusSaved } = slicePod(pod, contextOf([gpuNode('two', { cards: 2 })]));
+    expect(gpusSaved).toBe(1.5);
+    expect(warnings[1]).toContain('2 units of nvidia.com/gpu.shared can be of fewer than 2 GPUs');
+  });
+});
