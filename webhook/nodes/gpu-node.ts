@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { GpuNode } from '../slice/inventory.ts';
+import type { GpuNode, SharedOffer } from '../slice/inventory.ts';
 import { cardOffer, wholeIsShared } from './card-offer.ts';
 import type { Finding, Note } from './findings.ts';
 import { readResourceLabels, singleMigProfile } from './gpu-labels.ts';
@@ -90,19 +90,32 @@ function findOffers(view: NodeView): readonly FoundOffer[] {
 }
 
 function summarize({ facts, settings, cardLabels }: NodeView, found: readonly FoundOffer[]): GpuNode {
-  const shared = found.map(({ offer }) => offer);
   const counts = found.flatMap(({ offer, cards }) => (offer.mode === 'MIG' ? [] : [cards]));
   if (cardLabels.count !== undefined) counts.push(cardLabels.count);
   if (counts.length === 0) counts.push(unitsOf(facts, settings.gpuResource).capacity);
-  // Without a label: what the slots of a card surely have together.
-  const atLeast = shared.map(({ slotsPerGPU, memoryPerSlot }) => slotsPerGPU * memoryPerSlot);
+  const offers = found.map(({ offer }) => offer);
+  const cardMemory = cardLabels.memory ?? leastMemory(offers);
   return {
     name: facts.metadata.name,
     labels: facts.metadata.labels ?? {},
     taints: facts.taints,
     unschedulable: facts.unschedulable,
     cards: Math.max(1, ...counts),
-    cardMemory: cardLabels.memory ?? (atLeast.length > 0 ? Math.min(...atLeast) : 0),
-    shared,
+    cardMemory,
+    shared: offers.map((offer) => fitted(offer, cardMemory)),
   };
+}
+
+/** What a card has at least, where no label tells: all slots of one; of MIG, which fills cards as it likes, the largest instance. */
+function leastMemory(offers: readonly SharedOffer[]): number {
+  const ofCards = offers.filter(({ mode }) => mode !== 'MIG');
+  if (ofCards.length > 0)
+    return Math.min(...ofCards.map(({ slotsPerGPU, memoryPerSlot }) => slotsPerGPU * memoryPerSlot));
+  return Math.max(0, ...offers.map(({ memoryPerSlot }) => memoryPerSlot));
+}
+
+/** Several resources on cards of which nothing else is known: each may be of the smallest. */
+function fitted(offer: SharedOffer, cardMemory: number): SharedOffer {
+  const fair = Math.floor(cardMemory / offer.slotsPerGPU);
+  return offer.mode === 'MIG' || offer.memoryPerSlot <= fair ? offer : { ...offer, memoryPerSlot: fair };
 }

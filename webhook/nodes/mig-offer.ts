@@ -9,6 +9,9 @@ import { statementOf } from './sharing.ts';
 /** `nvidia.com/mig-1g.10gb`, `…-1g.10gb.me`, `…-1c.3g.20gb`, each also with `.shared`. */
 const MIG_RESOURCE = /^(nvidia\.com\/mig-(?:(\d)c\.)?(\d)g\.\d{1,4}gb(?:\.me(?:\.all)?)?)(\.shared)?$/;
 
+/** Compute slices of every card that can do MIG. */
+const SLICES_OF_CARD = 7;
+
 export function isMigResource(resource: string): boolean {
   return MIG_RESOURCE.test(resource);
 }
@@ -34,12 +37,16 @@ export function migOffer(view: NodeView, resource: string): FoundOffer | undefin
   const own = labels.memory === undefined ? undefined : Math.floor((labels.memory * share) / replicas);
   const memoryPerSlot = memoryOf(resource, own, said.memoryPerSlot, note);
   if (memoryPerSlot === undefined) return undefined;
-  const cards = cardLabels.count ?? 1;
-  const slotsPerGPU = Math.ceil(capacity / cards);
+  const slotsPerGPU = instancesOf(Number(slices)) * replicas;
   return {
     offer: { resource, mode: 'MIG', slotsPerGPU, memoryPerSlot, allocatable, refusesMultiple: true, onOneCard: true },
-    cards,
+    cards: cardLabels.count ?? 1,
   };
+}
+
+/** How many instances of so many slices a card could hold. Only one of all seven is a whole card; a card may hold others beside it. */
+function instancesOf(slices: number): number {
+  return slices >= SLICES_OF_CARD ? 1 : Math.max(2, Math.floor(SLICES_OF_CARD / slices));
 }
 
 function memoryOf(resource: string, own: number | undefined, said: number | undefined, note: Note): number | undefined {

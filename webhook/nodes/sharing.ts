@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What people say about a shared resource: settings of the policy by its name, Placements by the nodes that they select.
 import type { Placement } from '#crds/placement.gen.ts';
-import { isObject } from '#base/json.ts';
 import { parseQuantity } from '#kube/quantity.ts';
 import type { SharingMode } from '../slice/inventory.ts';
 import type { Note } from './findings.ts';
@@ -36,24 +35,17 @@ export interface Statement {
   readonly packs: boolean;
 }
 
-const MODES = ['Exclusive', 'TimeSlicing', 'MPS', 'MIG'] as const;
-
-/** Undefined when the Placement says nothing about sharing, or is about another cluster. */
-export function toPlacementSharing(placement: Placement): PlacementSharing | undefined {
-  const spec: Record<string, unknown> = { ...placement.spec };
-  const { sharing, kubernetes } = spec;
-  if (!isObject(sharing) || !isObject(kubernetes) || kubernetes['cluster'] !== 'in-cluster') return undefined;
-  const mode = MODES.find((known) => known === sharing['mode']);
-  if (mode === undefined) return undefined;
-  const { resourceName, slotsPerGPU, memoryPerSlot } = sharing;
+/** Undefined when the Placement says nothing about sharing. */
+export function toPlacementSharing({ metadata, spec }: Placement): PlacementSharing | undefined {
+  if (spec.sharing === undefined) return undefined;
+  const { memoryPerSlot, ...sharing } = spec.sharing;
   const memory = parseQuantity(memoryPerSlot);
-  const { nodeSelectors = [] } = placement.spec.kubernetes;
+  const { nodeSelectors = [] } = spec.kubernetes;
   return {
-    placement: placement.metadata.name,
+    ...sharing,
+    placement: metadata.name,
+    // An empty selector is every node.
     nodeSelectors: nodeSelectors.some((selector) => Object.keys(selector).length === 0) ? [] : nodeSelectors,
-    mode,
-    ...(typeof resourceName === 'string' ? { resourceName } : {}),
-    ...(typeof slotsPerGPU === 'number' && slotsPerGPU >= 1 ? { slotsPerGPU } : {}),
     ...(memory !== undefined && memory >= 1 ? { memoryPerSlot: Math.floor(memory) } : {}),
   };
 }
