@@ -8,6 +8,7 @@ import { GATEWAY_CONFIG_SCHEMA } from '#gateway/config.ts';
 import { VRAM_SCHEMA } from '#native/cli/config.ts';
 import { OPERATOR_SCHEMA } from '#operator/config.ts';
 import { STANDALONE_SCHEMA } from '#standalone/config.ts';
+import { WEBHOOK_SCHEMA } from '#webhook/config.ts';
 import { UNIT_SCHEMA } from '#worker/config.ts';
 
 interface Setting {
@@ -23,12 +24,26 @@ const PROCESSES: readonly (readonly [title: string, intro: string, schema: unkno
   ['penstock standalone', 'Flags are the setting in kebab-case (`-f` for `apps`).', STANDALONE_SCHEMA],
   ['gateway', '`node gateway/main.ts`, settings file by `--config`.', GATEWAY_CONFIG_SCHEMA],
   ['operator', '`node operator/main.ts`, settings file by `--config`.', OPERATOR_SCHEMA],
+  [
+    'webhook',
+    '`node webhook/main.ts`, settings file by `--config`; who gets slices, and how, stands in ConfigMap `penstock-slicing`.',
+    WEBHOOK_SCHEMA,
+  ],
   ['penstock-vram', 'Flags: `--state-dir`, `--lib-dir` and `--ttl`; there is no settings file.', VRAM_SCHEMA],
   ['unit', 'Set by the operator or by standalone, never by hand; listed for those who read a pod.', UNIT_SCHEMA],
 ];
 
 /** Folders whose limits a person who runs the product may meet. */
-const LIMIT_FOLDERS = ['crds', 'lib', 'operator', 'gateway', 'worker-runtime', 'deploy/standalone', 'native/cli'];
+const LIMIT_FOLDERS = [
+  'crds',
+  'lib',
+  'operator',
+  'webhook',
+  'gateway',
+  'worker-runtime',
+  'deploy/standalone',
+  'native/cli',
+];
 /** Constants that bound something: a size, a count, a time. */
 const LIMIT_NAME =
   /^(?:\w+_)?(?:MAX|LIMIT|BYTES|SECONDS|MS|STEP|STEPS|KEYS|CONCURRENCY|CONNECTIONS|WORKERS|FILES|DOCUMENTS|ALIASES|COUNT|ENTRIES|RETRIES|ATTEMPTS|ROUNDS|WAITERS|TAIL|CHUNK|WEIGHT|BATCH|BUDGET|CHARS|RECORDS|REQUESTS|SHOWN|DEPTH|KEPT)(?:_\w+)?$/;

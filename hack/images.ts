@@ -41,6 +41,7 @@ function system(what: string, entrypoint: string, programs: () => TarEntry[]): I
 const images: Readonly<Record<string, ImageRecipe>> = {
   operator: program('controllers for InferenceApp and Placement', 'operator/main.ts'),
   gateway: program('client API, worker broker and queue', 'gateway/main.ts'),
+  webhook: program('admission server: slices for pods, checks of apps and placements', 'webhook/main.ts'),
   worker: program('the unit: lease loop, handler hosts, adapter of model servers', 'worker-runtime/main.ts'),
   'sample-handler': {
     ...program('the handlers of the samples on top of the unit, as a user would build it', 'worker-runtime/main.ts'),

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// The admission server as the API server sees it: what it changes and refuses, how it comes and goes.
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { InferenceApp } from '#crds/inference-app.gen.ts';
+import { INFERENCE_APPS, PODS } from '#kube/resource.ts';
+import type { KubeObject } from '#kube/types.ts';
+import { until } from '../until.ts';
+import { TEAM, webhookCluster } from './webhook.harness.ts';
+import type { WebhookCluster, WebhookProcess } from './webhook.harness.ts';
+
+interface Pod extends KubeObject {
+  readonly spec: {
+    readonly containers: readonly {
+      readonly name: string;
+      readonly resources?: { readonly limits?: Readonly<Record<string, string>> };
+    }[];
+  };
+}
+
+const strict = {
+  allowPrivilegeEscalation: false,
+  capabilities: { drop: ['ALL'] },
+  runAsNonRoot: true,
+  seccompProfile: { type: 'RuntimeDefault' },
+};
+const unique = (): string => randomBytes(6).toString('hex');
+
+function aPod(annotations: Readonly<Record<string, string>> = {}, gpus = '1'): Pod {
+  const resources = gpus === '0' ? {} : { limits: { 'nvidia.com/gpu': gpus } };
+  return {
+    metadata: { namespace: TEAM, name: `pod-${unique()}`, annotations },
+    spec: { containers: [{ name: 'main', image: 'app:1', securityContext: strict, resources }] },
+  } as Pod;
+}
+
+const SLICED = { 'penstock.dev/slice': 'true', 'penstock.dev/slice-ratio': '2' };
+const limitsOf = (pod: Pod): unknown => pod.spec.containers[0]?.resources?.limits;
+const anApp = (): InferenceApp =>
+  ({
+    metadata: { namespace: TEAM, name: `a-${unique()}` },
+    spec: { worker: { archetype: 'Handler', image: 'app:1', handler: 'handler.ts' } },
+  }) as unknown as InferenceApp;
+
+let cluster: WebhookCluster;
+let webhook: WebhookProcess;
+const create = (pod: Pod): Promise<Pod> => cluster.admin.client.create<Pod>(PODS, pod);
+
+beforeAll(async () => {
+  cluster = await webhookCluster();
+  webhook = await cluster.replica();
+  cluster.proxy.point(webhook.port);
+  // Ready = it has seen its CA in the configurations; the API server reads them by a watch of its own.
+  await until(async () => limitsOf(await create(aPod(SLICED)))?.['nvidia.com/gpu.shared' as never] === '2', {
+    what: 'an API server that calls',
+  });
+});
+afterAll(() => cluster.stop());
+
+describe('a pod', () => {
+  it('that asks for a slice has one when it is created', async () => {
+    const pod = await create(aPod(SLICED));
+    expect(limitsOf(pod)).toEqual({ 'nvidia.com/gpu.shared': '2' });
+    expect(pod.metadata.annotations).toMatchObject({ 'main.vram.penstock.dev/quota': String(40 * 2 ** 30) });
+    const mutations = await webhook.metric('penstock_webhook_mutations_total');
+    expect(mutations['namespace="team",workload_type="none"']).toBeGreaterThan(0);
+    expect((await webhook.metric('penstock_webhook_gpus_saved_total'))['']).toBeGreaterThan(0);
+    expect(webhook.log()).toContain('"msg":"pod sliced"');
+    expect(webhook.log()).toContain(pod.metadata.name);
+  });
+
+  it('that asks for none, and one without GPUs, cost no call or no change', async () => {
+    const calls = async (): Promise<number> =>
+      (await webhook.metric('penstock_webhook_requests_total'))['webhook="pods",result="allowed"'] ?? 0;
+    const before = await calls();
+    await create(aPod(SLICED, '0'));
+    expect(await calls()).toBe(before);
+    expect(limitsOf(await create(aPod()))).toEqual({ 'nvidia.com/gpu': '1' });
+    expect(await calls()).toBe(before + 1);
+    expect((await webhook.metric('penstock_webhook_noops_total'))['reason="not-asked"']).toBeGreaterThan(0);
+  });
+
+  it('with an annotation that makes no sense is refused, by the field', async () => {
+    const creating = create(aPod({ 'penstock.dev/slice': 'true', 'penstock.dev/slice-ratio': 'much' }));
+    await expect(creating).rejects.toMatchObject({
+      status: 422,
+      message: expect.stringMatching(/pods\.penstock\.dev.*slice-ratio.*much/),
+    });
+  });
+
+  it('that is only tried is sliced and not counted', async () => {
+    const counted = async (): Promise<unknown> => webhook.metric('penstock_webhook_mutations_total');
+    const before = await counted();
+    const tried = await cluster.admin.client.create<Pod>(PODS, aPod(SLICED), { dryRun: true });
+    expect(limitsOf(tried)).toEqual({ 'nvidia.com/gpu.shared': '2' });
+    expect(await counted()).toEqual(before);
+  });
+});
+
+describe('an end in order', () => {
+  it('costs no create and no slice', { timeout: 90_000 }, async () => {
+    const second = await cluster.replica();
+    const created: Pod[] = [];
+    const failed: unknown[] = [];
+    let going = true;
+    const creator = async (): Promise<void> => {
+      while (going)
+        await create(aPod(SLICED)).then(
+          (pod) => created.push(pod),
+          (err: unknown) => failed.push(err),
+        );
+    };
+    const creators = Array.from({ length: 4 }, creator);
+    const count = async (more: number): Promise<void> => {
+      const wanted = created.length + more;
+      await until(() => created.length >= wanted || failed.length > 0, { what: `${more} pods` });
+    };
+    await count(20);
+    webhook.signal('SIGTERM');
+    // As the endpoints of the Service follow readiness.
+    await until(async () => (await webhook.readyz()) === 'stopping', { what: 'an end of readiness', everyMs: 5 });
+    await count(20);
+    cluster.proxy.point(second.port);
+    expect(await webhook.exited).toBe(0);
+    await count(20);
+    going = false;
+    await Promise.all(creators);
+    expect(failed).toEqual([]);
+    expect(created.filter((pod) => limitsOf(pod)?.['nvidia.com/gpu.shared' as never] !== '2')).toEqual([]);
+    webhook = second;
+  });
+});
+
+describe('without anybody there', () => {
+  it('pods are created as they are, objects of ours are refused, and those that go may go', async () => {
+    const app = { ...anApp(), metadata: { ...anApp().metadata, finalizers: ['penstock.dev/units'] } };
+    const made = await cluster.admin.client.create<InferenceApp>(INFERENCE_APPS, app);
+    webhook.signal('SIGKILL');
+    await webhook.exited;
+    expect(limitsOf(await create(aPod(SLICED)))).toEqual({ 'nvidia.com/gpu': '1' });
+    await expect(cluster.admin.client.create(INFERENCE_APPS, anApp())).rejects.toMatchObject({
+      status: 500,
+      message: expect.stringContaining('inferenceapps.penstock.dev'),
+    });
+    const ref = { namespace: TEAM, name: made.metadata.name };
+    const relabel = { metadata: { labels: { team: 'a' } } };
+    await cluster.admin.client.patch(INFERENCE_APPS, ref, relabel, { type: 'merge' });
+    await cluster.admin.client.delete(INFERENCE_APPS, ref);
+    await cluster.admin.client.patch(INFERENCE_APPS, ref, { metadata: { finalizers: [] } }, { type: 'merge' });
+    await expect(cluster.admin.client.get(INFERENCE_APPS, ref)).rejects.toMatchObject({ status: 404 });
+  });
+});

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+import { OBJECTS } from '#crds/names.ts';
+import type { ConfigSchema } from '#base/config.ts';
+import { LOG_LEVELS } from '#base/logger.ts';
+import type { LogLevel } from '#base/logger.ts';
+
+/** Settings of the webhook: defaults < YAML file < PENSTOCK_* < flags. What is sliced, and how, stands in ConfigMap penstock-slicing. */
+export interface WebhookConfig {
+  readonly namespace: string;
+  readonly instance: string;
+  readonly host: string;
+  readonly port: number;
+  readonly opsHost: string;
+  readonly opsPort: number;
+  readonly certificates: 'self' | 'external';
+  readonly vramImage: string;
+  readonly imagePullPolicy: 'Always' | 'IfNotPresent' | 'Never';
+  readonly drainSeconds: number;
+  readonly syncGraceSeconds: number;
+  readonly kubeconfig: string;
+  readonly logLevel: LogLevel;
+}
+
+const PORT = { type: 'integer', minimum: 0, maximum: 65_535 } as const;
+
+export const WEBHOOK_SCHEMA: ConfigSchema<WebhookConfig> = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['vramImage'],
+  properties: {
+    namespace: {
+      type: 'string',
+      default: OBJECTS.systemNamespace,
+      pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$',
+      description: "the webhook's own namespace: its certificate, its Service, its policy, the tenants' document",
+    },
+    instance: { type: 'string', default: '', description: "name of this replica; '' = the host name" },
+    host: { type: 'string', default: '127.0.0.1', description: 'address of the admission port (TLS)' },
+    port: { ...PORT, default: 9443, description: 'port of the same; 0 = any free one' },
+    opsHost: { type: 'string', default: '127.0.0.1', description: 'address of /healthz, /readyz and /metrics' },
+    opsPort: { ...PORT, default: 9462, description: 'port of the same; 0 = any free one' },
+    certificates: {
+      type: 'string',
+      enum: ['self', 'external'],
+      default: 'self',
+      description:
+        'self: own CA and certificate, renewed and written into the webhook configurations; external: cert-manager does both',
+    },
+    vramImage: {
+      type: 'string',
+      minLength: 1,
+      description: 'image with the libraries that hold a container to its share',
+    },
+    imagePullPolicy: {
+      type: 'string',
+      enum: ['Always', 'IfNotPresent', 'Never'],
+      default: 'IfNotPresent',
+      description: 'imagePullPolicy of that image in sliced pods',
+    },
+    drainSeconds: {
+      type: 'integer',
+      default: 10,
+      minimum: 0,
+      // With the notice and the end of connections below the 25 s of a shutdown.
+      maximum: 15,
+      description:
+        'how long it serves on after SIGTERM, not ready any more: API servers hear of an end later than the pod does',
+    },
+    syncGraceSeconds: {
+      type: 'integer',
+      default: 20,
+      minimum: 0,
+      maximum: 600,
+      description:
+        'after this long it is ready even if nodes, namespaces or the policy could not be read: pods that need them pass whole',
+    },
+    kubeconfig: {
+      type: 'string',
+      default: '',
+      description: "kubeconfig file; '' = KUBECONFIG, ~/.kube, or the pod's account",
+    },
+    logLevel: { type: 'string', enum: LOG_LEVELS, default: 'info', description: 'how much is logged' },
+  },
+};

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What became of each pod, told to those who keep count: metrics, the log, Events.
+import type { Logger } from '#base/logger.ts';
+import type { EventRecorder } from '#kube/events.ts';
+import type { WebhookMetrics } from './metrics.ts';
+import type { SliceDeps } from './slice/context.ts';
+
+export interface SliceListeners {
+  readonly metrics: Pick<WebhookMetrics, 'sliced' | 'failed'>;
+  readonly logger: Logger;
+  readonly events: Pick<EventRecorder, 'record'>;
+}
+
+export function createSliceReport({ metrics, logger, events }: SliceListeners): Pick<SliceDeps, 'report' | 'emit'> {
+  return {
+    report: (report) => {
+      metrics.sliced(report);
+      const { outcome, error, reason, ...told } = report;
+      if (error !== undefined) {
+        metrics.failed('internal');
+        logger.error({ ...told, err: error }, 'pod passed unlooked at');
+      } else if (outcome === 'mutated') logger.info(told, 'pod sliced');
+      else if (outcome === 'dry-run') logger.info(told, 'pod would have been sliced');
+      else logger.debug({ ...told, outcome, reason }, 'pod left as it is');
+    },
+    emit: ({ regarding, type, reason, message }) => {
+      const { apiVersion, kind, namespace, name, uid } = regarding;
+      // A pod that nobody controls and that has no name yet: its namespace is the nearest thing that people look at.
+      const known =
+        name === ''
+          ? { apiVersion: 'v1', kind: 'Namespace', metadata: { namespace, name: namespace } }
+          : { apiVersion, kind, metadata: { namespace, name, ...(uid === undefined ? {} : { uid }) } };
+      events.record({ regarding: known, type, reason, action: 'Slice', note: message });
+    },
+  };
+}

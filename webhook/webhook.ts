@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+import { GROUP } from '#crds/names.ts';
+import type { Registry } from '#base/metrics.ts';
+import { createEventRecorder } from '#kube/events.ts';
+import type { KubeDeps } from '#kube/informer.ts';
+import { createKubeMetrics } from '#kube/kube-metrics.ts';
+import type { AdmissionHandler } from './admission/types.ts';
+import { createServingCertificate } from './certs/serving-certificate.ts';
+import { createCluster } from './cluster/cluster.ts';
+import type { Cluster } from './cluster/cluster.ts';
+import type { WebhookConfig } from './config.ts';
+import { createWebhookMetrics } from './metrics.ts';
+import { createReadiness } from './readiness.ts';
+import { createRoutes } from './server/routes.ts';
+import { createAdmissionServer } from './server/server.ts';
+import type { AdmissionServer } from './server/server.ts';
+import { createSliceReport } from './slice-report.ts';
+import { createEphemeralHandler, createPodHandler } from './slice/pod-handler.ts';
+
+const CONTROLLER = `${GROUP}/webhook`;
+const SERVICE = 'penstock-webhook';
+
+export interface WebhookDeps extends Omit<KubeDeps, 'metrics'> {
+  readonly registry: Registry;
+  readonly config: Pick<
+    WebhookConfig,
+    | 'namespace'
+    | 'host'
+    | 'port'
+    | 'certificates'
+    | 'vramImage'
+    | 'imagePullPolicy'
+    | 'drainSeconds'
+    | 'syncGraceSeconds'
+  >;
+  /** Unique for each process run. */
+  readonly identity: string;
+}
+
+export interface Webhook {
+  /** Serves, and reads what its answers rest on. Answers the admission port. */
+  start(): Promise<number>;
+  /** Serves on for `drainSeconds`, then ends connections in order, then everything else. */
+  stop(): Promise<void>;
+  /** Why the API server should not be sent here, or undefined. */
+  notReady(): string | undefined;
+}
+
+/** The whole admission server but for configuration, ops port and signals. */
+export function createWebhook(deps: WebhookDeps): Webhook {
+  const { config, clock } = deps;
+  const { server, certificate, cluster, events } = createParts(deps);
+  const notReady = createReadiness(
+    {
+      listening: () => server.listening(),
+      stopping: () => server.stopping(),
+      certificate: () => certificate.notReady(),
+      synced: () => cluster.hasSynced(),
+      trouble: () => cluster.trouble(),
+    },
+    clock,
+    config.syncGraceSeconds * 1000,
+  );
+  return {
+    start: () => {
+      certificate.start();
+      cluster.start();
+      return server.start();
+    },
+    stop: async () => {
+      await server.drain(config.drainSeconds * 1000);
+      await Promise.all([certificate.stop(), cluster.stop()]);
+      await events.stop();
+    },
+    notReady,
+  };
+}
+
+function createParts(deps: WebhookDeps) {
+  const { config, registry, logger } = deps;
+  const kube: KubeDeps = { ...deps, metrics: createKubeMetrics(registry) };
+  const events = createEventRecorder({ ...kube, controller: CONTROLLER, instance: deps.identity });
+  const metrics = createWebhookMetrics(registry, () => server.load());
+  const { namespace } = config;
+  const certificate = createServingCertificate({
+    ...kube,
+    mode: config.certificates,
+    namespace,
+    service: SERVICE,
+    events,
+    registry,
+  });
+  const { vramImage, imagePullPolicy: pullPolicy } = config;
+  const cluster = createCluster({ ...kube, namespace, vramImage, pullPolicy, events, registry });
+  const slices = createSliceReport({ metrics, logger, events });
+  const server: AdmissionServer = createAdmissionServer({
+    ...deps,
+    host: config.host,
+    port: config.port,
+    certificate,
+    metrics,
+    routes: createRoutes({
+      mutatePods: whenPrepared(cluster, createPodHandler({ ...cluster, ...slices })),
+      mutateEphemeral: createEphemeralHandler(slices),
+      validateInferenceApps: () => ({}),
+      validatePlacements: () => ({}),
+    }),
+  });
+  return { server, certificate, cluster, events };
+}
+
+/** Pods of a namespace that was made a moment ago wait for its labels; all others are decided on at once. */
+function whenPrepared(cluster: Cluster, handle: AdmissionHandler): AdmissionHandler {
+  return (request, signal) => {
+    const prepared = cluster.prepare(request.namespace ?? '');
+    return prepared === undefined ? handle(request, signal) : prepared.then(() => handle(request, signal));
+  };
+}
