@@ -36,6 +36,7 @@ const text = (pattern: string, description: string) => ({ type: 'string', patter
 const label = text(`^${LABEL}$`, 'write at most 63 lower-case letters, digits and hyphens, no hyphen at either end');
 const caps = { maxInFlight: integer(1, 1_000_000), maxQueued: integer(1, 10_000_000) };
 const policy = {
+  ceilings: closed([], { maxUnits: integer(1, 1_000), gpusPerUnit: integer(1, 16), gpus: integer(1, 16_000) }),
   weight: integer(1, 1_000),
   priorityCeiling: integer(0, 1_000),
   ...caps,

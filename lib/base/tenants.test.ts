@@ -16,6 +16,7 @@ tenants:
     maxInFlight: 20
     maxQueued: 5000
     requestRate: { perSecond: 50.5, burst: 100 }
+    ceilings: { maxUnits: 20, gpusPerUnit: 2, gpus: 24 }
     apps: ['*', shared.embed, other.*]
     appLimits:
       ocr: { maxInFlight: 4 }
@@ -28,13 +29,13 @@ tenants:
         name: nightly import
     serviceAccounts:
       - { namespace: team-b, name: etl.nightly, role: operator }
-default: { weight: 1, priorityCeiling: 0, maxInFlight: 2, maxQueued: 100, requestRate: { perSecond: 5, burst: 10 } }
+default: { weight: 1, priorityCeiling: 0, ceilings: { maxUnits: 1 }, maxInFlight: 2, maxQueued: 100, requestRate: { perSecond: 5, burst: 10 } }
 `;
 
 test('a document with every field is read as it stands', () => {
   expect(readTenants(FULL)).toMatchObject({
     tenants: [{ name: 'acme', weight: 7, apps: ['*', 'shared.embed', 'other.*'], apiKeys: [{ role: 'admin' }] }],
-    default: { maxQueued: 100 },
+    default: { maxQueued: 100, ceilings: { maxUnits: 1 } },
   });
 });
 

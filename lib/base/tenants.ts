@@ -22,8 +22,20 @@ export interface AppCaps {
   readonly maxQueued?: number;
 }
 
+/** Most that one app of the tenant's namespace may ask for; absent = no bound. Held by the admission server. */
+export interface AppCeilings {
+  /** `spec.scaling.maxUnits`. */
+  readonly maxUnits?: number;
+  /** `spec.resources.gpu.count`. */
+  readonly gpusPerUnit?: number;
+  /** GPUs, or instances of MIG, of all of its units; a shared one counts whole. */
+  readonly gpus?: number;
+}
+
 /** What applies to a tenant, in each app that it may call. */
 export interface TenantPolicy extends AppCaps {
+  /** Of the apps in its namespace. */
+  readonly ceilings?: AppCeilings;
   /** 1 … 1 000, default 1. */
   readonly weight?: number;
   /** Highest `Penstock-Priority` that it may ask for; default 0. */

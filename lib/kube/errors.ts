@@ -11,11 +11,21 @@ export const NO_ANSWER = {
   malformed: 'MalformedAnswer',
 } as const;
 
+/** One field that the API server objects to, as in `details.causes` of a Status. */
+export interface KubeCause {
+  /** `spec.template.spec.volumes[0].name` */
+  readonly field: string;
+  readonly message: string;
+  /** `FieldValueInvalid` and the like. */
+  readonly reason: string;
+}
+
 export interface KubeErrorInit {
   /** HTTP status, or 0 when there was no answer. */
   readonly status: number;
   readonly reason: string;
   readonly retryAfterMs?: number | undefined;
+  readonly causes?: readonly KubeCause[];
   readonly cause?: unknown;
 }
 
@@ -25,6 +35,8 @@ export class KubeError extends Error {
   readonly reason: string;
   /** How long the server asked to wait. */
   readonly retryAfterMs: number | undefined;
+  /** Of a 422, field by field. */
+  readonly causes: readonly KubeCause[];
 
   constructor(message: string, init: KubeErrorInit) {
     super(message, init.cause === undefined ? {} : { cause: init.cause });
@@ -32,6 +44,7 @@ export class KubeError extends Error {
     this.status = init.status;
     this.reason = init.reason;
     this.retryAfterMs = init.retryAfterMs;
+    this.causes = init.causes ?? [];
   }
 }
 
@@ -79,7 +92,12 @@ export function errorFromStatus(
   const status = typeof body['code'] === 'number' ? body['code'] : http;
   const reason = typeof body['reason'] === 'string' && body['reason'] !== '' ? body['reason'] : `Http${status}`;
   const message = typeof body['message'] === 'string' ? body['message'] : reason;
-  return new KubeError(`${what}: ${message}`, { status, reason, retryAfterMs: retryAfterMs(body, retryAfter) });
+  return new KubeError(`${what}: ${message}`, {
+    status,
+    reason,
+    retryAfterMs: retryAfterMs(body, retryAfter),
+    causes: causesOf(body),
+  });
 }
 
 function parseStatus(body: string): Record<string, unknown> | undefined {
@@ -89,6 +107,16 @@ function parseStatus(body: string): Record<string, unknown> | undefined {
   } catch {
     return undefined;
   }
+}
+
+function causesOf(body: Record<string, unknown>): KubeCause[] {
+  const causes: unknown = isObject(body['details']) ? body['details']['causes'] : undefined;
+  if (!Array.isArray(causes)) return [];
+  return causes.filter(isObject).map(({ field, message, reason }) => ({
+    field: typeof field === 'string' ? field : '',
+    message: typeof message === 'string' ? message : '',
+    reason: typeof reason === 'string' ? reason : '',
+  }));
 }
 
 /** Header in seconds (the API server sends no dates), else `details.retryAfterSeconds` of the Status. */

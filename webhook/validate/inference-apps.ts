@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+import { isDeepStrictEqual } from 'node:util';
+import { POD_TEMPLATE } from '#crds/pod-template.ts';
+import type { InferenceApp } from '#crds/inference-app.gen.ts';
+import type { Placement } from '#crds/placement.gen.ts';
+import { unitReferences } from '#crds/unit-references.ts';
+import { isObject } from '#base/json.ts';
+import type { TenantsDocument } from '#base/tenants.ts';
+import type { Cache } from '#kube/cache.ts';
+import type { AdmissionHandler, AdmissionRequest, Refusal, Verdict } from '../admission/types.ts';
+import type { PodCreators } from './access.ts';
+import { formProblems, imageProblems, placementProblems, schemaProblems } from './app-problems.ts';
+import { appWarnings } from './app-warnings.ts';
+import { CEILING_FIELDS, ceilingProblems, ceilingWarnings } from './ceilings.ts';
+import { ofChanges } from './changes.ts';
+import type { Known } from './hot-document.ts';
+import type { ImagePolicy } from './images.ts';
+import type { DryRun, JobDryRun } from './job-dry-run.ts';
+import { forbidden, refusalOf } from './problems.ts';
+import type { Problem } from './problems.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+
+export interface AppChecks {
+  readonly placements: Pick<Cache<Placement>, 'get' | 'hasSynced'>;
+  readonly images: () => Known<ImagePolicy>;
+  readonly tenants: () => Known<TenantsDocument>;
+  readonly creators: PodCreators;
+  readonly dryRun: JobDryRun;
+}
+
+const ALLOWED: Verdict = {};
+const CEILINGS = CEILING_FIELDS.map(field);
+const NOTHING: DryRun = { problems: [], warnings: [] };
+
+/**
+ * The validating handler of InferenceApps. What it alone enforces and cannot look up (images, ceilings, who may create pods) refuses
+ * with 503; what the operator or the API server enforces again later is then a warning.
+ */
+export function validateInferenceApps(checks: AppChecks): AdmissionHandler {
+  return (request, signal) => {
+    const { object, oldObject } = request;
+    if (object === undefined || isLeaving(object)) return ALLOWED;
+    // Finalizers, labels and status are nobody's business here.
+    if (oldObject !== undefined && isDeepStrictEqual(object['spec'], oldObject['spec'])) return ALLOWED;
+    return new Review(checks, request, signal, object).verdict();
+  };
+}
+
+class Review {
+  readonly #checks: AppChecks;
+  readonly #request: AdmissionRequest;
+  readonly #signal: AbortSignal;
+  readonly #app: InferenceApp;
+  readonly #what: string;
+  readonly #namespace: string;
+
+  constructor(checks: AppChecks, request: AdmissionRequest, signal: AbortSignal, object: Json) {
+    this.#checks = checks;
+    this.#request = request;
+    this.#signal = signal;
+    // The API server has checked it against the schema and filled in the defaults before it asks.
+    this.#app = object as unknown as InferenceApp;
+    this.#what = `InferenceApp ${JSON.stringify(nameOf(request, object))}`;
+    this.#namespace = request.namespace ?? '';
+  }
+
+  /** The cheap checks first: what they refuse asks the API server nothing. */
+  async verdict(): Promise<Verdict> {
+    const unknown = this.#unknown();
+    if (unknown !== undefined)
+      return { refusal: { code: 503, message: `${this.#what} cannot be checked: ${unknown}` } };
+    const problems = this.#changed(this.#problems());
+    if (problems.length > 0) return { refusal: refusalOf(422, this.#what, problems) };
+    const [refusal, dryRun] = await Promise.all([this.#access(), this.#tryJob()]);
+    if (refusal !== undefined) return { refusal };
+    const found = this.#changed(dryRun.problems);
+    if (found.length > 0) return { refusal: refusalOf(422, this.#what, found) };
+    const warnings = [...dryRun.warnings, ...this.#warnings()];
+    return warnings.length > 0 ? { warnings } : ALLOWED;
+  }
+
+  #unknown(): string | undefined {
+    const [images, tenants] = [this.#checks.images(), this.#checks.tenants()];
+    if (images.state === 'unknown' && this.#runsOtherwise()) return images.why;
+    return tenants.state === 'unknown' && this.#changed(CEILINGS).length > 0 ? tenants.why : undefined;
+  }
+
+  #problems(): Problem[] {
+    const { placements, images, tenants } = this.#checks;
+    const [allowed, ceilings] = [images(), tenants()];
+    const form = formProblems(this.#request.object ?? {});
+    // Of a template that is not even of the right form nothing else can be said.
+    if (this.#changed(form).length > 0) return form;
+    return [
+      ...schemaProblems(this.#app),
+      ...placementProblems(this.#app, this.#namespace, (name) => placements.get(name)),
+      ...(allowed.state === 'known' ? imageProblems(this.#app, this.#namespace, allowed.value) : []),
+      ...(ceilings.state === 'known' ? ceilingProblems(this.#app, this.#namespace, ceilings.value) : []),
+    ];
+  }
+
+  #warnings(): string[] {
+    const { placements, tenants } = this.#checks;
+    const view = { synced: placements.hasSynced(), of: (name: string) => placements.get(name) };
+    const ceilings = tenants();
+    return [
+      ...appWarnings(this.#app, this.#namespace, view),
+      ...(ceilings.state === 'known' ? ceilingWarnings(this.#app, this.#namespace, ceilings.value) : []),
+    ];
+  }
+
+  /**
+   * Who lets units use Secrets, ConfigMaps, claims or accounts of the namespace must be somebody who may create pods there. So must who
+   * changes what runs beside such a reference: another image would read the same Secret.
+   */
+  async #access(): Promise<Refusal | undefined> {
+    const references = unitReferences(this.#app.spec);
+    if (references.length === 0 || !this.#runsOtherwise()) return undefined;
+    const { userInfo } = this.#request;
+    try {
+      if (await this.#checks.creators.mayCreatePods(userInfo, this.#namespace, this.#signal)) return undefined;
+    } catch (err) {
+      const why = err instanceof Error ? err.message : String(err);
+      return { code: 503, message: `${this.#what} cannot be checked: whether you may create pods: ${why}` };
+    }
+    const who = `user ${JSON.stringify(userInfo.username ?? '')} may not create pods in namespace ${this.#namespace}`;
+    const problems = references.map(({ path, what }) => forbidden(path, `${what} may not be used: ${who}`));
+    return refusalOf(403, this.#what, problems);
+  }
+
+  #tryJob(): Promise<DryRun> {
+    const template = this.#app.spec.worker.podTemplate ?? {};
+    if (Object.keys(template).length === 0 || this.#changed([field(POD_TEMPLATE)]).length === 0)
+      return Promise.resolve(NOTHING);
+    return this.#checks.dryRun.tryJob(this.#app, this.#namespace, this.#signal);
+  }
+
+  #runsOtherwise(): boolean {
+    const { oldObject } = this.#request;
+    return oldObject === undefined || !isDeepStrictEqual(whatRuns(oldObject), whatRuns(this.#request.object));
+  }
+
+  #changed(problems: readonly Problem[]): Problem[] {
+    const { object, oldObject } = this.#request;
+    return oldObject === undefined ? [...problems] : ofChanges(problems, oldObject, object);
+  }
+}
+
+/** A field, to ask whether it changes. */
+function field(path: string): Problem {
+  return { path, message: '', reason: 'FieldValueInvalid' };
+}
+
+function whatRuns(object: unknown): unknown {
+  const spec = isObject(object) ? object['spec'] : undefined;
+  return isObject(spec) ? [spec['worker'], spec['placements']] : spec;
+}
+
+function isLeaving(object: Json): boolean {
+  const { metadata } = object;
+  return isObject(metadata) && metadata['deletionTimestamp'] !== undefined && metadata['deletionTimestamp'] !== null;
+}
+
+function nameOf({ name }: AdmissionRequest, { metadata }: Json): string {
+  const own = isObject(metadata) ? (metadata['name'] ?? metadata['generateName']) : undefined;
+  return name ?? (typeof own === 'string' ? own : '');
+}
