@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // hostile-ledger LEDGER LIMIT SEED: scribbles on the ledger page while processes of the session allocate and free. For each number on standard input
-// it makes that many corruptions and prints `scribbled`; at the end of input it stops the workers and prints
-//   `ops N granted N over N worst-ms N crashed N`: what the workers did; how often one process held more than LIMIT by its own account; the longest
+// it makes that many corruptions, puts the words back by which the file is known as this session's ledger, and prints `scribbled`; at the end of input it
+// stops the workers and prints
+//   `ops N linear N pooled N physical N over N worst-ms N crashed N`: what the workers did, and were granted of each kind; how often one process held more than LIMIT by its own account; the longest
 //   that one call took; how many workers a signal ended.
 #include <fcntl.h>
 #include <pthread.h>
@@ -16,11 +17,11 @@
 #include "programs/driver-calls.h"
 #include "vram/layout.gen.h"
 
-enum { WORKERS = 3, THREADS = 2, LIVE = 24, LOW_SLOTS = 8 };
+enum { WORKERS = 3, THREADS = 2, LIVE = 24, LOW_SLOTS = 8, PAGE = 2 << 20 };
 
 static struct shared {
   atomic_int stop, ready;
-  atomic_ullong ops, granted, over, worst_ns;
+  atomic_ullong ops, granted[3], over, worst_ns; // granted: linear, from a pool, physical
 } *shared;
 static struct ledger *ledger;
 static uint64_t limit;
@@ -32,29 +33,47 @@ static void note_time(uint64_t since) {
   while (took > worst && !atomic_compare_exchange_weak(&shared->worst_ns, &worst, took)) continue;
 }
 
+enum family { LINEAR, POOLED, PHYSICAL, FAMILIES };
+struct block {
+  uint64_t value, bytes;
+  enum family family;
+};
+
+static int take(struct block *block, uint64_t *random) {
+  uint64_t bytes = next_random(random) % 4 ? next_random(random) % (limit / 16) + 1 : next_random(random) % limit + 1;
+  block->family = (enum family)(next_random(random) % FAMILIES);
+  block->bytes = block->family == PHYSICAL ? (bytes + PAGE - 1) / PAGE * PAGE : bytes;
+  if (block->family == LINEAR) return cu.alloc(&block->value, block->bytes);
+  return block->family == POOLED ? cu.async(&block->value, block->bytes, NULL) : physical_alloc(&block->value, block->bytes);
+}
+
+static int give(const struct block *block, uint64_t *random) {
+  if (block->family == PHYSICAL) return cu.release(block->value);
+  return block->family == POOLED && next_random(random) % 2 ? cu.async_free(block->value, NULL) : cu.free(block->value);
+}
+
 /** Counted before it is freed and after it is granted: never more than is really held. */
 static void *churn(void *seed) {
-  uint64_t random = *(uint64_t *)seed, bytes[LIVE], addresses[LIVE];
+  uint64_t random = *(uint64_t *)seed;
+  struct block blocks[LIVE];
   int live = 0;
   driver_join();
   while (!atomic_load(&shared->stop)) {
     uint64_t since = nanoseconds();
     if (live < LIVE && (live == 0 || next_random(&random) % 3)) {
-      bytes[live] = next_random(&random) % 4 ? next_random(&random) % (limit / 16) + 1 : next_random(&random) % limit + 1;
-      int result = cu.alloc(&addresses[live], bytes[live]);
+      int result = take(&blocks[live], &random);
       if (result == GRANTED) {
-        if (atomic_fetch_add(&own, bytes[live]) + bytes[live] > limit) atomic_fetch_add(&shared->over, 1);
-        atomic_fetch_add(&shared->granted, 1);
+        if (atomic_fetch_add(&own, blocks[live].bytes) + blocks[live].bytes > limit) atomic_fetch_add(&shared->over, 1);
+        atomic_fetch_add(&shared->granted[blocks[live].family], 1);
         live++;
       } else if (result != DENIED) {
         give_up("alloc", result);
       }
     } else {
       uint64_t at = next_random(&random) % (uint64_t)live;
-      atomic_fetch_sub(&own, bytes[at]);
-      if (cu.free(addresses[at])) give_up("free", 0);
-      live--;
-      bytes[at] = bytes[live], addresses[at] = addresses[live];
+      atomic_fetch_sub(&own, blocks[at].bytes);
+      if (give(&blocks[at], &random)) give_up("free", 0);
+      blocks[at] = blocks[--live];
     }
     if (next_random(&random) % 16 == 0) {
       size_t available, total;
@@ -154,8 +173,8 @@ static void finish(pid_t workers[WORKERS]) {
   int crashed = 0, status;
   atomic_store(&shared->stop, 1);
   for (int i = 0; i < WORKERS; i++) crashed += waitpid(workers[i], &status, 0) != workers[i] || status != 0;
-  printf("ops %llu granted %llu over %llu worst-ms %llu crashed %d\n", atomic_load(&shared->ops), atomic_load(&shared->granted),
-         atomic_load(&shared->over), atomic_load(&shared->worst_ns) / 1000000, crashed);
+  printf("ops %llu linear %llu pooled %llu physical %llu over %llu worst-ms %llu crashed %d\n", shared->ops, shared->granted[LINEAR],
+         shared->granted[POOLED], shared->granted[PHYSICAL], shared->over, shared->worst_ns / 1000000, crashed);
 }
 
 int main(int count, char **arguments) {
@@ -166,6 +185,8 @@ int main(int count, char **arguments) {
   ledger = mmap(NULL, sizeof *ledger, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (file < 0 || ledger == MAP_FAILED || shared == MAP_FAILED) return 70;
+  struct ledger_header known;
+  memcpy(&known, ledger, sizeof known);
   pid_t workers[WORKERS];
   for (int i = 0; i < WORKERS; i++) workers[i] = start_worker((uint64_t)i + dice);
   while (atomic_load(&shared->ready) < WORKERS && waitpid(-1, NULL, WNOHANG) == 0) usleep(1000);
@@ -177,6 +198,7 @@ int main(int count, char **arguments) {
       // Time for the others to take a step or two on what they find.
       for (uint64_t end = nanoseconds() + draw(20000); nanoseconds() < end;) continue;
     }
+    memcpy(ledger, &known, offsetof(struct ledger_header, lock));
     printf("scribbled\n");
     fflush(stdout);
   }

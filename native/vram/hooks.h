@@ -74,7 +74,8 @@ int reserve(int device, uint64_t bytes);
 // hooks_pool.c: memory pools hold what they reserved; the driver lowers that at its own times.
 void pools_settle(void);                                 // reads every pool anew
 int pools_shrink(int device, uint64_t bytes);            // gives cached memory back to the driver; 1 where a charge went down
-void pool_freed(const struct map_entry *entry);          // a pooled address was freed
+// Frees an address that came from a pool or may have, by a call that need not know of streams.
+CUresult pool_free_in_turn(CUdeviceptr address, CUstream stream, CUresult (*call)(CUdeviceptr, CUstream));
 extern uint32_t pools_seen __attribute__((visibility("hidden")));
 static inline int pools_known(void) { return __atomic_load_n(&pools_seen, __ATOMIC_RELAXED) != 0; }
 
@@ -123,21 +124,21 @@ struct pool_row {
   uint64_t pool;      // 0: free row
   uint64_t owner;     // number for the map
   uint64_t held;      // bytes reserved in the ledger for it
-  uint64_t in_flight; // reserved beside it for calls under way
-  uint64_t claimed;   // bytes that calls under way take out of the pool
+  uint64_t in_flight; // reserved beside it for the call under way
+  uint64_t claimed;   // bytes that the call under way takes out of the pool
   uint64_t out;       // bytes allocated from it by calls that returned
   uint64_t grain;     // the smallest step it was seen to grow by; 0: none seen
   uint64_t live;      // addresses allocated from it
-  uint64_t threshold; // the program's release threshold, while calls under way need another
-  uint64_t calls;     // allocations from it that began
-  uint32_t pinned, pad;
+  uint64_t threshold; // the program's release threshold, while the call under way needs another
+  uint32_t pinned;    // it does
+  uint32_t pad;
   int32_t device;     // ledger index
   int32_t state;      // POOL_*
 };
 enum { POOL_LIVE = 1, POOL_UNCHARGED = 2, POOL_DESTROYED = 3 };
 struct hook_state {
   struct gate_lock contexts_lock, pools_lock;
-  struct gate_lock pool_turn; // one allocation or free of a pool at a time, the real call included: see hooks_grow.c
+  struct gate_lock pool_turn; // one allocation or free of a pool at a time, or the end of one, the real call included: see hooks_grow.c
   uint32_t next_owner;
   uint32_t pid; // whose state this is, where that has to be compared
   uint32_t pool_count; // rows ever used

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stream-ordered allocations and frees. A pool must not grow past the quota even for a moment, and what it has cached must be of use up to the last
-// byte: so what it has to grow by is reserved before the real call, and the pool is kept from shrinking while the call uses what
-// is cached.
+// Stream-ordered allocations, and frees of what came from pools. A pool must not grow past the quota even for a moment, and what it has cached must be of
+// use up to the last byte: so what it has to grow by is reserved before the real call, and the pool is kept from shrinking while the call uses what is
+// cached.
+//
+// All of it happens in turn, one call of this process at a time, the real call and the end of a pool included: what one call counts on as cached must not be
+// what another, which reserved nothing for it either, is just being given, nor be half way through a free. So a row that a call works on stays.
 #include "hooks_pool.h"
 #include "layout.gen.h"
 #include "pool_rows.h"
@@ -9,12 +12,10 @@
 #define ATTEMPTS 2 // what the first one saw of the driver, the second one knows
 
 struct growth {
-  uint64_t owner;   // of the pool; 0: not followed
-  uint64_t claimed; // bytes that this call takes out of the pool
-  uint64_t paid;    // bytes reserved for its growth
-  int device;
-  int pinned;
-  uint64_t call, reserved; // the pool's number of calls, and what it held, when this one began
+  struct pool_row *row; // NULL: not followed
+  uint64_t claimed;     // bytes that this call takes out of the pool
+  uint64_t paid;        // bytes reserved for its growth
+  uint64_t reserved;    // what the pool held when the call began
 };
 
 // While an allocation counts on what its pool has cached, the driver must not let that go at another thread's synchronisation. The lock is held.
@@ -23,51 +24,56 @@ static void threshold(uint64_t pool, uint64_t bytes) {
 }
 
 static void pin(struct pool_row *row) {
-  if (row->pinned++ > 0) return;
+  row->pinned = 1;
   row->threshold = pool_counter(row->pool, RELEASE_THRESHOLD);
   if (row->threshold != UINT64_MAX) threshold(row->pool, UINT64_MAX);
 }
 
 static void unpin(struct pool_row *row) {
-  if (--row->pinned > 0 || row->state != POOL_LIVE) return;
-  if (row->threshold != UINT64_MAX) threshold(row->pool, row->threshold);
+  if (row->pinned && row->threshold != UINT64_MAX) threshold(row->pool, row->threshold);
+  row->pinned = 0;
 }
 
-// What this call may make the pool grow by, beside the others under way. Never more than it asks for: they paid for theirs. The lock is held.
-static uint64_t own_need(struct pool_row *row, const struct growth *g) {
-  row->claimed -= g->claimed;
-  uint64_t need = pool_needed(row, g->claimed);
-  row->claimed += g->claimed;
+// What this call may make the pool grow by. The lock is held.
+static uint64_t own_need(const struct growth *g) {
+  uint64_t need = pool_needed(g->row);
   return need < g->claimed ? need : g->claimed;
 }
 
 // One try to reserve that, and no more even for a moment: neighbours at the limit would be refused what fits. The lock is held, but not while
-// the ledger is asked. 0: go on; 1: over quota; *row NULL: the pool is gone.
-static int pay_once(struct hook_state *s, struct growth *g, struct pool_row **row, int (*ask)(int, uint64_t)) {
-  uint64_t need = own_need(*row, g);
-  g->pinned = need < g->claimed; // some of it is cached
-  if (g->pinned) {
-    pin(*row);
-    need = own_need(*row, g); // now it stays
+// the ledger is asked. 0: go on; 1: over quota.
+static int pay_once(struct hook_state *s, struct growth *g, int (*ask)(int, uint64_t)) {
+  uint64_t need = own_need(g);
+  if (need < g->claimed) { // some of it is cached
+    pin(g->row);
+    need = own_need(g); // now it stays
   }
-  g->paid = pool_round(need, pool_grain(*row));
+  g->paid = pool_round(need, pool_grain(g->row));
   if (need == 0) return 0;
   gate_unlock(&s->pools_lock);
-  int refused = ask(g->device, g->paid) != 0;
+  int refused = ask(g->row->device, g->paid) != 0;
   gate_lock(&s->pools_lock);
-  *row = pool_by_owner(s, g->owner);
-  if (refused && g->pinned && *row != NULL) unpin(*row);
-  if (refused) g->pinned = 0;
+  if (refused) unpin(g->row);
   return refused;
 }
 
-static int pay(struct hook_state *s, struct growth *g, struct pool_row **row) {
-  if (!pay_once(s, g, row, ledger_try)) return 0;
+static int pay(struct hook_state *s, struct growth *g) {
+  if (!pay_once(s, g, ledger_try)) return 0;
   gate_unlock(&s->pools_lock);
-  pools_shrink(g->device, UINT64_MAX); // what pools have cached makes room, this one's own too: then it needs more than before
+  pools_shrink(g->row->device, UINT64_MAX); // what pools have cached makes room, this one's own too: then it needs more than before
   gate_lock(&s->pools_lock);
-  *row = pool_by_owner(s, g->owner);
-  return *row == NULL || pay_once(s, g, row, ledger_reserve);
+  return pay_once(s, g, ledger_reserve);
+}
+
+// The lock is held. 0: go on with the real call.
+static int claim(struct hook_state *s, struct growth *g, struct pool_row *row) {
+  g->row = row;
+  row->claimed = g->claimed;
+  int refused = pay(s, g);
+  if (refused) row->claimed = 0;
+  else row->in_flight = g->paid;
+  g->reserved = pool_counter(row->pool, RESERVED_MEM_CURRENT);
+  return refused;
 }
 
 static int grow_begin(struct growth *g, uint64_t pool, CUdevice current, uint64_t bytes) {
@@ -76,31 +82,19 @@ static int grow_begin(struct growth *g, uint64_t pool, CUdevice current, uint64_
   gate_lock(&s->pools_lock);
   struct pool_row *row = pool_find(s, pool);
   if (row == NULL) row = pool_add(s, pool, pool_unknown_device(pool, current));
-  if (row == NULL || row->state == POOL_UNCHARGED) {
-    gate_unlock(&s->pools_lock);
-    return row == NULL; // the table of pools is full, or there is no memory for it: nothing can be said about this one
-  }
-  if (bytes > MAP_BYTES_MAX) { // no sum below overflows
-    gate_unlock(&s->pools_lock);
-    return 1;
-  }
-  g->owner = row->owner;
-  g->device = row->device;
-  row->claimed += g->claimed;
-  g->call = ++row->calls;
-  int refused = pay(s, g, &row);
-  if (row != NULL && refused) row->claimed -= g->claimed;
-  else if (row != NULL) row->in_flight += g->paid;
-  if (row != NULL) g->reserved = pool_counter(row->pool, RESERVED_MEM_CURRENT);
+  int charged = row != NULL && row->state != POOL_UNCHARGED;
+  // No row: the table of pools is full, or there is no memory for it, and nothing can be said about this one. Too much: sums would overflow.
+  int refused = row == NULL || (charged && bytes > MAP_BYTES_MAX);
+  if (charged && !refused) refused = claim(s, g, row);
   gate_unlock(&s->pools_lock);
   return refused;
 }
 
-// Only from a call that nobody else's could have disturbed, and only steps that a driver may have: a multiple of the page.
-static void learn_grain(struct pool_row *row, const struct growth *g) {
+// Only steps that a driver may have: a multiple of the page.
+static void learn_grain(struct pool_row *row, uint64_t before) {
   uint64_t now = pool_counter(row->pool, RESERVED_MEM_CURRENT);
-  if (row->calls != g->call || row->claimed != 0 || now <= g->reserved) return;
-  uint64_t step = (now - g->reserved) & -(now - g->reserved);
+  if (now <= before) return;
+  uint64_t step = (now - before) & -(now - before);
   if (step > POOL_GRAIN) step = POOL_GRAIN;
   if (step >= DEVICE_PAGE && (row->grain == 0 || step < row->grain)) row->grain = step;
 }
@@ -108,23 +102,17 @@ static void learn_grain(struct pool_row *row, const struct growth *g) {
 // 0: kept. 1: the pool grew by more than is granted, the allocation has to go back.
 static int grow_end(const struct growth *g, CUresult result, uint64_t address, uint64_t bytes) {
   struct hook_state *s = hook_state();
-  if (g->owner == 0) return 0;
+  struct pool_row *row = g->row;
+  if (row == NULL) return 0;
   gate_lock(&s->pools_lock);
-  struct pool_row *row = pool_by_owner(s, g->owner);
-  int over = 0;
-  if (row == NULL) {
-    release(g->device, g->paid);
-  } else {
-    row->claimed -= g->claimed;
-    if (result == CUDA_SUCCESS) row->live++, row->out += g->claimed;
-    row->in_flight -= g->paid;
-    if (g->pinned) unpin(row);
-    over = pool_settle(row, g->paid) && result == CUDA_SUCCESS;
-    if (result == CUDA_SUCCESS) learn_grain(row, g);
-  }
+  row->claimed = row->in_flight = 0;
+  if (result == CUDA_SUCCESS) row->live++, row->out += g->claimed;
+  unpin(row);
+  int over = pool_settle(row, g->paid);
+  if (result == CUDA_SUCCESS) learn_grain(row, g->reserved);
   gate_unlock(&s->pools_lock);
   if (result != CUDA_SUCCESS) return 0;
-  struct map_entry entry = {.key = address, .owner = g->owner, .bytes = bytes, .kind = KIND_POOLED, .device = -1, .count = 1};
+  struct map_entry entry = {.key = address, .owner = row->owner, .bytes = bytes, .kind = KIND_POOLED, .device = -1, .count = 1};
   return map_insert_entry(&entry) != 0 || over;
 }
 
@@ -158,7 +146,7 @@ static CUresult alloc_in_turn(struct pool_request *r, CUmemoryPool pool, CUdevic
     r->undo(r);
     struct map_entry entry;
     if (map_remove(*r->address, KIND_POOLED, &entry)) pool_freed(&entry);
-    pools_shrink(g.device, UINT64_MAX);
+    pools_shrink(g.row->device, UINT64_MAX);
   }
   return CUDA_ERROR_OUT_OF_MEMORY;
 }
@@ -181,8 +169,6 @@ CUresult pool_alloc(struct pool_request *r) {
     if (result == CUDA_SUCCESS) r->undo(r);
     return result == CUDA_SUCCESS ? CUDA_ERROR_OUT_OF_MEMORY : result;
   }
-  // One at a time, the real call included: what one call counts on as cached must not be what another, which reserved nothing for
-  // it either, is just being given, nor be half way through a free.
   struct gate_lock *turn = &hook_state()->pool_turn;
   gate_lock(turn);
   CUresult result = alloc_in_turn(r, pool, ordinal);
@@ -190,9 +176,7 @@ CUresult pool_alloc(struct pool_request *r) {
   return result;
 }
 
-CUresult pool_free(CUdeviceptr address, CUstream stream, int per_thread, CUresult (*call)(CUdeviceptr, CUstream)) {
-  // A captured free is a node: what it frees was allocated by the graph.
-  if (address == 0 || stream_is_capturing(stream, per_thread)) return call(address, stream);
+CUresult pool_free_in_turn(CUdeviceptr address, CUstream stream, CUresult (*call)(CUdeviceptr, CUstream)) {
   struct map_entry entry;
   struct gate_lock *turn = &hook_state()->pool_turn;
   gate_lock(turn);
@@ -202,4 +186,10 @@ CUresult pool_free(CUdeviceptr address, CUstream stream, int per_thread, CUresul
   if (pooled && result == CUDA_SUCCESS) pool_freed(&entry);
   gate_unlock(turn);
   return result;
+}
+
+CUresult pool_free(CUdeviceptr address, CUstream stream, int per_thread, CUresult (*call)(CUdeviceptr, CUstream)) {
+  // A captured free is a node: what it frees was allocated by the graph.
+  if (address == 0 || stream_is_capturing(stream, per_thread)) return call(address, stream);
+  return pool_free_in_turn(address, stream, call);
 }

@@ -110,30 +110,26 @@ CUresult hook_cuMemAllocPitch(uint32_t *address, unsigned *pitch, unsigned width
   return result != CUDA_SUCCESS ? charge_end(&c, result, 0, KIND_LINEAR, undo_v1) : pitched(&c, result, *address, *pitch, height, undo_v1);
 }
 
-// cuMemFree also takes stream-ordered addresses; what their pool then holds is read from the driver.
-static int forget(uint64_t address, struct map_entry *entry, int *pooled) {
-  *pooled = 0;
-  if (LIKELY(map_remove(address, KIND_LINEAR, entry))) return 1;
-  *pooled = pools_known() && map_remove(address, KIND_POOLED, entry);
-  return *pooled;
+static CUresult free_now(CUdeviceptr address, CUstream none) {
+  (void)none;
+  return NEXT(cuMemFree_v2)(address);
+}
+static CUresult free_now_v1(CUdeviceptr address, CUstream none) {
+  (void)none;
+  return NEXT(cuMemFree)((uint32_t)address);
 }
 
-static CUresult after_free(CUresult result, int found, int pooled, const struct map_entry *entry) {
-  freed(result, found, entry);
-  if (UNLIKELY(pooled) && result == CUDA_SUCCESS) pool_freed(entry);
-  return result;
-}
-
-static __attribute__((noinline)) CUresult free_slowly(CUdeviceptr address) {
-  if (!quota_active() || address == 0) return NEXT(cuMemFree_v2)(address);
+// cuMemFree also takes stream-ordered addresses.
+static __attribute__((noinline)) CUresult free_slowly(CUdeviceptr address, CUresult (*call)(CUdeviceptr, CUstream)) {
+  if (!quota_active() || address == 0) return call(address, NULL);
   struct map_entry entry;
-  int pooled, found = forget(address, &entry, &pooled);
-  return after_free(NEXT(cuMemFree_v2)(address), found, pooled, &entry);
+  if (map_remove(address, KIND_LINEAR, &entry)) return freed(call(address, NULL), 1, &entry);
+  return pools_known() ? pool_free_in_turn(address, NULL, call) : call(address, NULL);
 }
 
 CUresult hook_cuMemFree_v2(CUdeviceptr address) {
   struct map_taken taken = map_take(address, KIND_LINEAR);
-  if (UNLIKELY(taken.about == 0)) return free_slowly(address);
+  if (UNLIKELY(taken.about == 0)) return free_slowly(address, free_now);
   CUresult result = ((__typeof__(&hook_cuMemFree_v2))vram_real[I_cuMemFree_v2])(address);
   if (LIKELY(result == CUDA_SUCCESS)) {
     int device = taken_device(taken);
@@ -146,9 +142,4 @@ CUresult hook_cuMemFree_v2(CUdeviceptr address) {
   return result;
 }
 
-CUresult hook_cuMemFree(uint32_t address) {
-  if (!quota_active() || address == 0) return NEXT(cuMemFree)(address);
-  struct map_entry entry;
-  int pooled, found = forget(address, &entry, &pooled);
-  return after_free(NEXT(cuMemFree)(address), found, pooled, &entry);
-}
+CUresult hook_cuMemFree(uint32_t address) { return free_slowly(address, free_now_v1); }

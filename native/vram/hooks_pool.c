@@ -74,20 +74,20 @@ static void end_row(struct pool_row *row) {
   *row = (struct pool_row){0};
 }
 
-// What the pool has to grow by for a call beside those under way.
-uint64_t pool_needed(const struct pool_row *row, uint64_t bytes) {
+// What the pool has to grow by for the call under way.
+uint64_t pool_needed(const struct pool_row *row) {
   uint64_t reserved = pool_counter(row->pool, RESERVED_MEM_CURRENT), used = pool_counter(row->pool, USED_MEM_CURRENT);
-  // The driver counts what another thread's call has allocated and still claims, we what another one has freed and not told yet.
-  used = sum(used < row->out ? used : row->out, sum(row->claimed, bytes));
+  // Looked at by another thread, the driver has counted already what the call allocated, or not any more what it freed; we count both when it returns.
+  used = sum(used < row->out ? used : row->out, row->claimed);
   return used <= reserved ? 0 : used - reserved;
 }
 
-// Brings the charge to what the driver holds. `paid` are bytes reserved for this call that belong to the pool from now on; what others have
-// under way stays. Returns 0, or 1 where the pool grew by more than the ledger grants.
+// Brings the charge to what the driver holds. `paid` are bytes reserved for this call that belong to the pool from now on; what a call under way
+// on another thread has reserved stays. Returns 0, or 1 where the pool grew by more than the ledger grants.
 int pool_settle(struct pool_row *row, uint64_t paid) {
   if (row->state != POOL_LIVE) return 0;
   uint64_t on_card = pool_counter(row->pool, RESERVED_MEM_CURRENT), reserved = row->held + paid;
-  // What others reserved for their calls may be on the card already: theirs counts until they settle.
+  // What a call under way has reserved may be on the card already: it counts until that one settles.
   uint64_t covered = sum(reserved, row->in_flight), missing = on_card > covered ? on_card - covered : 0;
   if (missing != 0) {
     if (ledger_try(row->device, missing) != 0) {
@@ -96,9 +96,7 @@ int pool_settle(struct pool_row *row, uint64_t paid) {
     }
     reserved += missing;
   }
-  // Pinned calls paid for nothing, because what they claim was there: another one that paid may have taken it since.
-  uint64_t floor = on_card + (row->pinned == 0 ? 0 : pool_round(pool_needed(row, 0), pool_grain(row)));
-  return hold(row, reserved, reserved > floor ? floor : reserved);
+  return hold(row, reserved, reserved > on_card ? on_card : reserved);
 }
 
 void pools_settle(void) {
@@ -117,7 +115,7 @@ int pools_shrink(int device, uint64_t bytes) {
   for (uint32_t i = 0; i < s->pool_count; i++) {
     struct pool_row *row = &s->pools[i];
     if (row->pool == 0 || row->state != POOL_LIVE || row->device != device || row->held == 0) continue;
-    // Not what calls under way count on.
+    // Not what a call under way counts on.
     uint64_t before = row->held, used = sum(pool_counter(row->pool, USED_MEM_CURRENT), row->claimed);
     uint64_t keep = before > bytes ? before - bytes : 0;
     DRIVER(cuMemPoolTrimTo, CUmemoryPool, size_t)((CUmemoryPool)row->pool, keep > used ? keep : used);
@@ -192,7 +190,7 @@ CUresult pool_trim(CUmemoryPool pool, size_t keep, CUresult (*trim)(CUmemoryPool
   struct hook_state *s = hook_state();
   gate_lock(&s->pools_lock);
   struct pool_row *row = pool_find(s, (uint64_t)pool);
-  // Not what calls under way count on.
+  // Not what a call under way counts on.
   uint64_t counted = row == NULL || row->claimed == 0 ? 0 : sum(pool_counter(row->pool, USED_MEM_CURRENT), row->claimed);
   CUresult result = trim(pool, keep > counted ? keep : counted);
   if (row != NULL) pool_settle(row, 0);
@@ -206,7 +204,7 @@ CUresult pool_set(CUmemoryPool pool, int which, void *value, CUresult (*set)(CUm
   gate_lock(&s->pools_lock);
   struct pool_row *row = pool_find(s, (uint64_t)pool);
   CUresult result = set(pool, which, value);
-  if (row != NULL && row->pinned > 0 && which == RELEASE_THRESHOLD && result == CUDA_SUCCESS) {
+  if (row != NULL && row->pinned && which == RELEASE_THRESHOLD && result == CUDA_SUCCESS) {
     row->threshold = *(uint64_t *)value;
     set(pool, which, &most);
   }
@@ -217,7 +215,9 @@ CUresult pool_set(CUmemoryPool pool, int which, void *value, CUresult (*set)(CUm
 
 CUresult pool_destroy(CUmemoryPool pool, CUresult (*destroy)(CUmemoryPool)) {
   struct hook_state *s = hook_state();
-  // The lock is held across the real call: the handle may be given to a new pool at once, and that one registers behind us.
+  // In turn: what another thread is about to free would be counted twice. The lock is held across the real call: the handle may be given to a new
+  // pool at once, and that one registers behind us.
+  gate_lock(&s->pool_turn);
   gate_lock(&s->pools_lock);
   struct pool_row *row = pool_find(s, (uint64_t)pool);
   uint64_t used = row == NULL ? 0 : pool_counter(row->pool, USED_MEM_CURRENT);
@@ -233,5 +233,6 @@ CUresult pool_destroy(CUmemoryPool pool, CUresult (*destroy)(CUmemoryPool)) {
     }
   }
   gate_unlock(&s->pools_lock);
+  gate_unlock(&s->pool_turn);
   return result;
 }

@@ -18,6 +18,8 @@ struct pool_row *pool_find(struct hook_state *s, uint64_t pool);
 struct pool_row *pool_by_owner(struct hook_state *s, uint64_t owner);
 // NULL: the table is full.
 struct pool_row *pool_add(struct hook_state *s, uint64_t pool, int device);
-uint64_t pool_needed(const struct pool_row *row, uint64_t bytes);
+uint64_t pool_needed(const struct pool_row *row);
+// A pooled address was freed.
+void pool_freed(const struct map_entry *entry);
 int pool_settle(struct pool_row *row, uint64_t paid);
 int pool_unknown_device(uint64_t pool, CUdevice current);

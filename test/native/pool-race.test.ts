@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two processes with pools near the limit: what one has cached is neither charged twice for a moment nor lost to it.
+// Pools near the limit, in two processes and in threads of one: what is cached is neither charged twice for a moment nor lost, and what is freed is told once.
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createSlice, PROGRAMS, rounds } from './slice.ts';
@@ -27,3 +27,19 @@ test.each(['0', '0-20'])(
     expect(Number(told?.[2])).toBeGreaterThan(100);
   },
 );
+
+test.each([
+  ['churn', 'while others allocate at the limit'],
+  ['destroy', 'while the pool that they came from is destroyed'],
+])('%s: what came from a pool is freed by cuMemFree %s, and what is charged is what the card gave out', (mode) => {
+  const count = rounds(400);
+  const run = slice.run(join(PROGRAMS, 'pool-free-race'), [mode, String(LIMIT), String(count)], {
+    FAKE_CUDA_HEAP: join(slice.folder, `heap-${mode}`),
+    FAKE_CUDA_MEMORY: String(4 * LIMIT),
+    FAKE_CUDA_LATENCY_US: '0-2',
+  });
+  expect(run).toMatchObject({ status: 0, stderr: '' });
+  const told = new RegExp(`^rounds ${count} granted (\\d+) above 0 more 0 less 0$`).exec(run.stdout.trim());
+  expect(told ?? run.stdout).not.toBe(run.stdout);
+  expect(Number(told?.[1])).toBeGreaterThanOrEqual(count);
+});
