@@ -25,7 +25,7 @@ export function createReadiness(sources: ReadinessSources, clock: Clock, graceMs
     const untrusted = sources.certificate();
     if (untrusted !== undefined) return untrusted;
     if (sources.synced() || clock.monotonic() >= graceEnds) return undefined;
-    return `nodes, namespaces, placements and policy have not been read yet${because(sources.trouble())}`;
+    return `what decisions rest on has not been read yet${because(sources.trouble())}`;
   };
 }
 

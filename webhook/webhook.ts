@@ -16,6 +16,7 @@ import { createAdmissionServer } from './server/server.ts';
 import type { AdmissionServer } from './server/server.ts';
 import { createSliceReport } from './slice-report.ts';
 import { createEphemeralHandler, createPodHandler } from './slice/pod-handler.ts';
+import { createValidation } from './validate/validation.ts';
 
 const CONTROLLER = `${GROUP}/webhook`;
 const SERVICE = 'penstock-webhook';
@@ -49,13 +50,13 @@ export interface Webhook {
 /** The whole admission server but for configuration, ops port and signals. */
 export function createWebhook(deps: WebhookDeps): Webhook {
   const { config, clock } = deps;
-  const { server, certificate, cluster, events } = createParts(deps);
+  const { server, certificate, cluster, validation, events } = createParts(deps);
   const notReady = createReadiness(
     {
       listening: () => server.listening(),
       stopping: () => server.stopping(),
       certificate: () => certificate.notReady(),
-      synced: () => cluster.hasSynced(),
+      synced: () => cluster.hasSynced() && validation.synced(),
       trouble: () => cluster.trouble(),
     },
     clock,
@@ -65,11 +66,12 @@ export function createWebhook(deps: WebhookDeps): Webhook {
     start: () => {
       certificate.start();
       cluster.start();
+      validation.start();
       return server.start();
     },
     stop: async () => {
       await server.drain(config.drainSeconds * 1000);
-      await Promise.all([certificate.stop(), cluster.stop()]);
+      await Promise.all([certificate.stop(), cluster.stop(), validation.stop()]);
       await events.stop();
     },
     notReady,
@@ -92,6 +94,16 @@ function createParts(deps: WebhookDeps) {
   });
   const { vramImage, imagePullPolicy: pullPolicy } = config;
   const cluster = createCluster({ ...kube, namespace, vramImage, pullPolicy, events, registry });
+  const validation = createValidation({
+    ...kube,
+    namespace,
+    events,
+    registry,
+    placements: cluster.placements,
+    inventory: cluster.inventory,
+    namespaceExists: (name) =>
+      cluster.namespaces.hasSynced() ? cluster.namespaces.get(name) !== undefined : undefined,
+  });
   const slices = createSliceReport({ metrics, logger, events });
   const server: AdmissionServer = createAdmissionServer({
     ...deps,
@@ -102,11 +114,11 @@ function createParts(deps: WebhookDeps) {
     routes: createRoutes({
       mutatePods: whenPrepared(cluster, createPodHandler({ ...cluster, ...slices })),
       mutateEphemeral: createEphemeralHandler(slices),
-      validateInferenceApps: () => ({}),
-      validatePlacements: () => ({}),
+      validateInferenceApps: validation.validateInferenceApps,
+      validatePlacements: validation.validatePlacements,
     }),
   });
-  return { server, certificate, cluster, events };
+  return { server, certificate, cluster, validation, events };
 }
 
 /** Pods of a namespace that was made a moment ago wait for its labels; all others are decided on at once. */

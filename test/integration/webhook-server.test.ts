@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { InferenceApp } from '#crds/inference-app.gen.ts';
-import { INFERENCE_APPS, PODS } from '#kube/resource.ts';
+import { INFERENCE_APPS, PLACEMENTS, PODS } from '#kube/resource.ts';
 import type { KubeObject } from '#kube/types.ts';
 import { until } from '../until.ts';
 import { TEAM, webhookCluster } from './webhook.harness.ts';
@@ -13,6 +13,8 @@ interface Pod extends KubeObject {
   readonly spec: {
     readonly containers: readonly {
       readonly name: string;
+      readonly image: string;
+      readonly securityContext: object;
       readonly resources?: { readonly limits?: Readonly<Record<string, string>> };
     }[];
   };
@@ -31,7 +33,7 @@ function aPod(annotations: Readonly<Record<string, string>> = {}, gpus = '1'): P
   return {
     metadata: { namespace: TEAM, name: `pod-${unique()}`, annotations },
     spec: { containers: [{ name: 'main', image: 'app:1', securityContext: strict, resources }] },
-  } as Pod;
+  };
 }
 
 const SLICED = { 'penstock.dev/slice': 'true', 'penstock.dev/slice-ratio': '2' };
@@ -97,14 +99,51 @@ describe('a pod', () => {
   });
 });
 
+describe('an object of ours', () => {
+  it('that would escape from its pod is refused, by the field', async () => {
+    const volumes = [{ name: 'host', hostPath: { path: '/' } }];
+    const app = {
+      ...anApp(),
+      spec: { ...anApp().spec, worker: { ...anApp().spec.worker, podTemplate: { spec: { volumes } } } },
+    };
+    await expect(cluster.admin.client.create(INFERENCE_APPS, app as InferenceApp)).rejects.toMatchObject({
+      status: 422,
+      message: expect.stringMatching(/inferenceapps\.penstock\.dev.*podTemplate.*hostPath/),
+    });
+  });
+
+  it('that promises more memory than a card has is refused', async () => {
+    const sharing = {
+      mode: 'TimeSlicing',
+      resourceName: 'nvidia.com/gpu.shared',
+      slotsPerGPU: 4,
+      memoryPerSlot: '60Gi',
+    };
+    const placement = { metadata: { name: 'big' }, spec: { kubernetes: {}, allowedNamespaces: ['*'], sharing } };
+    await expect(cluster.admin.client.create(PLACEMENTS, placement as KubeObject)).rejects.toMatchObject({
+      status: 422,
+      message: expect.stringMatching(/placements\.penstock\.dev.*memoryPerSlot/),
+    });
+  });
+
+  it('that is as it should be is created, with warnings where there is something to say', async () => {
+    const app = await cluster.admin.client.create<InferenceApp>(INFERENCE_APPS, anApp());
+    expect(app.metadata.uid).toBeDefined();
+    const answered = await webhook.metric('penstock_webhook_requests_total');
+    expect(answered['webhook="inferenceapps",result="allowed"']).toBe(1);
+    expect(answered['webhook="inferenceapps",result="refused"']).toBe(1);
+    expect(answered['webhook="placements",result="refused"']).toBe(1);
+  });
+});
+
 describe('an end in order', () => {
   it('costs no create and no slice', { timeout: 90_000 }, async () => {
     const second = await cluster.replica();
     const created: Pod[] = [];
     const failed: unknown[] = [];
-    let going = true;
+    const enough = new AbortController();
     const creator = async (): Promise<void> => {
-      while (going)
+      while (!enough.signal.aborted)
         await create(aPod(SLICED)).then(
           (pod) => created.push(pod),
           (err: unknown) => failed.push(err),
@@ -123,7 +162,7 @@ describe('an end in order', () => {
     cluster.proxy.point(second.port);
     expect(await webhook.exited).toBe(0);
     await count(20);
-    going = false;
+    enough.abort();
     await Promise.all(creators);
     expect(failed).toEqual([]);
     expect(created.filter((pod) => limitsOf(pod)?.['nvidia.com/gpu.shared' as never] !== '2')).toEqual([]);
@@ -145,6 +184,13 @@ describe('without anybody there', () => {
     const ref = { namespace: TEAM, name: made.metadata.name };
     const relabel = { metadata: { labels: { team: 'a' } } };
     await cluster.admin.client.patch(INFERENCE_APPS, ref, relabel, { type: 'merge' });
+    const operator = 'system:serviceaccount:penstock-system:penstock-operator';
+    const patch = JSON.stringify({ spec: { desiredState: 'Paused' } });
+    const patching = ['-n', TEAM, 'patch', 'iapp', made.metadata.name, '--type=merge', '-p', patch];
+    await cluster.api.kube(...patching, '--as', operator);
+    await expect(cluster.api.kube(...patching, '-p', '{"spec":{"desiredState":"Ready"}}')).rejects.toThrow(
+      /failed calling webhook/,
+    );
     await cluster.admin.client.delete(INFERENCE_APPS, ref);
     await cluster.admin.client.patch(INFERENCE_APPS, ref, { metadata: { finalizers: [] } }, { type: 'merge' });
     await expect(cluster.admin.client.get(INFERENCE_APPS, ref)).rejects.toMatchObject({ status: 404 });
