@@ -102,7 +102,7 @@ function attempt(
   settings: SliceSettings,
 ): Candidate | string {
   const offered = resources.map((name) => market.places.get(name) ?? []);
-  const slots = asks.map((ask, index) => slotsOf(ask, offered[index] ?? []));
+  const slots = asks.map((ask, index) => slotsOf(ask, resources[index] ?? '', offered[index] ?? []));
   const units = asks.map((ask, index) => ask.gpus * (slots[index] ?? 0));
   const needed = unitsByResource(asks, resources, units);
   let why: string | undefined;
@@ -127,9 +127,10 @@ function attempt(
 }
 
 /** Slots on each GPU. For memory: the number with which the most nodes can serve, as they may differ in the size of a slot. */
-function slotsOf(ask: Ask, places: readonly Place[]): number {
-  const { size } = ask;
+function slotsOf(ask: Ask, resource: string, places: readonly Place[]): number {
+  const { size, held } = ask;
   if (size.kind === 'ratio') return size.ratio;
+  if (held?.resource === resource) return held.units / ask.gpus;
   const needs = places.map((place) => slotsFor(place, size.bytes));
   let best = { slots: Math.min(...needs), nodes: 0 };
   for (const slots of [...new Set(needs)].sort((a, b) => a - b)) {
@@ -225,7 +226,7 @@ function savedBy(asks: readonly Ask[], grants: readonly Grant[]): number {
   return Math.max(0, whole - parts);
 }
 
-/** Smaller is better: the administrator's order, memory given beyond what was asked for, nodes, memory. */
+/** Smaller is better: what has been given before, the administrator's order, memory given beyond what was asked for, nodes, memory. */
 function rankOf(
   asks: readonly Ask[],
   grants: readonly Grant[],
@@ -241,7 +242,8 @@ function rankOf(
   const preferred = Math.min(...grants.map(({ resource }) => preferenceOf(resource, settings.preference)));
   // Instances of MIG are of one kind: among them it is their size that counts.
   const place = isMig && preferred < settings.preference.length ? firstInstance(settings.preference) : preferred;
-  return [place, spare, -nodes, granted.reduce((sum, memory) => sum + memory, 0)];
+  const changed = asks.filter(({ held }, index) => held !== undefined && held.resource !== grants[index]?.resource);
+  return [changed.length, place, spare, -nodes, granted.reduce((sum, memory) => sum + memory, 0)];
 }
 
 function preferenceOf(resource: string, preference: readonly string[]): number {

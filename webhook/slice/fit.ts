@@ -10,6 +10,8 @@ export interface Ask {
   readonly phase: Phase;
   readonly gpus: number;
   readonly size: Sized;
+  /** What an earlier pass gave it: the requirements that came with it may make another choice look better by now. */
+  readonly held?: { readonly resource: string; readonly units: number } | undefined;
 }
 
 /** A node with the resource in question. */

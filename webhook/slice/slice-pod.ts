@@ -72,8 +72,9 @@ function sliceGpus(pod: Pod, asking: readonly GpuPlace[], question: Question): S
   const { wish, enrolled, delivery, context } = question;
   const { settings, inventory } = context;
   const policy = context.policy?.action === 'slice' ? context.policy : undefined;
-  const asks = asking.map(({ container, phase, gpus }): Ask => {
-    return { container: container.name, phase, gpus, size: shareOf(container.name, wish, policy) };
+  const asks = asking.map(({ container, phase, gpus, sliced, current }): Ask => {
+    const size = shareOf(container.name, wish, policy);
+    return { container: container.name, phase, gpus, size, held: sliced ? current : undefined };
   });
   const before = asking.every(({ sliced }) => sliced);
   const choice = choose(asks, landingNodes(pod.spec, context, inventory.nodes), settings);
