@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+import { describe, expect, it } from 'vitest';
+import { applyPatch } from 'fast-json-patch';
+import { joinSlices } from './ephemeral.ts';
+import { contextOf, gpuContainer, gpuNode, slicedPod } from './fixtures.ts';
+import type { EphemeralContainer, Pod, PodSpec } from './pod.ts';
+import { slicePod } from './slice-pod.ts';
+
+const OURS = '/penstock/vram/lib/libpenstock_vram.so:/penstock/vram/lib/libpenstock_nvml.so';
+
+function running(spec: Partial<PodSpec> = {}): Pod {
+  const pod = slicedPod({}, spec);
+  const { patch = [] } = slicePod(pod, contextOf([gpuNode('big')]));
+  return applyPatch(structuredClone(pod), structuredClone([...patch])).newDocument;
+}
+
+function debug(pod: Pod, ...ephemeralContainers: EphemeralContainer[]): Pod {
+  return { ...pod, spec: { ...pod.spec, ephemeralContainers } };
+}
+
+const debugger_: EphemeralContainer = { name: 'debugger', image: 'tools:1', targetContainerName: 'main' };
+const mountsOf = (number: number) => [
+  { name: 'penstock-vram-lib', mountPath: '/penstock/vram/lib', readOnly: true },
+  { name: `penstock-vram-${number}`, mountPath: '/penstock/vram/region' },
+  { name: `penstock-quota-${number}`, mountPath: '/penstock/vram/quota', readOnly: true },
+];
+
+describe('an ephemeral container', () => {
+  const one = running();
+  const two = running({ containers: [gpuContainer('main'), gpuContainer('side'), { name: 'web' }] });
+
+  it('gets the environment and the mounts of its target, nothing else', () => {
+    const { operations, warnings } = joinSlices(debug(one, debugger_), one);
+    expect(operations).toEqual([
+      { op: 'add', path: '/spec/ephemeralContainers/0/env', value: [{ name: 'LD_PRELOAD', value: OURS }] },
+      { op: 'add', path: '/spec/ephemeralContainers/0/volumeMounts', value: mountsOf(0) },
+    ]);
+    expect(warnings).toEqual([
+      'penstock: debugger: an LD_PRELOAD set by the image is not kept; state it in env if the program needs it',
+    ]);
+    for (const operation of operations) expect(JSON.stringify(operation)).not.toContain('subPath');
+  });
+
+  it('shares the region of the container it names', () => {
+    const { operations } = joinSlices(debug(two, { ...debugger_, targetContainerName: 'side' }), two);
+    expect(operations[1]).toMatchObject({ value: mountsOf(1) });
+  });
+
+  it('without a target shares that of the only one there is', () => {
+    const { targetContainerName: _, ...untargeted } = debugger_;
+    expect(joinSlices(debug(one, untargeted), one).operations).toHaveLength(2);
+  });
+
+  it('is left alone when it looks into a container without a slice', () => {
+    expect(joinSlices(debug(two, { ...debugger_, targetContainerName: 'web' }), two)).toEqual({
+      operations: [],
+      warnings: [],
+    });
+  });
+
+  it('is left alone in a pod without slices', () => {
+    const plain = { ...slicedPod(), spec: { containers: [{ name: 'main' }] } };
+    expect(joinSlices(debug(plain, debugger_), plain)).toEqual({ operations: [], warnings: [] });
+  });
+
+  it('without a target among several is warned about', () => {
+    const { operations, warnings } = joinSlices(debug(two, { name: 'debugger' }), two);
+    expect(operations).toEqual([]);
+    expect(warnings).toEqual([
+      'penstock: debugger: its GPU memory is not limited: several containers have slices; name one with --target',
+    ]);
+  });
+
+  it('that is there already is not changed: the API server would refuse it', () => {
+    const before = debug(one, debugger_);
+    const { operations } = joinSlices(debug(one, debugger_, { ...debugger_, name: 'second' }), before);
+    expect(operations.map(({ path }) => path)).toEqual([
+      '/spec/ephemeralContainers/1/env',
+      '/spec/ephemeralContainers/1/volumeMounts',
+    ]);
+  });
+
+  it('is patched once', () => {
+    const given = debug(one, debugger_);
+    const { operations } = joinSlices(given, one);
+    const after = applyPatch(structuredClone(given), structuredClone(operations)).newDocument;
+    expect(joinSlices(after, one).operations).toEqual([]);
+  });
+
+  it('with a mount of its own in our place is warned about', () => {
+    const own = { ...debugger_, volumeMounts: [{ name: 'data', mountPath: '/penstock/vram/lib' }] };
+    const { operations, warnings } = joinSlices(debug(one, own), one);
+    expect(operations).toEqual([]);
+    expect(warnings[0]).toContain('not limited: container debugger mounts volume data');
+  });
+});
