@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import type { GpuNode, SharedOffer } from '../slice/inventory.ts';
 import { toGpuNode } from './gpu-node.ts';
 import { toNodeFacts } from './node-facts.ts';
+import type { PlacementSharing, SharedResource } from './sharing.ts';
 
 const MIB = 2 ** 20;
 const number = fc.oneof(
@@ -32,73 +34,61 @@ const labels = fc
   .array(fc.tuple(resource, suffix, fc.oneof(number, word)), { maxLength: 10 })
   .map((entries) => Object.fromEntries(entries.map(([name, part, value]) => [`${name}.${part}`, value])));
 const units = fc.dictionary(resource, number);
-const slots = fc.option(fc.integer({ min: 1, max: 16 }), { nil: undefined });
-const memory = fc.option(
-  fc.integer({ min: 1, max: 90_000 }).map((mib) => mib * MIB),
-  { nil: undefined },
+const slotsPerGPU = fc.integer({ min: 1, max: 16 });
+const memoryPerSlot = fc.integer({ min: 1, max: 90_000 }).map((mib) => mib * MIB);
+const MODES = ['TimeSlicing', 'MPS', 'MIG'] as const;
+const statement = fc.record(
+  { name: resource, mode: fc.constantFrom(...MODES), slotsPerGPU, memoryPerSlot, packsOnOneCard: fc.boolean() },
+  { requiredKeys: ['name'] },
 );
-const present = <T extends object>(entry: T): T =>
-  Object.fromEntries(Object.entries(entry).filter(([, value]) => value !== undefined)) as T;
-const statement = fc
-  .record({
-    name: resource,
-    mode: fc.constantFrom('TimeSlicing' as const, 'MPS' as const, 'MIG' as const),
-    slotsPerGPU: slots,
-    memoryPerSlot: memory,
-    packsOnOneCard: fc.boolean(),
-  })
-  .map(present);
-const placement = fc
-  .record({
+const placement = fc.record(
+  {
     placement: fc.constantFrom('a', 'b'),
     nodeSelectors: fc.constantFrom([], [{ pool: 'a' }]),
-    mode: fc.constantFrom('TimeSlicing' as const, 'MPS' as const, 'MIG' as const, 'Exclusive' as const),
-    resourceName: fc.option(resource, { nil: undefined }),
-    slotsPerGPU: slots,
-    memoryPerSlot: memory,
-  })
-  .map(present);
+    mode: fc.constantFrom(...MODES, 'Exclusive' as const),
+    resourceName: resource,
+    slotsPerGPU,
+    memoryPerSlot,
+  },
+  { requiredKeys: ['placement', 'nodeSelectors', 'mode'] },
+);
 
 test('whatever labels, resources and people say: slots of a card never have more than the card, nor are there more of them than units', () => {
   let offered = 0;
-  const holds = (
-    ...[label, capacity, sharedResources, placements]: [
-      Record<string, string>,
-      Record<string, string>,
-      never[],
-      never[],
-    ]
-  ): void => {
-    const object = {
-      metadata: { name: 'n', labels: { pool: 'a', ...label } },
-      status: { capacity, allocatable: capacity },
-    };
-    const { node } = toGpuNode(toNodeFacts(object), { gpuResource: 'nvidia.com/gpu', sharedResources }, placements);
-    for (const offer of node?.shared ?? []) {
-      offered += 1;
-      expect(offer.memoryPerSlot).toBeGreaterThanOrEqual(0);
-      expect(offer.slotsPerGPU).toBeGreaterThanOrEqual(1);
-      expect(offer.allocatable).toBeGreaterThanOrEqual(1);
-      if (offer.mode !== 'TimeSlicing') expect(offer.refusesMultiple).toBe(true);
-      if (offer.resource.includes('/mig-') || offer.mode === 'MIG') continue;
-      expect(offer.slotsPerGPU * offer.memoryPerSlot).toBeLessThanOrEqual(node?.cardMemory ?? 0);
-      expect((node?.cards ?? 0) * offer.slotsPerGPU).toBeGreaterThanOrEqual(offer.allocatable);
-      if (
-        offer.onOneCard &&
-        !sharedResources.some(({ packsOnOneCard }: { packsOnOneCard?: boolean }) => packsOnOneCard)
-      ) {
-        expect(offer.slotsPerGPU).toBeGreaterThanOrEqual(offer.allocatable);
-      }
-    }
+  const broken = (
+    label: Record<string, string>,
+    capacity: Record<string, string>,
+    sharedResources: readonly SharedResource[],
+    placements: readonly PlacementSharing[],
+  ): unknown[] => {
+    const metadata = { name: 'n', labels: { pool: 'a', ...label } };
+    const object = { metadata, status: { capacity, allocatable: capacity } };
+    const facts = toNodeFacts(object);
+    const { node } = toGpuNode(facts, { gpuResource: 'nvidia.com/gpu', sharedResources }, placements);
+    if (node === undefined) return [];
+    offered += node.shared.length;
+    const packs = sharedResources.some(({ packsOnOneCard }) => packsOnOneCard);
+    return node.shared.filter((offer) => !isSound(node, offer, packs));
   };
   const property = fc.property(
     labels,
     units,
-    fc.uniqueArray(statement, { maxLength: 3, selector: ({ name }) => name }) as never,
-    fc.array(placement, { maxLength: 3 }) as never,
-    holds,
+    fc.uniqueArray(statement, { maxLength: 3, selector: ({ name }) => name }),
+    fc.array(placement, { maxLength: 3 }),
+    (...said) => {
+      expect(broken(...said)).toEqual([]);
+    },
   );
   fc.assert(property, { numRuns: 3000 });
   // Were everything refused, the above would be easy.
   expect(offered).toBeGreaterThan(300);
 });
+
+function isSound(node: GpuNode, offer: SharedOffer, packs: boolean): boolean {
+  const { mode, slotsPerGPU, memoryPerSlot, allocatable, refusesMultiple, onOneCard } = offer;
+  if (slotsPerGPU < 1 || memoryPerSlot < 0 || allocatable < 1) return false;
+  if (mode !== 'TimeSlicing' && !refusesMultiple) return false;
+  if (mode === 'MIG' || offer.resource.includes('/mig-')) return true;
+  const fits = slotsPerGPU * memoryPerSlot <= node.cardMemory && node.cards * slotsPerGPU >= allocatable;
+  return fits && (packs || !onOneCard || slotsPerGPU >= allocatable);
+}
