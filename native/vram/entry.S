@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The two places where C would change what the callee sees: binding a trampoline at its first call, and the dlsym filter, which must jump
 // (not call) into the real dlsym, since that one looks at its return address to find the caller for RTLD_NEXT and RTLD_DEFAULT.
+#include "vram/binder.h"
+
   .text
 
   .hidden vram_real
@@ -10,56 +12,9 @@
   .hidden dlsym_find_real
   .hidden dlsym_driver_name
 
-#if defined(__x86_64__)
+  binder vram_bind, driver_bind
 
-  .globl vram_bind
-  .hidden vram_bind
-  .type vram_bind, @function
-// eax: index. Every argument register is kept: some entry points take floats.
-vram_bind:
-  .cfi_startproc
-  push %rbp
-  .cfi_adjust_cfa_offset 8
-  mov %rsp, %rbp
-  .cfi_def_cfa_register %rbp
-  and $-16, %rsp
-  sub $192, %rsp
-  mov %rdi, 0(%rsp)
-  mov %rsi, 8(%rsp)
-  mov %rdx, 16(%rsp)
-  mov %rcx, 24(%rsp)
-  mov %r8, 32(%rsp)
-  mov %r9, 40(%rsp)
-  movups %xmm0, 48(%rsp)
-  movups %xmm1, 64(%rsp)
-  movups %xmm2, 80(%rsp)
-  movups %xmm3, 96(%rsp)
-  movups %xmm4, 112(%rsp)
-  movups %xmm5, 128(%rsp)
-  movups %xmm6, 144(%rsp)
-  movups %xmm7, 160(%rsp)
-  mov %eax, %edi
-  call driver_bind
-  mov 0(%rsp), %rdi
-  mov 8(%rsp), %rsi
-  mov 16(%rsp), %rdx
-  mov 24(%rsp), %rcx
-  mov 32(%rsp), %r8
-  mov 40(%rsp), %r9
-  movups 48(%rsp), %xmm0
-  movups 64(%rsp), %xmm1
-  movups 80(%rsp), %xmm2
-  movups 96(%rsp), %xmm3
-  movups 112(%rsp), %xmm4
-  movups 128(%rsp), %xmm5
-  movups 144(%rsp), %xmm6
-  movups 160(%rsp), %xmm7
-  mov %rbp, %rsp
-  pop %rbp
-  .cfi_def_cfa %rsp, 8
-  jmp *%rax
-  .cfi_endproc
-  .size vram_bind, . - vram_bind
+#if defined(__x86_64__)
 
   .globl dlsym
   .type dlsym, @function
@@ -118,38 +73,6 @@ dlsym:
   .size dlsym, . - dlsym
 
 #elif defined(__aarch64__)
-
-  .globl vram_bind
-  .hidden vram_bind
-  .type vram_bind, %function
-// w16: index. x8 (large results) and every argument register are kept.
-vram_bind:
-  stp x29, x30, [sp, #-224]!
-  mov x29, sp
-  stp x0, x1, [sp, #16]
-  stp x2, x3, [sp, #32]
-  stp x4, x5, [sp, #48]
-  stp x6, x7, [sp, #64]
-  str x8, [sp, #80]
-  stp q0, q1, [sp, #96]
-  stp q2, q3, [sp, #128]
-  stp q4, q5, [sp, #160]
-  stp q6, q7, [sp, #192]
-  mov w0, w16
-  bl driver_bind
-  mov x16, x0
-  ldp x0, x1, [sp, #16]
-  ldp x2, x3, [sp, #32]
-  ldp x4, x5, [sp, #48]
-  ldp x6, x7, [sp, #64]
-  ldr x8, [sp, #80]
-  ldp q0, q1, [sp, #96]
-  ldp q2, q3, [sp, #128]
-  ldp q4, q5, [sp, #160]
-  ldp q6, q7, [sp, #192]
-  ldp x29, x30, [sp], #224
-  br x16
-  .size vram_bind, . - vram_bind
 
   .globl dlsym
   .type dlsym, %function
