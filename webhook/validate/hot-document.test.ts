@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+import { describe, expect, it } from 'vitest';
+import { silentLogger } from '#base/logger.ts';
+import { createRegistry } from '#base/metrics.ts';
+import { ObjectCache } from '#kube/cache.ts';
+import type { EventInput } from '#kube/events.ts';
+import { createKubeMetrics } from '#kube/kube-metrics.ts';
+import { createDocumentMetrics, createHotDocument } from './hot-document.ts';
+import type { ConfigMapObject } from './hot-document.ts';
+
+const KEY = 'numbers.yaml';
+
+function setUp() {
+  const registry = createRegistry('test', false);
+  const configMaps = new ObjectCache<ConfigMapObject>({
+    name: 'configmaps',
+    logger: silentLogger,
+    metrics: createKubeMetrics(registry),
+  });
+  const events: EventInput[] = [];
+  const metrics = createDocumentMetrics(registry, [KEY]);
+  const document = createHotDocument({
+    configMaps,
+    configMap: 'settings',
+    key: KEY,
+    parse: (text) => {
+      if (text === 'bad') throw new Error('is no number; write one');
+      return text === '' ? undefined : Number(text);
+    },
+    events: { record: (event) => void events.push(event) },
+    logger: silentLogger,
+    metrics,
+  });
+  let version = 0;
+  const write = (data?: Record<string, string>): void =>
+    configMaps.put({
+      metadata: { name: 'settings', uid: 'u', resourceVersion: String(++version) },
+      ...(data ? { data } : {}),
+    });
+  const good = async (): Promise<number | undefined> => (await metrics.good.get()).values[0]?.value;
+  return { configMaps, document, events, write, good };
+}
+
+describe('a document', () => {
+  it('is not known before anybody has looked', () => {
+    const { configMaps, document } = setUp();
+    expect(document.current()).toEqual({ state: 'unknown', why: 'ConfigMap settings has not been looked for yet' });
+    configMaps.replace([]);
+    expect(document.current()).toEqual({ state: 'absent' });
+  });
+
+  it('is what was written last, as long as it fits', async () => {
+    const { configMaps, document, events, write, good } = setUp();
+    configMaps.replace([]);
+    write({ [KEY]: '1' });
+    expect(document.current()).toEqual({ state: 'known', value: 1 });
+    write({ [KEY]: 'bad' });
+    expect(document.current()).toEqual({ state: 'known', value: 1 });
+    expect(await good()).toBe(0);
+    write({ [KEY]: '2' });
+    expect(document.current()).toEqual({ state: 'known', value: 2 });
+    expect(await good()).toBe(1);
+    expect(events.map(({ type, reason, note }) => [type, reason, note])).toEqual([
+      ['Warning', 'DocumentRefused', `${KEY}: is no number; write one; the last good one stays in force`],
+      ['Normal', 'DocumentAccepted', `${KEY} fits again and is in force`],
+    ]);
+  });
+
+  it('that never fitted is not taken for none', () => {
+    const { configMaps, document, write } = setUp();
+    configMaps.replace([]);
+    write({ [KEY]: 'bad' });
+    expect(document.current()).toEqual({ state: 'unknown', why: `${KEY} in ConfigMap settings cannot be read` });
+  });
+
+  it('is none when it is empty, taken out, or gone with its ConfigMap', () => {
+    const { configMaps, document, write } = setUp();
+    configMaps.replace([]);
+    for (const end of [
+      (): void => write({ [KEY]: '' }),
+      (): void => write({}),
+      (): void => write(),
+      (): void => configMaps.replace([]),
+    ]) {
+      write({ [KEY]: '1' });
+      expect(document.current()).toEqual({ state: 'known', value: 1 });
+      end();
+      expect(document.current()).toEqual({ state: 'absent' });
+    }
+  });
+
+  it('is refused once for one text, however often its ConfigMap is written', () => {
+    const { configMaps, events, write } = setUp();
+    configMaps.replace([]);
+    write({ [KEY]: 'bad' });
+    write({ [KEY]: 'bad', other: 'x' });
+    expect(events).toHaveLength(1);
+  });
+
+  it('stays as it is after its end', () => {
+    const { configMaps, document, write } = setUp();
+    configMaps.replace([]);
+    document.stop();
+    write({ [KEY]: '1' });
+    expect(document.current()).toEqual({ state: 'absent' });
+  });
+});
