@@ -52,6 +52,10 @@ export function createCluster(deps: ClusterDeps): Cluster {
   const watched = createInformers(deps);
   const all = Object.values(watched);
   const { policies, inventory, server, labels, ...parts } = createParts(deps, watched);
+  const synced = async (signal: AbortSignal): Promise<void> => {
+    await Promise.all([...all.map(({ cache }) => cache.synced(signal)), orAbort(server.looked(), signal)]);
+  };
+  const stopping = new AbortController();
   return {
     ...parts,
     inventory: () => inventory.current(),
@@ -62,15 +66,17 @@ export function createCluster(deps: ClusterDeps): Cluster {
     start: () => {
       for (const informer of all) informer.start();
       server.start();
+      // Nodes are assessed as soon as they are known, rather than in the first review.
+      synced(stopping.signal).then(
+        () => inventory.current(),
+        () => {},
+      );
     },
-    synced: async (signal) => {
-      await Promise.all([...all.map(({ cache }) => cache.synced(signal)), orAbort(server.looked(), signal)]);
-      // Now rather than in the first review.
-      inventory.current();
-    },
+    synced,
     hasSynced: () => all.every(({ cache }) => cache.hasSynced()),
     trouble: () => all.map((informer) => informer.trouble()).find((trouble) => trouble !== undefined),
     stop: async () => {
+      stopping.abort(new Error('the watch of the cluster stops'));
       await Promise.all([...all.map((informer) => informer.stop()), server.stop()]);
       inventory.stop();
       policies.stop();
