@@ -10,6 +10,7 @@ import { OPERATOR_SCHEMA } from '#operator/config.ts';
 import { STANDALONE_SCHEMA } from '#standalone/config.ts';
 import { WEBHOOK_SCHEMA } from '#webhook/config.ts';
 import { UNIT_SCHEMA } from '#worker/config.ts';
+import { policyReference } from './generate-policy.ts';
 
 interface Setting {
   readonly type: string;
@@ -65,6 +66,7 @@ export function emitConfiguration(root: URL): string {
     'that does not exist or does not fit is refused at start, by name.',
     '',
     ...PROCESSES.flatMap(([title, intro, schema]) => settingsTable(title, intro, schema)),
+    ...policyReference(),
     '## Limits',
     '',
     'Everything is bounded. These are the bounds that are not settings, with their reasons.',

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { OBJECTS } from '#crds/names.ts';
 import { readPolicyDocument } from './policy-document.ts';
 import { PolicyError } from './policy-error.ts';
+import { POLICY_KEY } from './policy-store.ts';
 
 const EVERYTHING = `
 version: 1
@@ -47,6 +51,13 @@ function errorOf(text: string): PolicyError {
 describe('the document of the slicing policy', () => {
   test.each([EVERYTHING, 'version: 1', 'version: 1\nrules: []', '{"version": 1}'])('is taken: %j', (text) => {
     expect(readPolicyDocument(text).version).toBe(1);
+  });
+
+  test('that comes with the product is taken, and means something', () => {
+    const sample = readFileSync(new URL('../../config/samples/slicing.yaml', import.meta.url), 'utf8');
+    const { metadata, data } = parse(sample) as { metadata: { name: string }; data: Record<string, string> };
+    expect(metadata.name).toBe(OBJECTS.slicingConfigMap);
+    expect(readPolicyDocument(data[POLICY_KEY] ?? '').rules).toHaveLength(3);
   });
 
   test.each([
