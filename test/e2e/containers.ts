@@ -17,6 +17,7 @@ export interface PodStatus {
       readonly name: string;
       readonly containerID?: string;
       readonly restartCount: number;
+      readonly ready: boolean;
       readonly state: { readonly running?: object };
     }[];
   };

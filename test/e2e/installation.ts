@@ -7,7 +7,17 @@ import { runCluster, type Cluster } from '#test/servers/cluster-run.ts';
 import { Client } from './client.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const images = ['operator', 'gateway', 'worker', 'redis', 'minio', 'sample-handler', 'sample-sidecar'];
+const images = [
+  'operator',
+  'gateway',
+  'webhook',
+  'vram',
+  'worker',
+  'redis',
+  'minio',
+  'sample-handler',
+  'sample-sidecar',
+];
 /** Two at a time: unpacking is work for one core. */
 const LOADS_AT_ONCE = 2;
 const workloads = [
@@ -15,6 +25,7 @@ const workloads = [
   'statefulset/penstock-minio',
   'deployment/penstock-gateway',
   'deployment/penstock-operator',
+  'deployment/penstock-webhook',
 ];
 
 export const SYSTEM = 'penstock-system';
@@ -107,6 +118,7 @@ export async function diagnosis(cluster: Cluster): Promise<string> {
     ['get', 'events', '-A', '--sort-by=.lastTimestamp'],
     ['-n', SYSTEM, 'logs', '-l', 'app.kubernetes.io/name=penstock-operator', '--tail=40', '--prefix'],
     ['-n', SYSTEM, 'logs', '-l', 'app.kubernetes.io/name=penstock-gateway', '--tail=40', '--prefix'],
+    ['-n', SYSTEM, 'logs', '-l', 'app.kubernetes.io/name=penstock-webhook', '--tail=40', '--prefix'],
     ['-n', APPS, 'logs', '-l', 'penstock.dev/unit', '--all-containers', '--tail=20', '--prefix'],
   ];
   const said = looks.map(async (args) => {

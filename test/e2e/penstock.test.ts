@@ -4,6 +4,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { diagnosis, install, SYSTEM, type Installation } from './installation.ts';
 import { deletionSuite } from './deletion.suite.ts';
+import { gpuSharingSuite } from './gpu-sharing.suite.ts';
 import { gpuSuite } from './gpu.suite.ts';
 import { handlerSuite } from './handler.suite.ts';
 import { killsSuite } from './kills.suite.ts';
@@ -28,13 +29,14 @@ afterAll(async () => {
   await installed?.stop();
 });
 
-test('one apply installs two operators, two gateways, Redis and MinIO, all ready', async () => {
+test('one apply installs two operators, two gateways, two webhooks, Redis and MinIO, all ready', async () => {
   const { cluster } = penstock();
   const ready = '{range .items[*]}{.kind}/{.metadata.name} {.status.readyReplicas}{"\\n"}{end}';
   const said = await cluster.kube('-n', SYSTEM, 'get', 'deployments,statefulsets', '-o', `jsonpath=${ready}`);
   expect(said.trim().split('\n').toSorted()).toEqual([
     'Deployment/penstock-gateway 2',
     'Deployment/penstock-operator 2',
+    'Deployment/penstock-webhook 2',
     'StatefulSet/penstock-minio 1',
     'StatefulSet/penstock-redis 1',
   ]);
@@ -44,5 +46,6 @@ handlerSuite(penstock);
 sidecarSuite(penstock);
 permissionsSuite(penstock);
 gpuSuite(penstock);
+gpuSharingSuite(penstock);
 deletionSuite(penstock);
 killsSuite(penstock);
