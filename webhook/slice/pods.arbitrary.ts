@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { GIB, gpuNode, SHARED } from './fixtures.ts';
 import type { GpuNode, SharedOffer } from './inventory.ts';
-import type { Container, EnvVar, Pod, PodSpec } from './pod.ts';
+import type { Container, EnvVar, Pod, PodSpec, VolumeMount } from './pod.ts';
 
 const LONG_NAME = `c${'x'.repeat(61)}z`;
 const NAMES = ['main', 'side', 'web-1', 'warm-up', LONG_NAME];
@@ -25,14 +25,9 @@ const loader: fc.Arbitrary<EnvVar> = fc.constantFrom<EnvVar>(
   { name: 'LD_PRELOAD', valueFrom: { configMapKeyRef: { name: 'preload', key: 'objects' } } },
   { name: 'LD_PRELOAD', valueFrom: { secretKeyRef: { name: 'preload', key: 'objects', optional: true } } },
 );
-const env = fc.option(
-  fc
-    .tuple(fc.uniqueArray(other, { maxLength: 3, selector: ({ name }) => name }), fc.option(loader), fc.nat(3))
-    .map(([list, entry, at]) => {
-      return entry === null ? list : list.toSpliced(at, 0, entry);
-    }),
-  { nil: undefined },
-);
+const env = fc
+  .tuple(fc.uniqueArray(other, { maxLength: 3, selector: ({ name }) => name }), fc.option(loader), fc.nat(3))
+  .map(([list, entry, at]) => (entry === null ? list : list.toSpliced(at, 0, entry)));
 
 /** As users write them, and as the API server's defaults leave them. */
 const resources = fc
@@ -44,6 +39,8 @@ const resources = fc
     return { limits: { memory: '1Gi', ...asked }, requests: { memory: '1Gi', ...asked } };
   });
 
+type Unnamed = Omit<Container, 'name'>;
+
 const securityContext = {
   allowPrivilegeEscalation: false,
   capabilities: { drop: ['ALL'] },
@@ -51,16 +48,16 @@ const securityContext = {
   runAsUser: 1000,
 };
 
-const container = fc.record(
+const container: fc.Arbitrary<Unnamed> = fc.record(
   {
     image: fc.constant('registry.example/app:1'),
     env,
-    envFrom: fc.constantFrom(
+    envFrom: fc.constantFrom<unknown[]>(
       [{ configMapRef: { name: 'settings' } }],
       [{ prefix: 'APP_', secretRef: { name: 'keys' } }],
     ),
     resources,
-    volumeMounts: fc.constantFrom(
+    volumeMounts: fc.constantFrom<VolumeMount[]>(
       [{ name: 'data', mountPath: '/data' }],
       [{ name: 'data', mountPath: '/penstock-data' }],
     ),
@@ -69,7 +66,7 @@ const container = fc.record(
 );
 const initContainer = fc
   .tuple(container, fc.boolean())
-  .map(([made, sidecar]) => (sidecar ? { ...made, restartPolicy: 'Always' } : made));
+  .map(([made, sidecar]): Unnamed => (sidecar ? { ...made, restartPolicy: 'Always' } : made));
 
 type Annotations = Record<string, string>;
 const sizeOf = (names: readonly string[]): fc.Arbitrary<Annotations> => {
@@ -120,7 +117,7 @@ const affinity = fc.constantFrom<NonNullable<PodSpec['affinity']>>(
 export const podArbitrary: fc.Arbitrary<Pod> = fc
   .tuple(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 0, max: 2 }), fc.shuffledSubarray(NAMES, { minLength: 5 }))
   .chain(([apps, inits, names]) => {
-    const named = (made: Omit<Container, 'name'>[], from: number): Container[] =>
+    const named = (made: Unnamed[], from: number): Container[] =>
       made.map((one, index) => ({ ...one, name: names[from + index] ?? '', securityContext }));
     return fc
       .record({
@@ -137,7 +134,7 @@ export const podArbitrary: fc.Arbitrary<Pod> = fc
         return {
           metadata: {
             generateName: 'generated-',
-            annotations: { 'example.com/team~a': 'x', 'penstock.dev/slice': 'true', ...size },
+            annotations: { 'example.com/team_a': 'x', 'penstock.dev/slice': 'true', ...size },
           },
           spec: {
             containers: named(made, 0),
