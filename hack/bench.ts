@@ -8,6 +8,7 @@ import { benchQueue } from '#test/bench/queue.ts';
 import { createReport } from '#test/bench/report.ts';
 import type { Report } from '#test/bench/report.ts';
 import { benchSkeleton } from '#test/bench/skeleton.ts';
+import { benchWebhook } from '#test/bench/webhook.ts';
 
 const benches: Readonly<Record<string, (report: Report) => Promise<void>>> = {
   skeleton: benchSkeleton,
@@ -15,6 +16,7 @@ const benches: Readonly<Record<string, (report: Report) => Promise<void>>> = {
   gateway: benchGateway,
   e2e: benchE2e,
   native: benchNative,
+  webhook: benchWebhook,
 };
 
 const name = process.argv[2] ?? 'skeleton';
