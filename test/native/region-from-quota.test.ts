@@ -236,6 +236,23 @@ describe('killed at any moment', () => {
     expect(left).toBeGreaterThan(2);
   });
 
+  test('so it is for 64 at once, killed one after another', () => {
+    const answered: number[] = [];
+    for (let seed = 1; seed <= 20; seed += 1) {
+      const one = pod(String(40 * MIB));
+      const run = one.run(program('region-race'), ['64', String(MIB), '3', String(seed)]);
+      expect(run).toMatchObject({ status: 0, stderr: '' });
+      const there = readdirSync(one.region).toSorted().join(' ');
+      expect(['', 'ledger', 'control ledger']).toContain(there);
+      const [granted = 0, denied = 0] = [...run.stdout.matchAll(/\d+/g)].map(Number);
+      answered.push(granted + denied);
+      expect(use(one, 40 * MIB)).toMatchObject({ status: 0, stderr: '' });
+      expect(readdirSync(one.region).toSorted()).toEqual(['control', 'ledger']);
+    }
+    // A storm that comes when all is done would prove nothing.
+    expect(answered.filter((count) => count > 0 && count < 64).length).toBeGreaterThan(10);
+  });
+
   test('without /proc, too, nothing of it stays when nobody is killed', () => {
     const one = pod(String(GIB));
     const script = `mount -t tmpfs none /proc && exec ${program('vram-use')} 1024`;
