@@ -125,6 +125,7 @@ export const PLAN_CASES: Readonly<Record<string, PlanCase>> = {
     worker: {
       archetype: 'Sidecar',
       image: 'example/server:1',
+      env: [{ name: 'MODEL', value: 'small' }],
       server: { port: 8000 },
       podTemplate: {
         metadata: { labels: { team: 'vision' }, annotations: { 'example.com/note': 'text' } },
@@ -133,7 +134,13 @@ export const PLAN_CASES: Readonly<Record<string, PlanCase>> = {
           automountServiceAccountToken: true,
           hostname: null,
           nodeSelector: { 'example.dev/disk': 'fast' },
-          affinity: { podAntiAffinity: { preferredDuringSchedulingIgnoredDuringExecution: [] } },
+          affinity: {
+            podAntiAffinity: {
+              requiredDuringSchedulingIgnoredDuringExecution: [
+                { topologyKey: 'kubernetes.io/hostname', labelSelector: { matchLabels: { team: 'vision' } } },
+              ],
+            },
+          },
           securityContext: { runAsUser: 1000, fsGroup: 1000 },
           volumes: [{ name: 'models', persistentVolumeClaim: { claimName: 'models' } }],
           initContainers: [

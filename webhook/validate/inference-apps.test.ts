@@ -343,6 +343,8 @@ describe('a warning', () => {
   ])('is shown for %s', async (_what, app, world, text) => {
     const verdict = await create(app, world);
     expect(verdict.refusal).toBeUndefined();
-    expect(verdict.warnings ?? []).toEqual(text === undefined ? [] : [expect.stringMatching(text)]);
+    const warnings = verdict.warnings ?? [];
+    expect(warnings).toHaveLength(text === undefined ? 0 : 1);
+    expect(warnings.filter((warning) => text?.test(warning) !== true)).toEqual([]);
   });
 });

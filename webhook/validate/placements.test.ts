@@ -115,6 +115,8 @@ describe('a warning', () => {
   ])('is shown for %s', (_what, object, nodes, text) => {
     const verdict = review(object, undefined, nodes);
     expect(verdict.refusal).toBeUndefined();
-    expect(verdict.warnings ?? []).toEqual(text === undefined ? [] : [expect.stringMatching(text)]);
+    const warnings = verdict.warnings ?? [];
+    expect(warnings).toHaveLength(text === undefined ? 0 : 1);
+    expect(warnings.filter((warning) => text?.test(warning) !== true)).toEqual([]);
   });
 });
