@@ -47,7 +47,8 @@ function rowsOf(schema: Field, prefix: string): string[] {
 
 function rowOf(path: string, field: Field, required: boolean): string {
   const write = isSelector(field) ? 'a selector' : (field.description ?? '').replace(/^write /, '');
-  const byDefault = field.default === undefined ? (required ? 'required' : '') : `\`${String(field.default)}\``;
+  const given = field.default === undefined ? '' : `\`${JSON.stringify(field.default).replaceAll('"', '')}\``;
+  const byDefault = required ? 'required' : given;
   return `| \`${path}\` | ${write} | ${byDefault} | ${field.title ?? ''} |`;
 }
 
