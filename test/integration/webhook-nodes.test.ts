@@ -82,7 +82,12 @@ async function addNode(
   const nodeInfo = {
     containerRuntimeVersion: runtime,
     kubeletVersion: 'v1.36.3',
-    ...{ machineID: '', systemUUID: '', bootID: '', kernelVersion: '', osImage: '', kubeProxyVersion: '' },
+    machineID: '',
+    systemUUID: '',
+    bootID: '',
+    kernelVersion: '',
+    osImage: '',
+    kubeProxyVersion: '',
     operatingSystem: 'linux',
     architecture: 'amd64',
   };
@@ -179,7 +184,8 @@ describe('nodes', () => {
     await until(() => offers().join() === 'nvidia.com/mig-2g.20gb', { what: 'the profile whose memory is known' });
     const sharing = { mode: 'MIG', resourceName: 'nvidia.com/mig-1g.10gb', memoryPerSlot: '9Gi' };
     const spec = { kubernetes: { nodeSelectors: [{ pool: 'mig' }] }, sharing };
-    await admin.client.create(PLACEMENTS, { metadata: { name: 'mig' }, ...{ spec } });
+    const placement = { metadata: { name: 'mig' }, spec };
+    await admin.client.create(PLACEMENTS, placement);
     await until(() => offers().length === 2, { what: 'both profiles' });
     expect(cluster.inventory().nodes[0]?.shared[0]).toMatchObject({ mode: 'MIG', memoryPerSlot: 9 * GIB });
     await admin.client.delete(PLACEMENTS, { name: 'mig' });

@@ -58,7 +58,8 @@ export function createDelivery(deps: DeliveryDeps): ChooseDelivery {
     ['kind'],
     (made) => {
       const { strategy } = policy();
-      const kind = strategy === 'auto' ? judge() : strategy;
+      const judgeable = strategy !== 'auto' || inventory().synced;
+      const kind = !judgeable ? undefined : strategy === 'auto' ? judge() : strategy;
       for (const each of KINDS) made.set({ kind: each }, each === kind ? 1 : 0);
     },
   );

@@ -5,6 +5,7 @@ import type { Case } from './testing.ts';
 
 const LABELLED: Record<string, Case> = {
   'a node without GPUs is none': { capacity: { 'vpc.amazonaws.com/pod-eni': '9' } },
+  'nor is one with network cards of the same vendor': { capacity: { 'nvidia.com/hostdev': '8' } },
   'a node with whole GPUs offers nothing': {
     labels: card({ count: 8, memory: H100, product: 'NVIDIA-H100-80GB-HBM3', replicas: 1, 'sharing-strategy': 'none' }),
     capacity: { 'nvidia.com/gpu': '8' },

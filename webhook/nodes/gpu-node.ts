@@ -55,7 +55,9 @@ function hasGpus({ facts, settings, placements, cardLabels }: NodeView): boolean
     ...placements.flatMap(({ resourceName }) => resourceName ?? []),
   ];
   return Object.keys(facts.capacity).some((resource) => {
-    const known = resource.startsWith('nvidia.com/') || named.includes(resource);
+    // Others carry the vendor's name too: nvidia.com/hostdev is a network card.
+    const known =
+      resource.startsWith(`${settings.gpuResource}.`) || isMigResource(resource) || named.includes(resource);
     return known && unitsOf(facts, resource).capacity > 0;
   });
 }
