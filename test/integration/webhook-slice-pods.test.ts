@@ -43,7 +43,7 @@ beforeAll(async () => {
     'pod-security.kubernetes.io/enforce': 'restricted',
     'pod-security.kubernetes.io/enforce-version': 'latest',
   };
-  await client.create(NAMESPACES, { metadata: { name: namespace, labels } } as KubeObject);
+  await client.create(NAMESPACES, { metadata: { name: namespace, labels } });
   // No controller runs here that would make it.
   await client.create(SERVICE_ACCOUNTS, { metadata: { namespace, name: 'default' } });
 });
@@ -137,8 +137,8 @@ describe('a real API server with PodSecurity restricted', () => {
       spec: { ...sliced.spec, schedulingGates: [{ name: 'example.com/never' }] },
     };
     const stored = await client.create(PODS, object as unknown as StoredPod);
-    const debugger_ = { name: 'debugger', image: 'tools:1', targetContainerName: 'main', securityContext: restricted };
-    const wanted: StoredPod = { ...stored, spec: { ...stored.spec, ephemeralContainers: [debugger_] } };
+    const shell = { name: 'debugger', image: 'tools:1', targetContainerName: 'main', securityContext: restricted };
+    const wanted: StoredPod = { ...stored, spec: { ...stored.spec, ephemeralContainers: [shell] } };
     const { operations } = joinSlices(wanted, stored);
     const answer = await client.replace(PODS, apply(wanted, operations) as StoredPod, {
       subresource: 'ephemeralcontainers',

@@ -66,7 +66,7 @@ function isPrepared({ volumeMounts }: Container): boolean {
 }
 
 /** Written by us, but kept by users: anything that is not as we write it counts as absent. */
-function readRecord(pod: Pod): Record1['containers'] {
+export function readRecord(pod: Pod): Record1['containers'] {
   const text = pod.metadata.annotations?.[SLICE_ANNOTATIONS.record];
   if (text === undefined || text.length > MAX_RECORD) return {};
   try {

@@ -119,8 +119,9 @@ function attempt(
   if (serving.length === 0) return why ?? 'no node offers all that it needs';
   const requirements = separate(serving, others);
   if (requirements === undefined) return `nodes that cannot serve it have no label to tell them from others: ${why}`;
+  const served = new Set(serving);
   const grants = asks.map((ask, index) =>
-    grantOf(ask, resources[index] ?? '', slots[index] ?? 0, placesOn(serving, offered[index] ?? [])),
+    grantOf(ask, resources[index] ?? '', slots[index] ?? 0, placesOn(served, offered[index] ?? [])),
   );
   const share: Share = { kind: 'share', grants, requirements, nodes: serving.length, saved: savedBy(asks, grants) };
   return { share, rank: rankOf(asks, grants, offered, serving.length, settings), name: resources.join() };
@@ -196,8 +197,8 @@ function couldTake(node: GpuNode, needed: ReadonlyMap<string, number>, gpuResour
   });
 }
 
-function placesOn(nodes: readonly GpuNode[], places: readonly Place[]): Place[] {
-  return places.filter(({ node }) => nodes.includes(node));
+function placesOn(nodes: ReadonlySet<GpuNode>, places: readonly Place[]): Place[] {
+  return places.filter(({ node }) => nodes.has(node));
 }
 
 function grantOf(ask: Ask, resource: string, slots: number, places: readonly Place[]): Grant {

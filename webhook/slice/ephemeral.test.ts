@@ -18,7 +18,7 @@ function debug(pod: Pod, ...ephemeralContainers: EphemeralContainer[]): Pod {
   return { ...pod, spec: { ...pod.spec, ephemeralContainers } };
 }
 
-const debugger_: EphemeralContainer = { name: 'debugger', image: 'tools:1', targetContainerName: 'main' };
+const shell: EphemeralContainer = { name: 'debugger', image: 'tools:1', targetContainerName: 'main' };
 const mountsOf = (number: number) => [
   { name: 'penstock-vram-lib', mountPath: '/penstock/vram/lib', readOnly: true },
   { name: `penstock-vram-${number}`, mountPath: '/penstock/vram/region' },
@@ -30,7 +30,7 @@ describe('an ephemeral container', () => {
   const two = running({ containers: [gpuContainer('main'), gpuContainer('side'), { name: 'web' }] });
 
   it('gets the environment and the mounts of its target, nothing else', () => {
-    const { operations, warnings } = joinSlices(debug(one, debugger_), one);
+    const { operations, warnings } = joinSlices(debug(one, shell), one);
     expect(operations).toEqual([
       { op: 'add', path: '/spec/ephemeralContainers/0/env', value: [{ name: 'LD_PRELOAD', value: OURS }] },
       { op: 'add', path: '/spec/ephemeralContainers/0/volumeMounts', value: mountsOf(0) },
@@ -42,17 +42,17 @@ describe('an ephemeral container', () => {
   });
 
   it('shares the region of the container it names', () => {
-    const { operations } = joinSlices(debug(two, { ...debugger_, targetContainerName: 'side' }), two);
+    const { operations } = joinSlices(debug(two, { ...shell, targetContainerName: 'side' }), two);
     expect(operations[1]).toMatchObject({ value: mountsOf(1) });
   });
 
   it('without a target shares that of the only one there is', () => {
-    const { targetContainerName: _, ...untargeted } = debugger_;
+    const { targetContainerName: _, ...untargeted } = shell;
     expect(joinSlices(debug(one, untargeted), one).operations).toHaveLength(2);
   });
 
   it('is left alone when it looks into a container without a slice', () => {
-    expect(joinSlices(debug(two, { ...debugger_, targetContainerName: 'web' }), two)).toEqual({
+    expect(joinSlices(debug(two, { ...shell, targetContainerName: 'web' }), two)).toEqual({
       operations: [],
       warnings: [],
     });
@@ -60,7 +60,7 @@ describe('an ephemeral container', () => {
 
   it('is left alone in a pod without slices', () => {
     const plain = { ...slicedPod(), spec: { containers: [{ name: 'main' }] } };
-    expect(joinSlices(debug(plain, debugger_), plain)).toEqual({ operations: [], warnings: [] });
+    expect(joinSlices(debug(plain, shell), plain)).toEqual({ operations: [], warnings: [] });
   });
 
   it('without a target among several is warned about', () => {
@@ -72,8 +72,8 @@ describe('an ephemeral container', () => {
   });
 
   it('that is there already is not changed: the API server would refuse it', () => {
-    const before = debug(one, debugger_);
-    const { operations } = joinSlices(debug(one, debugger_, { ...debugger_, name: 'second' }), before);
+    const before = debug(one, shell);
+    const { operations } = joinSlices(debug(one, shell, { ...shell, name: 'second' }), before);
     expect(operations.map(({ path }) => path)).toEqual([
       '/spec/ephemeralContainers/1/env',
       '/spec/ephemeralContainers/1/volumeMounts',
@@ -81,14 +81,14 @@ describe('an ephemeral container', () => {
   });
 
   it('is patched once', () => {
-    const given = debug(one, debugger_);
+    const given = debug(one, shell);
     const { operations } = joinSlices(given, one);
     const after = applyPatch(structuredClone(given), structuredClone(operations)).newDocument;
     expect(joinSlices(after, one).operations).toEqual([]);
   });
 
   it('with a mount of its own in our place is warned about', () => {
-    const own = { ...debugger_, volumeMounts: [{ name: 'data', mountPath: '/penstock/vram/lib' }] };
+    const own = { ...shell, volumeMounts: [{ name: 'data', mountPath: '/penstock/vram/lib' }] };
     const { operations, warnings } = joinSlices(debug(one, own), one);
     expect(operations).toEqual([]);
     expect(warnings[0]).toContain('not limited: container debugger mounts volume data');

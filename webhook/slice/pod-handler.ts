@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The admission handlers for pods: they read the request, decide, and tell what became of it. Pods pass in every trouble of our own.
 import type { AdmissionHandler, AdmissionRequest, FieldCause, Verdict } from '../admission/types.ts';
+import { createChooser } from './choices.ts';
 import type { SliceContext, SliceDeps, SliceEvent, SliceReport } from './context.ts';
 import { joinSlices } from './ephemeral.ts';
 import type { Pod } from './pod.ts';
@@ -8,11 +9,12 @@ import { slicePod } from './slice-pod.ts';
 import type { Sliced } from './slice-pod.ts';
 
 export function createPodHandler(deps: SliceDeps): AdmissionHandler {
+  const choose = createChooser();
   return (request) => {
     try {
       const pod = podOf(request.object);
       if (request.operation !== 'CREATE' || pod === undefined) return {};
-      const sliced = slicePod(pod, contextOf(deps, request, pod));
+      const sliced = slicePod(pod, contextOf(deps, request, pod), choose);
       deps.report(reportOf(request, pod, sliced));
       if (sliced.wholeBecause !== undefined && !request.dryRun) {
         deps.emit({

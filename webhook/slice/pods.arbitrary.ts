@@ -94,7 +94,9 @@ const sizeOf = (names: readonly string[]): fc.Arbitrary<Annotations> => {
     ofPod,
     ofOne,
     preset,
-    fc.tuple(ofPod, ofOne, preset).map((all) => Object.assign({}, ...all) as Annotations),
+    fc
+      .tuple(ofPod, ofOne, preset)
+      .map((all) => Object.assign<Annotations, Annotations, Annotations, Annotations>({}, ...all)),
   );
 };
 

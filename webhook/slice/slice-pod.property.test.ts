@@ -11,10 +11,10 @@ import type { Container, Pod } from './pod.ts';
 import { effectiveSum, places } from './pod.ts';
 import { nodesArbitrary, podArbitrary } from './pods.arbitrary.ts';
 import { slicePod } from './slice-pod.ts';
-import type { GpuNode } from './inventory.ts';
+import type { GpuNode, SharedOffer } from './inventory.ts';
 
 const PODS = 6000;
-const CLUSTERS = 1000;
+const CLUSTERS = 600;
 /** Some seconds of one core; beside other suites it may have to wait for it. */
 const TIMEOUT_MS = 120_000;
 const SEED = 20_261_121;
@@ -49,14 +49,13 @@ describe('for generated pods', () => {
           const before = JSON.stringify(pod);
           const first = slicePod(pod, context);
           expect(JSON.stringify(pod)).toBe(before);
-          if (first.outcome !== 'mutated') {
-            expect(first.patch).toBeUndefined();
-            return;
-          }
+          expect(first.patch !== undefined).toBe(first.outcome === 'mutated');
+          if (first.patch === undefined) return;
           mutated += 1;
-          for (const operation of first.patch ?? []) {
-            if (operation.op === 'replace') expect(getValueByPointer(pod, operation.path)).not.toEqual(operation.value);
-          }
+          const idle = first.patch.filter(
+            (one) => one.op === 'replace' && getValueByPointer(pod, one.path) === one.value,
+          );
+          expect(idle).toEqual([]);
           const after = apply(pod, first.patch);
           const second = slicePod(after, context);
           expect([second.outcome, second.reason, second.patch]).toEqual(['noop', 'already-sliced', undefined]);
@@ -99,11 +98,11 @@ describe('for generated pods', () => {
 function expectUntouched(pod: Pod, after: Pod): void {
   expect(unrelated(after)).toEqual(unrelated(pod));
   const still = new Map(places(after.spec).map(({ container }) => [container.name, container]));
-  for (const { container } of places(pod.spec)) {
-    const now = still.get(container.name);
-    if (gpusOf(container) === 0) expect(JSON.stringify(now)).toBe(JSON.stringify(container));
-    else if (now !== undefined) expectEnvironment(container, now);
-  }
+  const all = places(pod.spec).map(({ container }) => container);
+  const without = all.filter((container) => gpusOf(container) === 0);
+  expect(without.map(({ name }) => JSON.stringify(still.get(name)))).toEqual(without.map((one) => JSON.stringify(one)));
+  for (const container of all.filter((one) => gpusOf(one) > 0))
+    expectEnvironment(container, still.get(container.name)!);
 }
 
 /** The pod less all that slicing may change. */
@@ -167,36 +166,44 @@ function expectEnvironment(before: Container, after: Container): void {
   expect(others(now)).toEqual(others(old));
 }
 
-/** Starts slices on the node until one does not fit, taking units wherever they are free; the containers that were placed. */
+/** Starts slices on the node for a while, taking units wherever they are free; the containers that were placed. */
 function fill(node: GpuNode, pods: readonly Pod[], draw: (below: number) => number): number {
+  const allowed = pods.filter(({ spec }) => mayLandOn(spec, spec.tolerations ?? [], node));
   let placed = 0;
-  for (const { resource, mode, onOneCard, refusesMultiple, slotsPerGPU, memoryPerSlot, allocatable } of node.shared) {
-    const free = Array.from({ length: node.cards }, () => slotsPerGPU);
+  for (const offer of node.shared) {
+    const free = Array.from({ length: node.cards }, () => offer.slotsPerGPU);
     const used = Array.from({ length: node.cards }, () => 0);
-    for (let tries = 0; tries < 4 * node.cards * slotsPerGPU && pods.length > 0; tries += 1) {
-      const pod = pods[draw(pods.length)]!;
-      if (!mayLandOn(pod.spec, pod.spec.tolerations ?? [], node) || !fits(pod, resource, allocatable)) continue;
-      for (const { container, phase } of places(pod.spec)) {
-        const units = Number(container.resources?.limits?.[resource] ?? 0);
-        const quota = Number(pod.metadata.annotations?.[`${container.name}.vram.penstock.dev/quota`]);
-        // An init container gives its devices back to those after it.
-        if (units === 0 || phase === 'init') continue;
-        if (refusesMultiple) expect(units).toBe(1);
-        const cards = take(free, units, onOneCard, draw);
-        if (cards === undefined) continue;
-        placed += 1;
-        // An instance has memory of its own.
-        if (mode === 'MIG') expect(quota).toBeLessThanOrEqual(memoryPerSlot);
-        else for (const card of new Set(cards)) used[card] = (used[card] ?? 0) + quota;
+    const fitting = allowed.filter((pod) => fits(pod, offer));
+    for (let tries = 0; tries < 4 * node.cards * offer.slotsPerGPU && fitting.length > 0; tries += 1) {
+      for (const { units, quota } of unitsOf(fitting[draw(fitting.length)]!, offer)) {
+        const cards = new Set(take(free, units, offer.onOneCard, draw));
+        placed += Math.min(1, cards.size);
+        for (const card of cards) used[card] = (used[card] ?? 0) + quota;
       }
     }
-    for (const bytes of used) expect(bytes).toBeLessThanOrEqual(node.cardMemory);
+    // Instances of MIG have memory of their own, which need not add up to the card's.
+    expect(offer.mode === 'MIG' ? 0 : Math.max(...used)).toBeLessThanOrEqual(node.cardMemory);
   }
   return placed;
 }
 
+/** What runs at a time: init containers give their devices back to those after them. */
+function unitsOf(
+  pod: Pod,
+  { resource, mode, refusesMultiple, memoryPerSlot }: SharedOffer,
+): { units: number; quota: number }[] {
+  return places(pod.spec).flatMap(({ container, phase }) => {
+    const units = Number(container.resources?.limits?.[resource] ?? 0);
+    const quota = Number(pod.metadata.annotations?.[`${container.name}.vram.penstock.dev/quota`]);
+    if (units === 0) return [];
+    expect(units).toBeLessThanOrEqual(refusesMultiple ? 1 : Infinity);
+    expect(quota).toBeLessThanOrEqual(mode === 'MIG' ? memoryPerSlot : Infinity);
+    return phase === 'init' ? [] : [{ units, quota }];
+  });
+}
+
 /** As the scheduler asks, who knows nothing of cards and slots. */
-function fits(pod: Pod, resource: string, allocatable: number): boolean {
+function fits(pod: Pod, { resource, allocatable }: SharedOffer): boolean {
   const all = places(pod.spec);
   const units = all.map(({ container }) => Number(container.resources?.limits?.[resource] ?? 0));
   return (
@@ -216,12 +223,12 @@ function take(
 ): number[] | undefined {
   if (onOneCard) {
     const fitting = free.flatMap((count, card) => (count >= units ? [card] : []));
-    if (fitting.length === 0) return undefined;
+    if (fitting.length === 0) return [];
     const card = fitting[draw(fitting.length)]!;
     free[card] = free[card]! - units;
     return Array.from({ length: units }, () => card);
   }
-  if (free.reduce((sum, count) => sum + count, 0) < units) return undefined;
+  if (free.reduce((sum, count) => sum + count, 0) < units) return [];
   const spread = draw(2) === 0;
   const taken: number[] = [];
   while (taken.length < units) {

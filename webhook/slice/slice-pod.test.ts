@@ -3,7 +3,7 @@ import { applyPatch } from 'fast-json-patch';
 import type { Operation } from 'fast-json-patch';
 import { describe, expect, it } from 'vitest';
 import type { SliceContext } from './context.ts';
-import { contextOf, GIB, gpuContainer, gpuNode, settings, slicedPod } from './fixtures.ts';
+import { contextOf, GIB, gpuContainer, gpuNode, slicedPod } from './fixtures.ts';
 import type { Container, Pod, PodSpec } from './pod.ts';
 import { slicePod } from './slice-pod.ts';
 
@@ -88,8 +88,8 @@ describe('the patch of an ordinary pod', () => {
     const delivery = { kind: 'init', image: 'vram:1' } as const;
     const pod = sliced(slicedPod({}, { securityContext: { runAsUser } }), contextOf(nodes, { delivery }));
     expect(pod.spec.initContainers?.[0]).toMatchObject({ securityContext: { runAsNonRoot: true } });
-    const { securityContext } = pod.spec.initContainers?.[0] as unknown as { securityContext: { runAsUser?: number } };
-    expect(securityContext.runAsUser).toBe(expected);
+    const [init] = pod.spec.initContainers as unknown as { securityContext: { runAsUser?: number } }[];
+    expect(init?.securityContext.runAsUser).toBe(expected);
   });
 });
 
@@ -146,119 +146,6 @@ describe('resources', () => {
       wholeBecause: 'container main asks for nvidia.com/gpu.shared beside nvidia.com/gpu',
     });
   });
-});
-
-describe('LD_PRELOAD', () => {
-  const withEnv = (changes: Partial<Container>): Pod =>
-    slicedPod({}, { containers: [gpuContainer('main', 1, changes)] });
-  it.each<[string, Partial<Container>, Partial<Container>]>([
-    ['an empty list', { env: [] }, { env: [{ name: 'LD_PRELOAD', value: PRELOAD }] }],
-    [
-      'other variables',
-      { env: [{ name: 'A', value: 'b' }] },
-      {
-        env: [
-          { name: 'A', value: 'b' },
-          { name: 'LD_PRELOAD', value: PRELOAD },
-        ],
-      },
-    ],
-    [
-      'a literal',
-      { env: [{ name: 'LD_PRELOAD', value: '/a.so /b.so' }] },
-      { env: [{ name: 'LD_PRELOAD', value: `${PRELOAD}:/a.so /b.so` }] },
-    ],
-    [
-      'an empty literal',
-      { env: [{ name: 'LD_PRELOAD', value: '' }] },
-      { env: [{ name: 'LD_PRELOAD', value: PRELOAD }] },
-    ],
-    ['an entry without value', { env: [{ name: 'LD_PRELOAD' }] }, { env: [{ name: 'LD_PRELOAD', value: PRELOAD }] }],
-    [
-      'ours already',
-      { env: [{ name: 'LD_PRELOAD', value: `/first.so:${PRELOAD}` }] },
-      { env: [{ name: 'LD_PRELOAD', value: `/first.so:${PRELOAD}` }] },
-    ],
-    [
-      'half of ours',
-      { env: [{ name: 'LD_PRELOAD', value: '/a.so:/penstock/vram/lib/libpenstock_nvml.so' }] },
-      { env: [{ name: 'LD_PRELOAD', value: `${PRELOAD}:/a.so` }] },
-    ],
-    [
-      'the last of two',
-      {
-        env: [
-          { name: 'LD_PRELOAD', value: '/a.so' },
-          { name: 'LD_PRELOAD', value: '$(LD_PRELOAD):/b.so' },
-        ],
-      },
-      {
-        env: [
-          { name: 'LD_PRELOAD', value: '/a.so' },
-          { name: 'LD_PRELOAD', value: `${PRELOAD}:$(LD_PRELOAD):/b.so` },
-        ],
-      },
-    ],
-    [
-      'a reference, before what refers to it',
-      {
-        env: [
-          { name: 'LD_PRELOAD', valueFrom: { configMapKeyRef: { name: 'c', key: 'k' } } },
-          { name: 'B', value: '$(LD_PRELOAD)' },
-        ],
-      },
-      {
-        env: [
-          { name: 'PENSTOCK_FORMER_LD_PRELOAD', valueFrom: { configMapKeyRef: { name: 'c', key: 'k' } } },
-          { name: 'LD_PRELOAD', value: `${PRELOAD}:$(PENSTOCK_FORMER_LD_PRELOAD)` },
-          { name: 'B', value: '$(LD_PRELOAD)' },
-        ],
-      },
-    ],
-    [
-      'a reference whose new name is taken',
-      {
-        env: [
-          { name: 'PENSTOCK_FORMER_LD_PRELOAD', value: 'x' },
-          { name: 'LD_PRELOAD', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
-        ],
-      },
-      {
-        env: [
-          { name: 'PENSTOCK_FORMER_LD_PRELOAD', value: 'x' },
-          { name: 'PENSTOCK_FORMER_LD_PRELOAD_2', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
-          { name: 'LD_PRELOAD', value: `${PRELOAD}:$(PENSTOCK_FORMER_LD_PRELOAD_2)` },
-        ],
-      },
-    ],
-  ])('%s', (_, before, after) => {
-    expect(main(sliced(withEnv(before)))).toMatchObject(after);
-  });
-
-  const image = 'penstock: main: an LD_PRELOAD set by the image is not kept; state it in env if the program needs it';
-  const either = image.replace('the image is', 'envFrom or by the image is');
-  it.each<[string, Partial<Container>, string[]]>([
-    ['of the image', {}, [image]],
-    ['of envFrom', { envFrom: [{ configMapRef: { name: 'c' } }] }, [either]],
-    [
-      'of envFrom with a prefix it may begin with',
-      { envFrom: [{ prefix: 'LD_', configMapRef: { name: 'c' } }] },
-      [either],
-    ],
-    ['of envFrom with another prefix', { envFrom: [{ prefix: 'APP_', configMapRef: { name: 'c' } }] }, [image]],
-    [
-      'nothing, where env states it',
-      { env: [{ name: 'LD_PRELOAD', value: '/a.so' }], envFrom: [{ configMapRef: { name: 'c' } }] },
-      [],
-    ],
-    [
-      'of an optional reference',
-      { env: [{ name: 'LD_PRELOAD', valueFrom: { secretKeyRef: { name: 's', key: 'k', optional: true } } }] },
-      [
-        'penstock: main: where the optional source of its LD_PRELOAD is missing, the loader prints a line about it and goes on',
-      ],
-    ],
-  ])('warns %s', (_, changes, warnings) => expect(slicePod(withEnv(changes), context).warnings).toEqual(warnings));
 });
 
 describe('what is left as it is', () => {
@@ -356,58 +243,6 @@ describe('the policy', () => {
     expect(after.metadata.annotations?.['penstock.dev/slice-status']).toMatch(
       /^dry run, nothing was changed; it would be: main: 2 ×/,
     );
-  });
-});
-
-describe('where slices may run', () => {
-  const tolerations = [{ key: 'gpu', operator: 'Exists', effect: 'NoSchedule' }];
-  const nodeRequirements = [{ key: 'sharing', operator: 'Exists' as const }];
-  const given = contextOf(
-    [gpuNode('big', { labels: { sharing: 'on' }, taints: [{ key: 'gpu', effect: 'NoSchedule' }] })],
-    {
-      settings: { ...settings, tolerations, nodeRequirements },
-    },
-  );
-  const required = (spec: PodSpec) =>
-    spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms;
-
-  it('gets what the administrator says', () => {
-    const { spec } = sliced(slicedPod(), given);
-    expect(spec.tolerations).toEqual(tolerations);
-    expect(required(spec)).toEqual([{ matchExpressions: nodeRequirements }]);
-  });
-
-  it('beside what the pod says, in each alternative but the empty one', () => {
-    const zone = { key: 'sharing', operator: 'In', values: ['on'] };
-    const fields = [{ key: 'metadata.name', operator: 'In', values: ['big'] }];
-    const nodeAffinity = {
-      requiredDuringSchedulingIgnoredDuringExecution: {
-        nodeSelectorTerms: [{ matchExpressions: [zone] }, {}, { matchFields: fields }],
-      },
-    };
-    const { spec } = sliced(
-      slicedPod({}, { affinity: { nodeAffinity }, tolerations: [{ key: 'own', operator: 'Exists' }] }),
-      given,
-    );
-    expect(required(spec)).toEqual([
-      { matchExpressions: [zone, ...nodeRequirements] },
-      {},
-      { matchFields: fields, matchExpressions: nodeRequirements },
-    ]);
-    expect(spec.tolerations).toEqual([{ key: 'own', operator: 'Exists' }, ...tolerations]);
-  });
-
-  it.each<[string, PodSpec['affinity']]>([
-    ['affinity of other kinds', {}],
-    ['node affinity of preference', { nodeAffinity: {} }],
-  ])('beside %s', (_, affinity) => {
-    expect(required(sliced(slicedPod({}, { affinity: affinity! }), given).spec)).toEqual([
-      { matchExpressions: nodeRequirements },
-    ]);
-  });
-
-  it('is no matter for a pod with a node', () => {
-    expect(sliced(slicedPod({}, { nodeName: 'big' }), given).spec.affinity).toBeUndefined();
   });
 });
 

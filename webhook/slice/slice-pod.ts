@@ -7,15 +7,14 @@ import { readWish } from './annotations.ts';
 import type { Wish } from './annotations.ts';
 import { gpuPlaces } from './asks.ts';
 import type { GpuPlace } from './asks.ts';
-import { choose } from './choose.ts';
+import { chooseNow } from './choices.ts';
+import type { Chooser } from './choices.ts';
 import type { Choice } from './choose.ts';
 import type { Delivery, NoopReason, PolicyDecision, SliceContext, SliceReport, WorkloadType } from './context.ts';
 import type { Ask } from './fit.ts';
-import type { GpuNode } from './inventory.ts';
 import { alreadyAsks, annotateStatus, mutate } from './mutate.ts';
-import { meets, mayLandOn } from './node-match.ts';
 import { places } from './pod.ts';
-import type { Pod, PodSpec } from './pod.ts';
+import type { Pod } from './pod.ts';
 import { shareOf } from './share.ts';
 import { statusOf } from './status.ts';
 import { conflict } from './volumes.ts';
@@ -36,7 +35,8 @@ export interface Sliced {
 
 const MIRROR = 'kubernetes.io/config.mirror';
 
-export function slicePod(pod: Pod, context: SliceContext): Sliced {
+/** `choose`: another way to the same choice. */
+export function slicePod(pod: Pod, context: SliceContext, choose: Chooser = chooseNow): Sliced {
   const { spec, metadata } = pod;
   if (!isReadable(pod)) return noop('malformed');
   const all = places(spec);
@@ -54,7 +54,7 @@ export function slicePod(pod: Pod, context: SliceContext): Sliced {
   const sliced =
     delivery === undefined
       ? noop('no-delivery', [NOT_READY])
-      : sliceGpus(pod, asking, { wish, enrolled, delivery, context });
+      : sliceGpus(pod, asking, { wish, enrolled, delivery, context, choose });
   return { ...sliced, ...base, ...(enrolled ? { rule: enrolled.rule } : {}) };
 }
 
@@ -66,18 +66,19 @@ interface Question {
   readonly enrolled: PolicyDecision | undefined;
   readonly delivery: Delivery;
   readonly context: SliceContext;
+  readonly choose: Chooser;
 }
 
 function sliceGpus(pod: Pod, asking: readonly GpuPlace[], question: Question): Sliced {
   const { wish, enrolled, delivery, context } = question;
-  const { settings, inventory } = context;
+  const { settings } = context;
   const policy = context.policy?.action === 'slice' ? context.policy : undefined;
   const asks = asking.map(({ container, phase, gpus, sliced, current }): Ask => {
     const size = shareOf(container.name, wish, policy);
     return { container: container.name, phase, gpus, size, held: sliced ? current : undefined };
   });
   const before = asking.every(({ sliced }) => sliced);
-  const choice = choose(asks, landingNodes(pod.spec, context, inventory.nodes), settings);
+  const choice = question.choose(pod.spec, asks, context);
   if (choice.kind === 'whole') return before ? noop('already-sliced') : keepsWhole(choice.reason, choice.why);
   const obstacle =
     alreadyAsks(asking, choice) ??
@@ -96,17 +97,6 @@ function sliceGpus(pod: Pod, asking: readonly GpuPlace[], question: Question): S
   if (operations.length === 0) return noop('already-sliced');
   const told = [...warnings.map((text) => `penstock: ${text}`), ...spreadWarnings(asks, choice)];
   return { outcome: 'mutated', patch: operations, warnings: told, workloadType: 'none', gpusSaved };
-}
-
-/** Nodes on which the pod may be once it has what slices get. */
-function landingNodes(spec: PodSpec, { settings }: SliceContext, nodes: readonly GpuNode[]): GpuNode[] {
-  const { tolerations, nodeRequirements } = settings;
-  const tolerated = [...(spec.tolerations ?? []), ...tolerations];
-  return nodes.filter(
-    (node) =>
-      mayLandOn(spec, tolerated, node) &&
-      nodeRequirements.every((requirement) => meets(requirement, node.labels[requirement.key])),
-  );
 }
 
 /** Why a pod with GPUs is not looked at further. */

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+import { describe, expect, it } from 'vitest';
+import { chooseNow, createChooser } from './choices.ts';
+import type { SliceContext } from './context.ts';
+import type { Ask } from './fit.ts';
+import { contextOf, gpuNode } from './fixtures.ts';
+import type { PodSpec } from './pod.ts';
+
+const ask = (ratio: number): Ask[] => [
+  { container: 'main', phase: 'app', gpus: 1, size: { kind: 'ratio', ratio, from: 'a test' } },
+];
+const many = (count: number): SliceContext =>
+  contextOf(
+    Array.from({ length: count }, (_, index) =>
+      gpuNode(`n${index}`, { labels: { zone: index % 2 === 0 ? 'a' : 'b' } }),
+    ),
+  );
+const anywhere: PodSpec = { containers: [] };
+
+describe('choices in a large cluster', () => {
+  const large = many(100);
+  const specs: PodSpec[] = [
+    anywhere,
+    { ...anywhere, nodeSelector: { zone: 'a' } },
+    { ...anywhere, nodeName: 'n3' },
+    { ...anywhere, tolerations: [{ key: 'x', operator: 'Exists' }] },
+    {
+      ...anywhere,
+      affinity: {
+        nodeAffinity: {
+          requiredDuringSchedulingIgnoredDuringExecution: {
+            nodeSelectorTerms: [{ matchExpressions: [{ key: 'zone', operator: 'In', values: ['b'] }] }],
+          },
+        },
+      },
+    },
+  ];
+
+  it('are those that are made at once, however often they are asked for', () => {
+    const choose = createChooser();
+    for (let round = 0; round < 2; round += 1) {
+      for (const spec of specs)
+        for (const ratio of [1, 2, 4])
+          expect(choose(spec, ask(ratio), large)).toEqual(chooseNow(spec, ask(ratio), large));
+    }
+  });
+
+  it('are remembered while the nodes are the same', () => {
+    const choose = createChooser();
+    const first = choose(anywhere, ask(1), large);
+    expect(choose({ ...anywhere }, ask(1), { ...large })).toBe(first);
+    const other = many(100);
+    expect(choose(anywhere, ask(1), other)).not.toBe(first);
+    expect(choose(anywhere, ask(1), { ...other, settings: { ...other.settings } })).toEqual(first);
+  });
+
+  it('of the settings before are forgotten', () => {
+    const choose = createChooser();
+    expect(choose(anywhere, ask(1), large)).toMatchObject({ kind: 'share', nodes: 100 });
+    const nodeRequirements = [{ key: 'zone', operator: 'In' as const, values: ['a'] }];
+    expect(choose(anywhere, ask(1), { ...large, settings: { ...large.settings, nodeRequirements } })).toMatchObject({
+      nodes: 50,
+    });
+  });
+
+  it('do not grow without bound', () => {
+    const choose = createChooser();
+    const first = choose({ ...anywhere, nodeName: 'first' }, ask(1), large);
+    for (let index = 0; index < 600; index += 1) choose({ ...anywhere, nodeName: `x${index}` }, ask(1), large);
+    expect(choose({ ...anywhere, nodeName: 'first' }, ask(1), large)).not.toBe(first);
+  });
+});
