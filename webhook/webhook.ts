@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { GROUP } from '#crds/names.ts';
+import type { LineLogger } from '#base/line-log.ts';
 import type { Registry } from '#base/metrics.ts';
 import { createEventRecorder } from '#kube/events.ts';
 import type { KubeDeps } from '#kube/informer.ts';
@@ -10,6 +11,7 @@ import { createCluster } from './cluster/cluster.ts';
 import type { Cluster } from './cluster/cluster.ts';
 import type { WebhookConfig } from './config.ts';
 import { createWebhookMetrics } from './metrics.ts';
+import { createMissedReport } from './missed/missed-report.ts';
 import { createReadiness } from './readiness.ts';
 import { createRoutes } from './server/routes.ts';
 import { createAdmissionServer } from './server/server.ts';
@@ -34,6 +36,8 @@ export interface WebhookDeps extends Omit<KubeDeps, 'metrics'> {
     | 'drainSeconds'
     | 'syncGraceSeconds'
   >;
+  /** One line for each pod that is changed. */
+  readonly changes: LineLogger;
   /** Unique for each process run. */
   readonly identity: string;
 }
@@ -50,7 +54,7 @@ export interface Webhook {
 /** The whole admission server but for configuration, ops port and signals. */
 export function createWebhook(deps: WebhookDeps): Webhook {
   const { config, clock } = deps;
-  const { server, certificate, cluster, validation, events } = createParts(deps);
+  const { server, certificate, cluster, validation, missed, events } = createParts(deps);
   const notReady = createReadiness(
     {
       listening: () => server.listening(),
@@ -67,11 +71,12 @@ export function createWebhook(deps: WebhookDeps): Webhook {
       certificate.start();
       cluster.start();
       validation.start();
+      missed.start();
       return server.start();
     },
     stop: async () => {
       await server.drain(config.drainSeconds * 1000);
-      await Promise.all([certificate.stop(), cluster.stop(), validation.stop()]);
+      await Promise.all([missed.stop(), certificate.stop(), cluster.stop(), validation.stop()]);
       await events.stop();
     },
     notReady,
@@ -79,7 +84,7 @@ export function createWebhook(deps: WebhookDeps): Webhook {
 }
 
 function createParts(deps: WebhookDeps) {
-  const { config, registry, logger } = deps;
+  const { config, registry } = deps;
   const kube: KubeDeps = { ...deps, metrics: createKubeMetrics(registry) };
   const events = createEventRecorder({ ...kube, controller: CONTROLLER, instance: deps.identity });
   const metrics = createWebhookMetrics(registry, () => server.load());
@@ -104,7 +109,8 @@ function createParts(deps: WebhookDeps) {
     namespaceExists: (name) =>
       cluster.namespaces.hasSynced() ? cluster.namespaces.get(name) !== undefined : undefined,
   });
-  const slices = createSliceReport({ metrics, logger, events });
+  const missed = createMissedReport({ ...kube, cluster, namespace, identity: deps.identity, events, registry });
+  const slices = createSliceReport({ ...deps, metrics, events });
   const server: AdmissionServer = createAdmissionServer({
     ...deps,
     host: config.host,
@@ -118,7 +124,7 @@ function createParts(deps: WebhookDeps) {
       validatePlacements: validation.validatePlacements,
     }),
   });
-  return { server, certificate, cluster, validation, events };
+  return { server, certificate, cluster, validation, missed, events };
 }
 
 /** Pods of a namespace that was made a moment ago wait for its labels; all others are decided on at once. */

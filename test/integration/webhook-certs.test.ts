@@ -223,6 +223,20 @@ describe('no request is lost', () => {
     expect(contentOf(await readSecret(admin)).authorities).toHaveLength(2);
   });
 
+  it('because a replica serves on with what it has until each API server has had time to read the new bundle', async () => {
+    await start({ ...QUICK, propagationMs: 2 * SECOND });
+    await ready();
+    const before = await stored();
+    await admin.client.delete(SECRETS, SECRET_REF);
+    await until(async () => (await isSettled(admin)) && (await stored()) !== before, {
+      what: 'the new CA to be trusted',
+    });
+    const trustedAt = performance.now();
+    await changedOver(before);
+    // Less what it took to see that the bundle was there.
+    expect(performance.now() - trustedAt).toBeGreaterThan(SECOND);
+  });
+
   const damages: Record<string, (data: Record<string, string>) => Record<string, string>> = {
     'every key is rubbish': (data) => Object.fromEntries(Object.keys(data).map((key) => [key, 'cnViYmlzaA=='])),
     'everything is gone': () => ({}),
