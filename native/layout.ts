@@ -69,7 +69,10 @@ export const LINE = 128;
 export const LIVE_BASE = 0x10000000000n;
 
 export const STATE = { active: 1, expired: 2, closed: 3 } as const;
-export const FLAG = { reportPhysical: 1, managedUncharged: 2, unlistedUnlimited: 4 } as const;
+/**
+ * `byCard`: the entries name no GPU; GPUs get them in the order in which processes first meet them, and the ledger notes which (`cards`).
+ */
+export const FLAG = { reportPhysical: 1, managedUncharged: 2, unlistedUnlimited: 4, byCard: 8 } as const;
 /** A device's `limit` that stands for none. */
 export const UNLIMITED = 0xffffffffffffffffn;
 /** A device's `ordinal` when it is meant by its UUID. */
@@ -87,7 +90,7 @@ export const SEIZING = 0x8000000000000000n;
 export const LOCK = { slotMask: 0x3ff, waiters: 0x400, generationShift: 11 } as const;
 
 export const DEVICE = struct('control_device', 64, 'What the session may hold of one GPU.', {
-  uuid: ['u8', 16, 'UUID of the GPU or MIG instance; all zero: by ordinal'],
+  uuid: ['u8', 16, 'UUID of the GPU or MIG instance; all zero: by ordinal, or by card'],
   ordinal: ['i32', 1, 'index among the devices that the process sees (after CUDA_VISIBLE_DEVICES); -1: by UUID'],
   reserved: ['u32', 1, 'zero'],
   limit: ['u64', 1, 'bytes; all ones: no limit'],
@@ -144,6 +147,7 @@ export const HEADER = struct('ledger_header', 4096, 'First page of file `ledger`
   top: ['u32', 1, 'slots at or above it were never used'],
   journal: [JOURNAL, 1, 'under the lock', 2 * LINE],
   stats: [DEVICE_STATS, DEVICES, 'by device index', 4 * LINE],
+  cards: ['u64', 2 * DEVICES, 'byCard: UUIDs, two words by device index; zero: none yet. Each word is set once'],
 });
 
 export const IDENTITY = struct(

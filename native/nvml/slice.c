@@ -87,7 +87,8 @@ static int ledger_index(nvmlDevice_t device) {
   int known = uuid_of && !uuid_of(device, text, sizeof text - 1) && read_uuid(text, uuid) == 16;
   int ordinal = known ? driver_ordinal(uuid) : NOT_KNOWN;
   if (ordinal == NOT_KNOWN) ordinal = index_of && !index_of(device, &index) ? variable_ordinal((int)index, uuid) : NOT_SHOWN;
-  return ledger_device(known ? uuid : NULL, ordinal);
+  int listed = ledger_device(known ? uuid : NULL, ordinal);
+  return listed == LEDGER_LATER ? LEDGER_UNLISTED : listed;
 }
 
 int slice_is_cut(nvmlDevice_t device) { return ledger_index(device) != LEDGER_FREE; }

@@ -40,7 +40,12 @@ static int take_all(void) {
   if (ledger_open() != LEDGER_ON) return 1;
   if (ledger_reserve(0, limit)) return 2;
   if (!ledger_reserve(0, 1)) return 3;
-  return ledger_device(NULL, (int)DEVICES - 1) == (int)DEVICES - 1 && ledger_device(NULL, (int)DEVICES) == LEDGER_UNLISTED ? 0 : 4;
+  uint8_t uuid[16] = {[15] = 1};
+  for (int i = 0; i <= (int)DEVICES; i++) {
+    uuid[0] = (uint8_t)(i + 1);
+    if (ledger_device(uuid, 0) != (i < (int)DEVICES ? i : LEDGER_UNLISTED)) return 4;
+  }
+  return 0;
 }
 
 /** 1: the process was killed at that stop; 0: it had ended before. */

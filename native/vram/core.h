@@ -135,6 +135,11 @@ enum quota { QUOTA_NONE, QUOTA_MADE, QUOTA_LATER, QUOTA_REFUSED };
 /** Where there is `directory`/../quota/limit, sees to it that `directory`/../region is made from it. QUOTA_REFUSED: *why says what is wrong. */
 HIDDEN enum quota quota_make_region(const char *directory, const char **why);
 
+/* ---- card.c ---- */
+
+/** The index that a GPU has in a region whose entries name none; LEDGER_UNLISTED, LEDGER_LATER. */
+HIDDEN int card_index(const uint8_t uuid[16]);
+
 /* ---- keeper.c ---- */
 
 /** Takes a slot: its liveness lock, and the ledger mapped. An enum refusal. Under `turn`. */

@@ -26,6 +26,7 @@
 #define CONTROL_FLAG_REPORT_PHYSICAL 1U
 #define CONTROL_FLAG_MANAGED_UNCHARGED 2U
 #define CONTROL_FLAG_UNLISTED_UNLIMITED 4U
+#define CONTROL_FLAG_BY_CARD 8U
 #define UNACCOUNTED_GRAPH 0U
 #define UNACCOUNTED_EXTERNAL 1U
 #define UNACCOUNTED_OTHER 2U
@@ -37,7 +38,7 @@
 
 /** What the session may hold of one GPU. */
 struct control_device {
-  uint8_t uuid[16]; // UUID of the GPU or MIG instance; all zero: by ordinal
+  uint8_t uuid[16]; // UUID of the GPU or MIG instance; all zero: by ordinal, or by card
   int32_t ordinal; // index among the devices that the process sees (after CUDA_VISIBLE_DEVICES); -1: by UUID
   uint32_t reserved; // zero
   uint64_t limit; // bytes; all ones: no limit
@@ -134,7 +135,8 @@ struct ledger_header {
   struct journal journal; // under the lock
   uint8_t gap2_[192];
   struct device_stats stats[16]; // by device index
-  uint8_t gap3_[1536];
+  uint64_t cards[32]; // byCard: UUIDs, two words by device index; zero: none yet. Each word is set once
+  uint8_t gap3_[1280];
 };
 _Static_assert(sizeof(struct ledger_header) == 4096, "ledger_header");
 _Static_assert(offsetof(struct ledger_header, magic) == 0, "magic");
@@ -147,6 +149,7 @@ _Static_assert(offsetof(struct ledger_header, lock) == 128, "lock");
 _Static_assert(offsetof(struct ledger_header, top) == 132, "top");
 _Static_assert(offsetof(struct ledger_header, journal) == 256, "journal");
 _Static_assert(offsetof(struct ledger_header, stats) == 512, "stats");
+_Static_assert(offsetof(struct ledger_header, cards) == 2560, "cards");
 
 /** Who is in a slot. For people: nothing here decides anything but `generation`. */
 struct slot_identity {

@@ -217,6 +217,7 @@ static int same_uuid(const uint8_t *a, const uint8_t *b) {
 int ledger_device(const uint8_t uuid[16], int ordinal) {
   if (!ledger_active()) return LEDGER_FREE;
   if (!ledger_control) return LEDGER_UNLISTED;
+  if (ledger_flags() & CONTROL_FLAG_BY_CARD) return uuid ? card_index(uuid) : LEDGER_UNLISTED;
   const struct control_device *devices = ledger_control->devices;
   int count = (int)control_devices();
   for (int i = 0; uuid && i < count; i++)

@@ -39,7 +39,7 @@ static inline int ledger_active(void) {
 }
 
 /** What ledger_device() answers besides an index. */
-enum { LEDGER_UNLISTED = -1 /* deny */, LEDGER_FREE = -2 /* not ours: pass through */ };
+enum { LEDGER_UNLISTED = -1 /* deny */, LEDGER_FREE = -2 /* not ours: pass through */, LEDGER_LATER = -3 /* deny, and ask again */ };
 
 /**
  * The index under which a GPU is charged: by UUID, else by its ordinal among the devices that the process sees; uuid may be

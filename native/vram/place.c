@@ -55,8 +55,8 @@ int device_index(CUdevice ordinal) {
   if (LIKELY(known != 0)) return known - 3;
   if (ordinal >= device_count()) return LEDGER_UNLISTED;
   int index = ask_device(ordinal);
-  // The session could not be looked for (no descriptor or memory was left): denied now, asked again at the next call.
-  if (index == LEDGER_UNLISTED && load_acquire(&ledger_mode) == 0) return index;
+  // The session could not be looked for, or the card in it (no descriptor or memory was left): denied now, asked again at the next call.
+  if (index == LEDGER_LATER || (index == LEDGER_UNLISTED && load_acquire(&ledger_mode) == 0)) return LEDGER_UNLISTED;
   store_relaxed(&s->devices[ordinal], index + 3);
   return index;
 }

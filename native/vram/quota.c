@@ -163,7 +163,7 @@ static long make_ledger(struct work *w) {
   draw(session);
   memcpy(header->session, session, sizeof header->session);
   // The lines of processes stay holes until somebody comes: many make one at the same time, and one is kept.
-  struct draft draft = {"/ledger", header, offsetof(struct ledger_header, lock), LEDGER_SIZE, LEDGER_MODE};
+  struct draft draft = {"/ledger", header, sizeof *header, LEDGER_SIZE, LEDGER_MODE};
   return publish(w, &draft);
 }
 
@@ -174,10 +174,11 @@ static long make_control(struct work *w, uint64_t limit) {
   control->size = CONTROL_SIZE;
   memcpy(control->session, w->ledger.session, sizeof control->session);
   control->state = CONTROL_STATE_ACTIVE;
+  control->flags = CONTROL_FLAG_BY_CARD; // a number would mean another card in a process that changes CUDA_VISIBLE_DEVICES
   control->device_count = DEVICES;
-  for (int32_t ordinal = 0; ordinal < (int32_t)DEVICES; ordinal++) {
-    control->devices[ordinal].ordinal = ordinal;
-    control->devices[ordinal].limit = limit;
+  for (uint32_t i = 0; i < DEVICES; i++) {
+    control->devices[i].ordinal = BY_UUID;
+    control->devices[i].limit = limit;
   }
   struct draft draft = {"/control", control, CONTROL_SIZE, CONTROL_SIZE, CONTROL_MODE};
   return publish(w, &draft);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A pod: nobody runs penstock-vram there. The object makes its region out of the quota that the kubelet has written down.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -7,7 +9,7 @@ import { readControl } from '#native/cli/sessions/region.ts';
 import { DEVICES } from '#native/layout.ts';
 import { createPod } from './pod.ts';
 import type { Pod } from './pod.ts';
-import { PROGRAMS, runFake } from './slice.ts';
+import { fakeEnvironment, PROGRAMS, runFake } from './slice.ts';
 import type { Run } from './slice.ts';
 import { OK, OUT_OF_MEMORY } from './steps.ts';
 
@@ -38,9 +40,7 @@ describe('a quota in a file', () => {
     expect(use(one, 1024)).toMatchObject({ status: 0, stderr: '', stdout: OF_A_GIB });
     const control = readControl(readFileSync(join(one.region, 'control')), 'control');
     expect(control).toMatchObject({ state: 'active' });
-    expect(control.devices).toEqual(
-      Array.from({ length: DEVICES }, (_, ordinal) => ({ device: String(ordinal), limit: GIB })),
-    );
+    expect(control.devices.map(({ limit }) => limit)).toEqual(Array.from({ length: DEVICES }, () => GIB));
     expect(readdirSync(one.region).toSorted()).toEqual(['control', 'ledger']);
     expect(use(one, GIB + 1)).toMatchObject({ status: 1, stderr: '' });
   });
@@ -51,6 +51,28 @@ describe('a quota in a file', () => {
     for (const device of ['0', '1']) {
       expect(two('--device', device, String(GIB))).toMatchObject({ status: 0 });
       expect(two('--device', device, String(GIB + 1))).toMatchObject({ status: 1 });
+    }
+  });
+
+  test('it is the card that has a limit, whatever number a process knows it by', async () => {
+    const one = pod(String(GIB));
+    const ask = (visible: string, device: number, ...bytes: number[]): number | null =>
+      one.run(program('vram-use'), ['--device', String(device), ...bytes.map(String)], {
+        FAKE_CUDA_DEVICES: '2',
+        CUDA_VISIBLE_DEVICES: visible,
+      }).status;
+    // A worker for each card, as Ray starts them: each calls its own 0.
+    const env = fakeEnvironment({ ...one.env, FAKE_CUDA_DEVICES: '2', CUDA_VISIBLE_DEVICES: '1' });
+    const worker = spawn(program('vram-use'), ['--hold', String(700 * MIB)], {
+      env,
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    try {
+      await once(worker.stdout, 'data');
+      expect([ask('0', 0, GIB), ask('1', 0, 400 * MIB), ask('1', 0, 300 * MIB)]).toEqual([0, 1, 0]);
+      expect([ask('1,0', 0, 400 * MIB), ask('1,0', 1, GIB), ask('0,1', 1, 400 * MIB)]).toEqual([1, 0, 1]);
+    } finally {
+      worker.kill('SIGKILL');
     }
   });
 
