@@ -63,7 +63,9 @@ describe('the document of the slicing policy', () => {
   test.each([
     ['nothing in it', '# later\n', 'document', 'is empty', 'write at least version: 1'],
     ['no YAML', 'version: [1', 'document', 'is no YAML', 'mend its syntax'],
-    ['a key twice', 'version: 1\nversion: 1', 'document', 'is no YAML', 'mend its syntax'],
+    ['a key twice', 'version: 1\nversion: 1', 'document', 'key "version" is there twice', 'mend its syntax'],
+    ['a key twice in a rule', rule('ratio: 1, ratio: 2'), 'document', 'key "ratio" is there twice', 'mend its syntax'],
+    ['brackets without end', '['.repeat(90_000), 'document', 'is no YAML', 'mend its syntax'],
     ['not a mapping', '- version: 1', 'document', 'must be object', 'write a mapping with version'],
     ['no version', 'rules: []', 'document', 'lacks version', 'version'],
     ['another version', 'version: 2', 'version', 'is 2', 'write 1'],
@@ -195,7 +197,7 @@ describe('the document of the slicing policy', () => {
       'must NOT have more than 200',
       'at most 200',
     ],
-    ['a text without end', `version: 1 # ${'x'.repeat(140_000)}`, 'document', 'characters', 'write at most'],
+    ['a text without end', `version: 1 # ${'x'.repeat(100_000)}`, 'document', 'characters', 'write at most'],
   ])('is refused for %s', (_name, text, field, problem, fix) => {
     const err = errorOf(text);
     expect([err.field, err.problem, err.fix]).toEqual([

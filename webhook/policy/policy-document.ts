@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Ajv } from 'ajv';
 import type { JSONSchemaType } from 'ajv';
-import { parse } from 'yaml';
+import { parseDocument, visit } from 'yaml';
+import type { YAMLMap } from 'yaml';
 import { parseQuantity } from '#kube/quantity.ts';
 import type { SharingMode } from '../slice/inventory.ts';
 import type { NodeRequirement, Toleration, WorkloadType } from '../slice/context.ts';
@@ -9,8 +10,8 @@ import type { LabelSelector } from './label-selector.ts';
 import { PolicyError, echo, fromSchema } from './policy-error.ts';
 import { POLICY_SCHEMA } from './policy.schema.ts';
 
-/** Far above two hundred rules as people write them; a larger text would hold up reviews while it is parsed. */
-const MAX_POLICY_CHARS = 128 * 1024;
+/** Room for two hundred rules as people write them; a larger text would hold up reviews while it is parsed. */
+const MAX_POLICY_CHARS = 96 * 1024;
 /** No document of this kind needs any; against texts that grow when read ("billion laughs"). */
 const MAX_ALIASES = 64;
 /** A share below this is a misplaced unit: a CUDA context alone takes more. */
@@ -66,18 +67,35 @@ export function readPolicyDocument(text: string): PolicyDocument {
   if (text.length > MAX_POLICY_CHARS) {
     throw new PolicyError('document', `has ${text.length} characters`, `write at most ${MAX_POLICY_CHARS}`);
   }
-  let value: unknown;
-  try {
-    value = parse(text, { prettyErrors: true, maxAliasCount: MAX_ALIASES });
-  } catch (cause) {
-    throw new PolicyError('document', `is no YAML: ${firstLine(cause)}`, 'mend its syntax', { cause });
-  }
+  const value = parseYaml(text);
   if (value === null || value === undefined) {
     throw new PolicyError('document', 'is empty', 'write at least version: 1, or delete the ConfigMap for no policy');
   }
   if (!validate(value)) throw fromSchema(validate.errors?.[0]);
   check(value);
   return value;
+}
+
+function parseYaml(text: string): unknown {
+  try {
+    // The parser's own look for keys that stand twice compares each with each: seconds for a document of nothing else.
+    const document = parseDocument(text, { prettyErrors: true, uniqueKeys: false });
+    const [error] = document.errors;
+    if (error) throw error;
+    visit(document, { Map: (_key, map) => checkKeys(map) });
+    return document.toJS({ maxAliasCount: MAX_ALIASES });
+  } catch (cause) {
+    throw new PolicyError('document', `is no YAML: ${firstLine(cause)}`, 'mend its syntax', { cause });
+  }
+}
+
+function checkKeys({ items }: YAMLMap): void {
+  const seen = new Set<string>();
+  for (const { key } of items) {
+    const name = String(key);
+    if (seen.has(name)) throw new Error(`key ${echo(name)} is there twice in one mapping`);
+    seen.add(name);
+  }
 }
 
 /** What a schema cannot say. */
