@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { systemClock } from '#base/clock.ts';
 import { ConfigError, loadConfig } from '#base/config.ts';
+import { NO_LINE_LOG, openLineLog } from '#base/line-log.ts';
 import { createLogger } from '#base/logger.ts';
 import { createRegistry } from '#base/metrics.ts';
 import { startOpsServer } from '#base/ops-server.ts';
@@ -23,6 +24,7 @@ async function main(config: WebhookConfig): Promise<void> {
   const registry = createRegistry('webhook');
   const kubeConfig = PooledKubeConfig.load(config.kubeconfig || undefined);
   const client = createKubeClient(createTransport(kubeConfig, 'penstock-webhook'));
+  const changes = ['debug', 'info'].includes(config.logLevel) ? openLineLog('webhook', systemClock) : NO_LINE_LOG;
   const shutdown = createShutdown(logger);
   stopOnSignals(shutdown);
   const instance = config.instance || hostname();
@@ -34,6 +36,7 @@ async function main(config: WebhookConfig): Promise<void> {
     clock: systemClock,
     random: systemRandom,
     logger,
+    changes: changes.logger,
   });
   // The ops port comes first and goes last: a probe must hear "not ready" while the rest starts and stops.
   const ops = await startOpsServer({
@@ -43,6 +46,7 @@ async function main(config: WebhookConfig): Promise<void> {
     notReady: () => (shutdown.signal.aborted ? 'stopping' : webhook.notReady()),
   });
   shutdown.onStop('ops server', () => ops.close());
+  shutdown.onStop('log of changes', () => changes.close());
   shutdown.onStop('connections', () => kubeConfig.close());
   shutdown.onStop('webhook', () => webhook.stop());
   const port = await webhook.start();

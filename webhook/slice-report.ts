@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What became of each pod, told to those who keep count: metrics, the log, Events.
+import type { LineLogger } from '#base/line-log.ts';
 import type { Logger } from '#base/logger.ts';
 import type { EventRecorder } from '#kube/events.ts';
 import type { WebhookMetrics } from './metrics.ts';
@@ -8,10 +9,17 @@ import type { SliceDeps } from './slice/context.ts';
 export interface SliceListeners {
   readonly metrics: Pick<WebhookMetrics, 'sliced' | 'failed'>;
   readonly logger: Logger;
+  /** One line for each pod that is changed. */
+  readonly changes: LineLogger;
   readonly events: Pick<EventRecorder, 'record'>;
 }
 
-export function createSliceReport({ metrics, logger, events }: SliceListeners): Pick<SliceDeps, 'report' | 'emit'> {
+export function createSliceReport({
+  metrics,
+  logger,
+  changes,
+  events,
+}: SliceListeners): Pick<SliceDeps, 'report' | 'emit'> {
   return {
     report: (report) => {
       metrics.sliced(report);
@@ -19,8 +27,8 @@ export function createSliceReport({ metrics, logger, events }: SliceListeners): 
       if (error !== undefined) {
         metrics.failed('internal');
         logger.error({ ...told, err: error }, 'pod passed unlooked at');
-      } else if (outcome === 'mutated') logger.info(told, 'pod sliced');
-      else if (outcome === 'dry-run') logger.info(told, 'pod would have been sliced');
+      } else if (outcome === 'mutated') changes.info(told, 'pod sliced');
+      else if (outcome === 'dry-run') changes.info(told, 'pod would have been sliced');
       else logger.debug({ ...told, outcome, reason }, 'pod left as it is');
     },
     emit: ({ regarding, type, reason, message }) => {

@@ -12,7 +12,6 @@ import type { Load, UnderWay } from './load.ts';
 import { readReview } from './review.ts';
 import { handlerOf } from './routes.ts';
 import type { Route } from './routes.ts';
-import { deadlineOf } from './timeout.ts';
 
 /** Headers that belong to an error. */
 const HEADERS: Readonly<Partial<Record<WebhookErrorCode, Readonly<Record<string, string>>>>> = {
@@ -24,6 +23,8 @@ const MEDIA_TYPE = /^application\/json *(?:;|$)/i;
 export interface ExchangeContext {
   readonly routes: ReadonlyMap<string, Route>;
   readonly load: Load;
+  /** Milliseconds that a call may take, by its URL. */
+  readonly deadlineOf: (url: string) => number;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: WebhookMetrics;
@@ -46,7 +47,7 @@ export class Exchange implements UnderWay {
     this.#call = call;
     this.#context = context;
     this.#startedAt = context.clock.monotonic();
-    this.deadlineAt = this.#startedAt + deadlineOf(call.url);
+    this.deadlineAt = this.#startedAt + context.deadlineOf(call.url);
     const query = call.url.indexOf('?');
     this.#route = context.routes.get(query < 0 ? call.url : call.url.slice(0, query));
   }

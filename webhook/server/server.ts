@@ -22,6 +22,7 @@ import { Exchange } from './exchange.ts';
 import * as limits from './limits.ts';
 import { Load } from './load.ts';
 import type { Route } from './routes.ts';
+import { deadlines } from './timeout.ts';
 
 export interface AdmissionServerOptions {
   readonly host: string;
@@ -52,7 +53,7 @@ export function createAdmissionServer(options: AdmissionServerOptions): Admissio
   const { clock, certificate, logger } = options;
   const load = new Load();
   const connections = new Connections(options.random);
-  const context = { ...options, load };
+  const context = { ...options, load, deadlineOf: deadlines() };
   const server = createSecureServer(SERVER_OPTIONS);
   let stopping = false;
   let sweeping: NodeJS.Timeout | undefined;

@@ -24,6 +24,22 @@ export function parseGoDuration(text: string): number | undefined {
   return ms;
 }
 
+/** An API server states the same few times again and again: those of the configurations, in the same queries. */
+const MAX_REMEMBERED = 16;
+
+/** {@link deadlineOf} that remembers what it was asked last. */
+export function deadlines(): (url: string) => number {
+  const known = new Map<string, number>();
+  return (url) => {
+    const found = known.get(url);
+    if (found !== undefined) return found;
+    const deadline = deadlineOf(url);
+    if (known.size >= MAX_REMEMBERED) known.clear();
+    known.set(url, deadline);
+    return deadline;
+  };
+}
+
 /**
  * Milliseconds within which a review must be answered. The API server states its own limit in the query (`?timeout=3s`); what it states
  * badly or not at all counts as its default.
