@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The part of docs/configuration.md about ConfigMap penstock-slicing, from the schema by which the webhook checks it.
+import { FINDINGS } from '#webhook/nodes/findings.ts';
 import { POLICY_SCHEMA } from '#webhook/policy/policy.schema.ts';
 
 interface Field {
@@ -23,6 +24,14 @@ const INTRO = [
   '',
 ];
 
+const FINDINGS_INTRO = [
+  'What nodes advertise, what their labels say and what people state may contradict each other, or be too little. Then the answer is one by',
+  'which shares can never add up to more than a card, the log names node and remedy, and `penstock_webhook_node_findings{reason}` counts the nodes:',
+  '',
+  '| reason | what it is, and what is made of it |',
+  '|---|---|',
+];
+
 export function policyReference(): string[] {
   const root: Field = POLICY_SCHEMA;
   const selector = selectorOf(root);
@@ -32,6 +41,9 @@ export function policyReference(): string[] {
     '|---|---|---|---|',
     ...rowsOf(root, ''),
     ...(selector === undefined ? [] : rowsOf(selector, '(a selector).')),
+    '',
+    ...FINDINGS_INTRO,
+    ...Object.entries(FINDINGS).map(([reason, meaning]) => `| \`${reason}\` | ${meaning} |`),
     '',
   ];
 }
