@@ -13,10 +13,13 @@ export interface WebhookConfig {
   readonly opsHost: string;
   readonly opsPort: number;
   readonly certificates: 'self' | 'external';
+  readonly certificateDays: number;
+  readonly certificateRenewalDays: number;
   readonly vramImage: string;
   readonly imagePullPolicy: 'Always' | 'IfNotPresent' | 'Never';
   readonly drainSeconds: number;
   readonly syncGraceSeconds: number;
+  readonly missedSeconds: number;
   readonly kubeconfig: string;
   readonly logLevel: LogLevel;
 }
@@ -46,6 +49,20 @@ export const WEBHOOK_SCHEMA: ConfigSchema<WebhookConfig> = {
       description:
         'self: own CA and certificate, renewed and written into the webhook configurations; external: cert-manager does both',
     },
+    certificateDays: {
+      type: 'integer',
+      default: 365,
+      minimum: 2,
+      maximum: 3650,
+      description: 'life of an own certificate; its CA lives for ten years',
+    },
+    certificateRenewalDays: {
+      type: 'integer',
+      default: 90,
+      minimum: 1,
+      maximum: 3649,
+      description: 'an own certificate is renewed this long before its end; less than certificateDays',
+    },
     vramImage: {
       type: 'string',
       minLength: 1,
@@ -73,6 +90,13 @@ export const WEBHOOK_SCHEMA: ConfigSchema<WebhookConfig> = {
       maximum: 600,
       description:
         'after this long it is ready even if nodes, namespaces or the policy could not be read: pods that need them pass whole',
+    },
+    missedSeconds: {
+      type: 'integer',
+      default: 300,
+      minimum: 10,
+      maximum: 86_400,
+      description: 'how often one of the replicas looks for pods that passed while none was there',
     },
     kubeconfig: {
       type: 'string',

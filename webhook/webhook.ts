@@ -7,6 +7,7 @@ import type { KubeDeps } from '#kube/informer.ts';
 import { createKubeMetrics } from '#kube/kube-metrics.ts';
 import type { AdmissionHandler } from './admission/types.ts';
 import { createServingCertificate } from './certs/serving-certificate.ts';
+import type { CertificateTimes } from './certs/times.ts';
 import { createCluster } from './cluster/cluster.ts';
 import type { Cluster } from './cluster/cluster.ts';
 import type { WebhookConfig } from './config.ts';
@@ -22,6 +23,7 @@ import { createValidation } from './validate/validation.ts';
 
 const CONTROLLER = `${GROUP}/webhook`;
 const SERVICE = 'penstock-webhook';
+const DAY_MS = 24 * 3600 * 1000;
 
 export interface WebhookDeps extends Omit<KubeDeps, 'metrics'> {
   readonly registry: Registry;
@@ -35,7 +37,9 @@ export interface WebhookDeps extends Omit<KubeDeps, 'metrics'> {
     | 'imagePullPolicy'
     | 'drainSeconds'
     | 'syncGraceSeconds'
-  >;
+    | 'missedSeconds'
+  > &
+    Partial<Pick<WebhookConfig, 'certificateDays' | 'certificateRenewalDays'>>;
   /** One line for each pod that is changed. */
   readonly changes: LineLogger;
   /** Unique for each process run. */
@@ -75,8 +79,9 @@ export function createWebhook(deps: WebhookDeps): Webhook {
       return server.start();
     },
     stop: async () => {
-      await server.drain(config.drainSeconds * 1000);
-      await Promise.all([missed.stop(), certificate.stop(), cluster.stop(), validation.stop()]);
+      // The report goes over to another replica at once.
+      await Promise.all([server.drain(config.drainSeconds * 1000), missed.stop()]);
+      await Promise.all([certificate.stop(), cluster.stop(), validation.stop()]);
       await events.stop();
     },
     notReady,
@@ -96,6 +101,7 @@ function createParts(deps: WebhookDeps) {
     service: SERVICE,
     events,
     registry,
+    times: certificateTimes(config),
   });
   const { vramImage, imagePullPolicy: pullPolicy } = config;
   const cluster = createCluster({ ...kube, namespace, vramImage, pullPolicy, events, registry });
@@ -109,7 +115,9 @@ function createParts(deps: WebhookDeps) {
     namespaceExists: (name) =>
       cluster.namespaces.hasSynced() ? cluster.namespaces.get(name) !== undefined : undefined,
   });
-  const missed = createMissedReport({ ...kube, cluster, namespace, identity: deps.identity, events, registry });
+  const { identity } = deps;
+  const intervalMs = config.missedSeconds * 1000;
+  const missed = createMissedReport({ ...kube, cluster, namespace, identity, events, registry, intervalMs });
   const slices = createSliceReport({ ...deps, metrics, events });
   const server: AdmissionServer = createAdmissionServer({
     ...deps,
@@ -125,6 +133,16 @@ function createParts(deps: WebhookDeps) {
     }),
   });
   return { server, certificate, cluster, validation, missed, events };
+}
+
+function certificateTimes({
+  certificateDays,
+  certificateRenewalDays,
+}: WebhookDeps['config']): Partial<CertificateTimes> {
+  return {
+    ...(certificateDays === undefined ? {} : { leafMs: certificateDays * DAY_MS }),
+    ...(certificateRenewalDays === undefined ? {} : { lookaheadMs: certificateRenewalDays * DAY_MS }),
+  };
 }
 
 /** Pods of a namespace that was made a moment ago wait for its labels; all others are decided on at once. */
