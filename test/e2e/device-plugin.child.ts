@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// device-plugin.child --resource NAME=UNITS... [--memory BYTES] [--heap FILE] [--drivers DIR] [--refuse-multiple] [--folder DIR]
+// device-plugin.child --resource NAME=UNITS... [--refuse-multiple NAME]... [--memory BYTES] [--heap FILE] [--drivers DIR] [--folder DIR]
 // One fake card behind the kubelet's device plugin socket, as NVIDIA's plugin and container toolkit would have it: each unit is a
 // replica of the card, and a container that gets one finds the (fake) driver in its library path. Prints a line of JSON for
 // each registration and allocation; ends with its standard input, and the node's units with it.
@@ -23,7 +23,7 @@ const { values } = parseArgs({
     heap: { type: 'string', default: '/tmp/penstock-fake-gpu.heap' },
     drivers: { type: 'string', default: join(import.meta.dirname, '../../dist/native/fake') },
     folder: { type: 'string', default: KUBELET_FOLDER },
-    'refuse-multiple': { type: 'boolean', default: false },
+    'refuse-multiple': { type: 'string', multiple: true, default: [] },
   },
 });
 
@@ -37,7 +37,7 @@ function offer(text: string): Offer {
 }
 
 function grant(resource: string, devices: readonly string[]): ContainerGrant {
-  if (values['refuse-multiple'] && devices.length > 1)
+  if (values['refuse-multiple'].includes(resource) && devices.length > 1)
     throw new Error(`request for ${resource}: ${devices.length}, at most 1 is granted`);
   say({ allocated: resource, devices });
   const arch = process.arch === 'arm64' ? 'arm64' : 'x64';

@@ -13,6 +13,7 @@ type Call = readonly [method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', path:
 const own = `/api/v1/namespaces/${SYSTEM}`;
 const apps = `/api/v1/namespaces/${APPS}`;
 const jobs = `/apis/batch/v1/namespaces/${APPS}/jobs`;
+const webhooks = '/apis/admissionregistration.k8s.io/v1';
 const iapps = `/apis/penstock.dev/v1alpha1/namespaces/${APPS}/inferenceapps`;
 
 /** Reads only, so that what is allowed changes nothing. */
@@ -29,6 +30,15 @@ const ALLOWED: Readonly<Record<string, readonly Call[]>> = {
     ['GET', '/apis/penstock.dev/v1alpha1/inferenceapps'],
     ['GET', `${own}/configmaps/penstock-issuer`],
     ['GET', `${own}/configmaps?fieldSelector=metadata.name%3Dpenstock-issuer`],
+  ],
+  'penstock-webhook': [
+    ['GET', '/api/v1/nodes'],
+    ['GET', '/api/v1/pods'],
+    ['GET', '/api/v1/namespaces'],
+    ['GET', '/apis/penstock.dev/v1alpha1/placements'],
+    ['GET', `${own}/secrets/penstock-webhook-tls`],
+    ['GET', `${own}/configmaps/penstock-slicing`],
+    ['GET', `${webhooks}/mutatingwebhookconfigurations/penstock-pods`],
   ],
 };
 
@@ -79,6 +89,24 @@ const FORBIDDEN: Readonly<Record<string, readonly Call[]>> = {
     ['DELETE', `${iapps}/word-count`],
     ['GET', '/apis/penstock.dev/v1alpha1/placements'],
     ['GET', '/apis/coordination.k8s.io/v1/leases'],
+  ],
+  'penstock-webhook': [
+    ['POST', `${apps}/pods`],
+    ['PATCH', `${apps}/pods/anything`],
+    ['DELETE', `${apps}/pods/anything`],
+    ['POST', `${apps}/pods/anything/eviction`],
+    // As a dry run it may; what it would really create is refused by penstock-webhook-dry-run.
+    ['POST', jobs],
+    ['DELETE', `${jobs}/anything`],
+    ['GET', '/api/v1/secrets'],
+    ['GET', `${own}/secrets/penstock-gateway`],
+    ['GET', `${apps}/configmaps/anything`],
+    ['PATCH', '/api/v1/nodes/penstock-node'],
+    ['PATCH', '/api/v1/namespaces/default'],
+    ['PATCH', '/apis/penstock.dev/v1alpha1/placements/default'],
+    ['POST', `${webhooks}/mutatingwebhookconfigurations`],
+    ['PATCH', `${webhooks}/mutatingwebhookconfigurations/anything`],
+    ['DELETE', `${webhooks}/mutatingwebhookconfigurations/penstock-pods`],
   ],
 };
 

@@ -43,12 +43,12 @@ export function sharedAppsSuite(penstock: () => Installation): void {
       const bodies = Array.from({ length: REQUESTS }, (_, i) => `request ${i}`);
       const asked = names.flatMap((name) =>
         bodies.map(async (body) => {
-          const { status, body: answer } = await client.inferToEnd(name, body, `${name} ${body}`);
+          const { status, body: answer } = await client.inferToEnd(name, body, `${name}-${body.replace(' ', '-')}`);
           return [name, status, answer.toString()];
         }),
       );
       // Both units at once on a node with one card.
-      const units = await until(
+      const bothRun = until(
         async () => {
           const pods = (await Promise.all(names.map((name) => unitsOf(penstock(), name)))).flat();
           const running = pods.filter(({ status }) => status.phase === 'Running');
@@ -56,12 +56,13 @@ export function sharedAppsSuite(penstock: () => Installation): void {
         },
         { what: 'both units to run', timeoutMs: 60_000 },
       );
+      const [units, answers] = await Promise.all([bothRun, Promise.all(asked)]);
       for (const { spec, metadata } of units) {
         expect(spec.containers[0]?.resources?.limits).toMatchObject({ [SHARED]: '2' });
         expect(spec.containers[0]?.resources?.limits).not.toHaveProperty('nvidia.com/gpu');
         expect(metadata.annotations?.['penstock.dev/slice-status']).toMatch(/2 of 4/);
       }
-      expect(await Promise.all(asked)).toEqual(names.flatMap((name) => bodies.map((body) => [name, 200, body])));
+      expect(answers).toEqual(names.flatMap((name) => bodies.map((body) => [name, 200, body])));
       for (const name of names) await cluster.kube('-n', APPS, 'delete', 'iapp', name, '--timeout=60s');
     });
   });

@@ -12,6 +12,8 @@ const program = join(import.meta.dirname, 'device-plugin.child.ts');
 const MIB = 2 ** 20;
 
 export const SHARED = 'nvidia.com/gpu.shared';
+/** The same card once more, by a plugin with failRequestsGreaterThanOne; no label tells that. */
+export const STRICT = 'nvidia.com/gpu.strict';
 export const SLOTS = 4;
 /** Of the card. */
 export const CARD_BYTES = 16 * 1024 * MIB;
@@ -36,7 +38,8 @@ export interface SharedGpu {
 /** Resolves when the scheduler can see the slots. */
 export async function shareGpu(cluster: Cluster): Promise<SharedGpu> {
   const heap = join(cluster.state, 'fake-gpu.heap');
-  const args = [program, '--resource', `${SHARED}=${SLOTS}`, '--memory', String(CARD_BYTES), '--heap', heap];
+  const offers = [SHARED, STRICT].flatMap((name) => ['--resource', `${name}=${SLOTS}`]);
+  const args = [program, ...offers, '--refuse-multiple', STRICT, '--memory', String(CARD_BYTES), '--heap', heap];
   const plugin = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   const allocations: string[][] = [];
   createInterface(plugin.stdout).on('line', (line) => {

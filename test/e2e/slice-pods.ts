@@ -24,6 +24,7 @@ export interface SlicePod {
   readonly metadata: {
     readonly name: string;
     readonly uid: string;
+    readonly resourceVersion: string;
     readonly annotations?: Readonly<Record<string, string>>;
   };
   readonly spec: {
@@ -34,6 +35,7 @@ export interface SlicePod {
   };
   readonly status: {
     readonly phase: string;
+    readonly reason?: string;
     readonly conditions?: readonly { readonly type: string; readonly status: string; readonly reason?: string }[];
     readonly containerStatuses?: readonly {
       readonly name: string;

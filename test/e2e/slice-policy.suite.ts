@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { until } from '#test/until.ts';
 import { SYSTEM, type Installation } from './installation.ts';
-import { CARD_BYTES, SHARED, SLOTS } from './shared-gpu.ts';
+import { CARD_BYTES, SHARED, SLOTS, STRICT } from './shared-gpu.ts';
 import {
   apply,
   create,
@@ -130,6 +130,31 @@ export function slicePolicySuite(penstock: () => Installation): void {
         /^dry run, nothing was changed; it would be: main: 1 × /,
       );
       expect(made.spec.containers[0]).not.toHaveProperty('env');
+    });
+
+    test('keeps pods off a plugin that refuses more than one slot, where it is told so', async () => {
+      const { cluster } = penstock();
+      // What happens to a pod that asks for two all the same.
+      await create(cluster, podOf('refused', { limits: { [STRICT]: '2' }, command: ['vram-use'] }));
+      const failed = await until(
+        async () => {
+          const { status } = await pod(cluster, 'refused');
+          return status.phase === 'Failed' && status;
+        },
+        { what: 'the kubelet to refuse it' },
+      );
+      expect(failed.reason).toBe('UnexpectedAdmissionError');
+      await kubectl(cluster, ['-n', SLICED, 'delete', 'pod', 'refused', '--wait=false']);
+      const told = (refuses: boolean): string =>
+        `sharedResources:\n  - name: ${STRICT}\n    slotsPerGPU: ${SLOTS}\n    memoryPerSlot: 1Gi\n    failRequestsGreaterThanOne: ${refuses}\n  - name: ${SHARED}\n`;
+      const given = (refuses: boolean, ratio: number) => async (): Promise<boolean> => {
+        const { made } = await dryRun({ annotations: { ...OPT_IN, 'penstock.dev/slice-ratio': String(ratio) } });
+        return limits(made)?.[ratio === 1 || !refuses ? STRICT : SHARED] === String(ratio);
+      };
+      for (const refuses of [false, true]) {
+        await setPolicy(rule('ratio: 1', told(refuses)));
+        for (const ratio of [1, 2]) await until(given(refuses, ratio), { what: `refuses ${refuses}, ratio ${ratio}` });
+      }
     });
 
     test('brings the library by an init container where it says so, and the share holds', async () => {

@@ -57,7 +57,12 @@ export function sliceSuite(penstock: () => Installation): void {
       const { cluster } = penstock();
       await apply(cluster, deployment);
       const both = await readyPods(cluster, selector, 2);
-      for (const { spec } of both) expect(main(spec.containers).resources?.limits).toEqual({ [SHARED]: String(RATIO) });
+      for (const { spec } of both) {
+        expect(main(spec.containers).resources?.limits).toEqual({ [SHARED]: String(RATIO) });
+        // This cluster has image volumes; the other way is shown with the policy.
+        expect(spec.volumes?.find(({ name }) => name === 'penstock-vram-lib')).toHaveProperty('image.reference');
+        expect(spec.initContainers).toBeUndefined();
+      }
       // What the user wrote stays what it was: only pods are changed.
       const written = await cluster.kube('-n', SLICED, 'get', 'deployment', 'halves', '-o', 'json');
       expect(written).toContain('"nvidia.com/gpu": "1"');

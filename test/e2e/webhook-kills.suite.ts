@@ -7,7 +7,7 @@ import { until } from '#test/until.ts';
 import { isRunning, killContainer, podsOf, type PodStatus } from './containers.ts';
 import { SYSTEM, type Installation } from './installation.ts';
 import { SHARED } from './shared-gpu.ts';
-import { pods, podOf, SLICED } from './slice-pods.ts';
+import { pods, podOf, SLICED, type SlicePod } from './slice-pods.ts';
 
 const KILLS = 20;
 const PODS = 200;
@@ -17,6 +17,11 @@ const webhook = 'app.kubernetes.io/name=penstock-webhook';
 const selector = 'app=gated';
 /** The API server waits 3 s for a webhook that does not answer; the rest is the machine's. */
 const SLOWEST_MS = 10_000;
+
+/** A killed leader's Lease has to run out before another replica looks. */
+const REPORT_MS = 60_000;
+/** The rest is told by the next looks. */
+const EVENTS_PER_LOOK = 50;
 
 /** Over and over: one of two that serve, one that is just starting, one of two that serve, and then nobody is left to answer. */
 const VICTIMS = ['serving', 'starting', 'serving', 'all'] as const;
@@ -34,7 +39,7 @@ const gated = (name: string): object =>
 /** DESIGN §7: pods are never blocked by us. */
 export function webhookKillsSuite(penstock: () => Installation): void {
   describe('kill -9 of the webhook, twenty times, while 200 pods are created', () => {
-    test('not one is refused or kept waiting, and those that slipped through are left alone', async () => {
+    test('not one is refused or kept waiting, and those that slipped through are reported by name and left alone', async () => {
       const { cluster } = penstock();
       const create = await creator(penstock());
       const since = performance.now();
@@ -63,8 +68,48 @@ export function webhookKillsSuite(penstock: () => Installation): void {
       expect(slipped.length).toBeGreaterThan(0);
       expect(slipped.length).toBeLessThan(PODS);
       await cluster.kube('-n', SYSTEM, 'rollout', 'status', 'deployment/penstock-webhook', '--timeout=100s');
+
+      const names = slipped.map(({ metadata }) => metadata.name);
+      await until(async () => (await missed(penstock())) === slipped.length, {
+        what: `the report to count ${slipped.length} pods`,
+        timeoutMs: REPORT_MS,
+        everyMs: 500,
+      });
+      const told = await until(
+        async () => {
+          const said = await reported(penstock());
+          return said.size >= Math.min(names.length, EVENTS_PER_LOOK) && said;
+        },
+        { what: 'the Events', timeoutMs: REPORT_MS, everyMs: 500 },
+      );
+      expect([...told].filter((name) => !names.includes(name))).toEqual([]);
+      const versions = (of: readonly SlicePod[]) => of.map(({ metadata }) => [metadata.name, metadata.resourceVersion]);
+      expect(versions(await pods(cluster, selector))).toEqual(versions(all));
+      await cluster.kube('-n', SLICED, 'delete', 'pods', '-l', selector, '--wait=false');
     });
   });
+}
+
+/** `penstock_webhook_missed_pods` of the replica that looks. */
+async function missed({ cluster }: Installation): Promise<number | undefined> {
+  const running = (await podsOf(cluster, SYSTEM, webhook)).filter(serves);
+  const paths = running.map(({ metadata }) => `/api/v1/namespaces/${SYSTEM}/pods/${metadata.name}:9462/proxy/metrics`);
+  const texts = await Promise.all(paths.map((path) => cluster.kube('get', '--raw', path)));
+  const found = texts.flatMap((text) => /^penstock_webhook_missed_pods\{kind="whole"\} (\d+)$/m.exec(text)?.[1] ?? []);
+  return found.length === 0 ? undefined : Number(found[0]);
+}
+
+/** Names of the pods that Events say have been missed. */
+async function reported({ cluster }: Installation): Promise<Set<string>> {
+  const of = [
+    'get',
+    'events',
+    '--field-selector',
+    'reason=SliceMissed',
+    '-o',
+    'jsonpath={.items[*].involvedObject.name}',
+  ];
+  return new Set((await cluster.kube('-n', SLICED, ...of)).split(' ').filter((name) => name !== ''));
 }
 
 /** Pods that run the server now. What serves is only taken where both do, so that one is left. */
