@@ -337,4 +337,15 @@ describe('decideUnits', () => {
     const after = { ...input, units: made.map((unit) => aUnit(unit)) };
     expect(decideUnits(after).actions).toEqual([]);
   });
+
+  it('says that a slice is not acted on as long as a unit has whole GPUs, and while nobody runs that it is', () => {
+    const told = (whole: boolean, units = [aUnit('a', { ...started, ...(whole ? { whole } : {}) })]): unknown => {
+      const { status } = decideUnits(anInput({ units, seen: ['a'] }));
+      const condition = status.conditions?.find(({ type }) => type === 'Unsupported');
+      return [condition?.status, status.unsupportedFields, /whole GPUs/.test(condition?.message ?? '')];
+    };
+    expect(told(true)).toEqual(['True', ['spec.resources.gpu.slice'], true]);
+    expect(told(false)).toEqual(['False', undefined, false]);
+    expect(told(true, [])).toEqual(['False', undefined, false]);
+  });
 });

@@ -3,9 +3,12 @@ import { CONDITIONS, REASONS } from '#crds/names.ts';
 import type { Reason } from '#crds/names.ts';
 import type { UnitObservation } from '../units/unit-driver.ts';
 import type { Finding } from './conditions.ts';
+import { liveUnits } from './fleet.ts';
 import type { Fleet } from './fleet.ts';
 import type { PhaseReason } from './phase.ts';
 import type { DecideInput, Knowledge } from './types.ts';
+
+const SLICE = 'spec.resources.gpu.slice';
 
 /** What each condition of an app has to say after a decision; every condition is always among them. */
 export function findings(
@@ -18,7 +21,7 @@ export function findings(
   return [
     readyFinding(input, fleet, phase, sentence),
     placementFinding(input),
-    unsupportedFinding(input.placement.unsupported),
+    unsupportedFinding(unsupportedPaths(input, fleet)),
     unitsFinding(input, fleet),
     gatewayFinding(input, known),
   ];
@@ -46,12 +49,22 @@ function placementFinding({ placement }: DecideInput): Finding {
   return { type, status: 'True', reason: REASONS.resolved, message: `units run in placement ${placement.name}` };
 }
 
+/** Fields that are not acted on: by this version, or for units that run now. */
+export function unsupportedPaths({ placement }: DecideInput, fleet: Fleet): readonly string[] {
+  return liveUnits(fleet).some((unit) => unit.whole === true)
+    ? [...placement.unsupported, SLICE]
+    : placement.unsupported;
+}
+
 export function unsupportedFinding(paths: readonly string[]): Finding {
   const type = CONDITIONS.unsupported;
   if (paths.length === 0) {
     return { type, status: 'False', reason: REASONS.allSupported, message: 'every field of the spec is acted on' };
   }
-  const message = `this version does not act on ${paths.toSorted().join(', ')}`;
+  const others = paths.filter((path) => path !== SLICE).toSorted();
+  const ours = others.length === 0 ? [] : [`this version does not act on ${others.join(', ')}`];
+  const whole = 'units have whole GPUs: no admission server sliced their pods, or no node shares GPUs so';
+  const message = [...ours, ...(paths.includes(SLICE) ? [`${SLICE}: ${whole}`] : [])].join('; ');
   return { type, status: 'True', reason: REASONS.fieldsIgnored, message };
 }
 

@@ -2,7 +2,7 @@
 import type { InferenceAppStatus } from '#crds/inference-app.gen.ts';
 import { LABELS } from '#crds/names.ts';
 import { shorten, timestamp, toConditions } from './conditions.ts';
-import { findings } from './findings.ts';
+import { findings, unsupportedPaths } from './findings.ts';
 import { liveUnits } from './fleet.ts';
 import type { Fleet } from './fleet.ts';
 import { phaseOf } from './phase.ts';
@@ -34,7 +34,8 @@ export function appStatus(input: DecideInput, fleet: Fleet, known: Knowledge): I
   };
   if (generation !== undefined) status.observedGeneration = generation;
   if (placement.kind === 'chosen') status.activePlacement = placement.name;
-  if (placement.unsupported.length > 0) status.unsupportedFields = placement.unsupported.toSorted();
+  const unsupported = unsupportedPaths(input, fleet);
+  if (unsupported.length > 0) status.unsupportedFields = unsupported.toSorted();
   if (known.kind === 'known') {
     status.queue = { queued: known.demand.queued, leased: known.demand.leased };
     const { oldest_queued_at: oldest } = known.demand;

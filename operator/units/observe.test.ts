@@ -238,6 +238,25 @@ describe('observeUnit', () => {
   });
 });
 
+describe('a unit that asked for a slice', () => {
+  const { plan, placement } = PLAN_CASES['handler-shared-gpu']!;
+  const job = unitJob(plan, placement, SETTINGS);
+  const annotated = (annotations: Record<string, string>): Pod => {
+    const pod = aPod({});
+    return { ...pod, metadata: { ...pod.metadata, annotations } };
+  };
+
+  it.each<[string, Job, Pod[], true | undefined]>([
+    ['has whole GPUs when nobody sliced its pod', job, [aPod({})], true],
+    ['has whole GPUs when nobody could', job, [annotated({ 'penstock.dev/slice': 'true' })], true],
+    ['has its slice when the record says so', job, [annotated({ 'penstock.dev/sliced': '{}' })], undefined],
+    ['says nothing before its pod is there', job, [], undefined],
+    ['is not one that asked for none', aJob(), [aPod({})], undefined],
+  ])('%s', (_what, of, pods, whole) => {
+    expect(observeUnit(of, pods).whole).toBe(whole);
+  });
+});
+
 describe('isFinished', () => {
   it.each([
     ['Complete', true],

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { ANNOTATIONS, LABELS, UNIT_POD } from '#crds/names.ts';
+import { ANNOTATIONS, LABELS, SLICE_ANNOTATIONS, UNIT_POD } from '#crds/names.ts';
 import type { ContainerStatus, Job, JobCondition, Pod } from './objects.ts';
 import type { UnitObservation, UnitPhase, UnitTrouble } from './unit-driver.ts';
 
@@ -26,6 +26,7 @@ export function observeUnit(job: Job, pods: readonly Pod[]): UnitObservation {
     // The Job may say "ready" before the pod is in our cache; a ready pod has a node.
     ...(ready > 0 ? { scheduledAt: timeOf(metadata.creationTimestamp) ?? 0 } : {}),
     ...(pod === undefined ? {} : times(pod)),
+    ...(isWhole(job, pod) ? { whole: true } : {}),
     ...found(job, pod, phase),
   };
 }
@@ -39,6 +40,12 @@ function phaseOf(job: Job, ready: number): UnitPhase {
   if (jobCondition(job, 'Complete') !== undefined) return 'Succeeded';
   if (jobCondition(job, 'Failed') !== undefined) return 'Failed';
   return ready > 0 ? 'Running' : 'Starting';
+}
+
+/** The admission server leaves a record on every pod that it slices: without one nobody was there, or no node could serve it. */
+function isWhole(job: Job, pod: Pod | undefined): boolean {
+  const asked = job.spec.template.metadata.annotations?.[SLICE_ANNOTATIONS.slice] === 'true';
+  return asked && pod !== undefined && pod.metadata.annotations?.[SLICE_ANNOTATIONS.record] === undefined;
 }
 
 function times(pod: Pod): Pick<UnitObservation, 'scheduledAt' | 'startedAt'> {

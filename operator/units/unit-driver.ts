@@ -43,6 +43,8 @@ export interface UnitObservation {
   readonly trouble?: UnitTrouble;
   /** The driver could not do its part and tries again when it is asked after this time, even if no change is seen. */
   readonly retryAfterMs?: number;
+  /** It asked for a slice of its GPUs, and its pod has whole ones. */
+  readonly whole?: boolean;
   /** Its removal was asked for and is under way. */
   readonly leaving: boolean;
 }
