@@ -10,7 +10,8 @@ import type { Statement } from './sharing.ts';
 /** Whether a unit of `nvidia.com/gpu` itself is only a part of a card on this node. */
 export function wholeIsShared({ cardLabels, facts, settings, placements }: NodeView): boolean {
   const { gpuResource, sharedResources } = settings;
-  if (sharedResources.some(({ name }) => name === gpuResource)) return true;
+  // A setting holds for all nodes; only one that states slots says more than what holds where the labels tell of sharing.
+  if (sharedResources.some(({ name, slotsPerGPU }) => name === gpuResource && slotsPerGPU !== undefined)) return true;
   if (placements.some(({ resourceName }) => resourceName === gpuResource)) return true;
   if (cardLabels.replicas === undefined) return false;
   // Without a product nobody says whether it was renamed; with the renamed one beside it, it was.

@@ -129,6 +129,20 @@ const STATED: Record<string, Case> = {
     cards: 1,
     offers: [{ resource: 'nvidia.com/gpu', slotsPerGPU: 4, memoryPerSlot: 4096 * MIB }],
   },
+  'a setting for units of whole GPUs says nothing about nodes that do not share': {
+    labels: card({ count: 2, memory: H100, product: 'NVIDIA-H100-80GB-HBM3', replicas: 1, 'sharing-strategy': 'none' }),
+    capacity: { 'nvidia.com/gpu': '2' },
+    sharedResources: [{ name: 'nvidia.com/gpu', failRequestsGreaterThanOne: true }],
+    cards: 2,
+    offers: [],
+  },
+  'and holds on those that do': {
+    labels: card({ count: 1, memory: 16_384, product: 'Tesla-T4-SHARED', replicas: 2 }),
+    capacity: { 'nvidia.com/gpu': '2' },
+    sharedResources: [{ name: 'nvidia.com/gpu', failRequestsGreaterThanOne: true }],
+    cards: 1,
+    offers: [{ resource: 'nvidia.com/gpu', slotsPerGPU: 2, refusesMultiple: true }],
+  },
   'a Placement wins over the settings': {
     capacity: { 'nvidia.com/gpu.shared': '4' },
     sharedResources: [{ name: 'nvidia.com/gpu.shared', slotsPerGPU: 2, memoryPerSlot: 8192 * MIB }],
