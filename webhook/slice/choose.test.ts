@@ -40,13 +40,13 @@ const single = gpuNode('single', { offer: { refusesMultiple: true } });
 
 describe('a ratio', () => {
   it.each<[string, Ask, GpuNode[], string]>([
-    ['is that many slots of the card', ratio(2), [big], '2 × nvidia.com/gpu.shared, 40'],
-    ['is of the smallest card', ratio(2), [big, small], '2 × nvidia.com/gpu.shared, 12'],
+    ['is that many slots of the card', ratio(2), [big], '2 × nvidia.com/gpu.shared, 40 [nvidia.com/gpu.count In 1]'],
+    ['is of the smallest card', ratio(2), [big, small], '2 × nvidia.com/gpu.shared, 12 [nvidia.com/gpu.count In 1]'],
     [
       'is of the smallest part where nodes are split otherwise',
       ratio(2),
       [big, eight],
-      '2 × nvidia.com/gpu.shared, 20',
+      '2 × nvidia.com/gpu.shared, 20 [nvidia.com/gpu.count In 1]',
     ],
     ['of all slots is a whole GPU', ratio(4), [big], 'no-node: main: 4 of 4 slots are a whole GPU of node big'],
     ['of more than all slots, too', ratio(9), [eight], 'no-node: main: 9 of 8 slots are a whole GPU of node eight'],
@@ -66,7 +66,7 @@ describe('a ratio', () => {
       'keeps off by host name where no other label tells',
       ratio(4),
       [big, eight],
-      '4 × nvidia.com/gpu.shared, 40 [kubernetes.io/hostname NotIn big]',
+      '4 × nvidia.com/gpu.shared, 40 [nvidia.com/gpu.count In 1] [kubernetes.io/hostname NotIn big]',
     ],
     ['of one is served by a node with several cards', ratio(1), [two], '1 × nvidia.com/gpu.shared, 20'],
     [
@@ -129,21 +129,31 @@ describe('a ratio', () => {
   it('of slots whose memory is stated goes by what is stated, and never above the part of the card', () => {
     const less = gpuNode('less', { offer: { memoryPerSlot: 10 * GIB } });
     const more = gpuNode('more', { offer: { memoryPerSlot: 30 * GIB } });
-    expect(outcome([ratio(2)], [less])).toBe('2 × nvidia.com/gpu.shared, 20');
-    expect(outcome([ratio(2)], [more])).toBe('2 × nvidia.com/gpu.shared, 40');
+    expect(outcome([ratio(2)], [less])).toBe('2 × nvidia.com/gpu.shared, 20 [nvidia.com/gpu.count In 1]');
+    expect(outcome([ratio(2)], [more])).toBe('2 × nvidia.com/gpu.shared, 40 [nvidia.com/gpu.count In 1]');
   });
 });
 
 describe('an amount of memory', () => {
   it.each<[string, Ask, GpuNode[], string]>([
-    ['takes the slots that hold it, and is the quota', vram(30), [big], '2 × nvidia.com/gpu.shared, 30'],
-    ['of just two slots', vram(40), [big], '2 × nvidia.com/gpu.shared, 40'],
-    ['takes the slots that the smaller card needs', vram(10), [big, small], '2 × nvidia.com/gpu.shared, 10'],
+    [
+      'takes the slots that hold it, and is the quota',
+      vram(30),
+      [big],
+      '2 × nvidia.com/gpu.shared, 30 [nvidia.com/gpu.count In 1]',
+    ],
+    ['of just two slots', vram(40), [big], '2 × nvidia.com/gpu.shared, 40 [nvidia.com/gpu.count In 1]'],
+    [
+      'takes the slots that the smaller card needs',
+      vram(10),
+      [big, small],
+      '2 × nvidia.com/gpu.shared, 10 [nvidia.com/gpu.count In 1]',
+    ],
     [
       'goes to the nodes that can hold it',
       vram(30),
       [big, small],
-      '2 × nvidia.com/gpu.shared, 30 [kubernetes.io/hostname NotIn small]',
+      '2 × nvidia.com/gpu.shared, 30 [nvidia.com/gpu.count In 1] [kubernetes.io/hostname NotIn small]',
     ],
     ['of more than a card', vram(100), [big], 'no-node: main: 5 of 4 slots are a whole GPU of node big'],
     ['of nearly a card', vram(61), [big], 'no-node: main: 4 of 4 slots are a whole GPU of node big'],
@@ -165,7 +175,7 @@ describe('an amount of memory', () => {
       'takes the fewest slots with which the most nodes can serve it',
       vram(15),
       [big, eight, small],
-      '3 × nvidia.com/gpu.shared, 15',
+      '3 × nvidia.com/gpu.shared, 15 [nvidia.com/gpu.count In 1]',
     ],
   ])('%s', (_, ask, nodes, expected) => expect(outcome([ask], nodes)).toBe(expected));
 });
@@ -205,7 +215,7 @@ describe('several containers', () => {
   const as = (container: string, phase: Ask['phase'], ask: Ask): Ask => ({ ...ask, container, phase });
   it('are served together by one node, or stay whole together', () => {
     expect(outcome([ratio(2), as('side', 'app', ratio(2))], [big])).toBe(
-      '2 × nvidia.com/gpu.shared, 40 + 2 × nvidia.com/gpu.shared, 40',
+      '2 × nvidia.com/gpu.shared, 40 + 2 × nvidia.com/gpu.shared, 40 [nvidia.com/gpu.count In 1]',
     );
     expect(outcome([ratio(2), as('side', 'app', ratio(3))], [big])).toBe(
       'no-node: node big has 4 units of nvidia.com/gpu.shared, 5 are needed',
@@ -249,13 +259,17 @@ describe('which resource', () => {
       shared: [offer('nvidia.com/gpu')],
     });
     const whole = gpuNode('whole', { cards: 8, shared: [], labels: { 'nvidia.com/gpu.replicas': '1' } });
-    expect(outcome([ratio(2)], [renamed, whole])).toBe('2 × nvidia.com/gpu, 40 [nvidia.com/gpu.count In 1]');
+    expect(outcome([ratio(2)], [renamed, whole])).toBe(
+      '2 × nvidia.com/gpu, 40 [nvidia.com/gpu.replicas In 4] [nvidia.com/gpu.count In 1]',
+    );
     const alone = gpuNode('whole', {
       cards: 8,
       shared: [],
       labels: { 'nvidia.com/gpu.count': '1', 'nvidia.com/gpu.replicas': '1' },
     });
-    expect(outcome([ratio(2)], [renamed, alone])).toBe('2 × nvidia.com/gpu, 40 [nvidia.com/gpu.replicas In 4]');
+    expect(outcome([ratio(2)], [renamed, alone])).toBe(
+      '2 × nvidia.com/gpu, 40 [nvidia.com/gpu.replicas In 4] [nvidia.com/gpu.count In 1]',
+    );
   });
   it('none where nodes that cannot serve it look the same', () => {
     const twin = gpuNode('twin', {

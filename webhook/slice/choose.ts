@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which shared resource a pod gets, how many units of it, and with what quota: one answer for all of its containers, because one
 // node has to serve them together. See ADR 14.
-import { separate } from './separate.ts';
 import type { NodeRequirement, SliceSettings } from './context.ts';
 import { memoryOf, obstacle, slotsFor } from './fit.ts';
 import type { Ask, Place } from './fit.ts';
 import type { GpuNode } from './inventory.ts';
 import { effectiveSum } from './pod.ts';
+import { requirementsFor } from './requirements.ts';
 
 export interface Grant {
   readonly resource: string;
@@ -25,7 +25,7 @@ export type Choice =
       readonly kind: 'share';
       /** Parallel to the asks. */
       readonly grants: readonly Grant[];
-      /** Keep the pod off nodes that have the resource but cannot serve it. */
+      /** Hold for the nodes that can serve it, and for their like. */
       readonly requirements: readonly NodeRequirement[];
       /** Nodes that can serve it. */
       readonly nodes: number;
@@ -117,7 +117,11 @@ function attempt(
     }
   }
   if (serving.length === 0) return why ?? 'no node offers all that it needs';
-  const requirements = separate(serving, others);
+  const requirements = requirementsFor(
+    serving,
+    others,
+    slots.map((count) => ({ slots: count })),
+  );
   if (requirements === undefined) return `nodes that cannot serve it have no label to tell them from others: ${why}`;
   const served = new Set(serving);
   const grants = asks.map((ask, index) =>

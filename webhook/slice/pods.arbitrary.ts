@@ -186,6 +186,14 @@ const instances = (cards: number): SharedOffer[] =>
     onOneCard: true,
   }));
 
+/** As GPU feature discovery labels nodes; where it does not run there are none. */
+function discovered(cardMemory: number, [first]: readonly SharedOffer[]): Record<string, string> {
+  return {
+    'nvidia.com/gpu.memory': String(Math.floor(cardMemory / 2 ** 20)),
+    'nvidia.com/gpu.replicas': String(first && first.mode !== 'MIG' ? first.slotsPerGPU : 1),
+  };
+}
+
 const node = (index: number): fc.Arbitrary<GpuNode> =>
   fc
     .record({
@@ -194,8 +202,9 @@ const node = (index: number): fc.Arbitrary<GpuNode> =>
       zone: fc.constantFrom('a', 'b'),
       kind: fc.constantFrom('shared', 'shared', 'unrenamed', 'mig', 'whole', 'two'),
       tainted: fc.constantFrom(false, false, false, true),
+      labelled: fc.boolean(),
     })
-    .chain(({ cards, cardMemory, zone, kind, tainted }) => {
+    .chain(({ cards, cardMemory, zone, kind, tainted, labelled }) => {
       const shared: Record<string, fc.Arbitrary<SharedOffer[]>> = {
         shared: offer(SHARED, cards, cardMemory).map((one) => [one]),
         unrenamed: offer(GPU, cards, cardMemory).map((one) => [one]),
@@ -207,7 +216,7 @@ const node = (index: number): fc.Arbitrary<GpuNode> =>
         gpuNode(`n${index}`, {
           cards,
           cardMemory,
-          labels: { zone },
+          labels: { zone, ...(labelled ? discovered(cardMemory, offers) : {}) },
           shared: offers,
           taints: tainted ? [{ key: 'own', effect: 'NoSchedule' }] : [],
         }),

@@ -47,6 +47,8 @@ describe('the patch of an ordinary pod', () => {
       '{"op":"add","path":"/spec/volumes/-","value":{"name":"penstock-vram-0","emptyDir":{"medium":"Memory","sizeLimit":"4Mi"}}}',
       '{"op":"add","path":"/spec/volumes/-","value":{"name":"penstock-quota-0","downwardAPI":{"items":[{"path":"limit",' +
         '"fieldRef":{"fieldPath":"metadata.annotations[\'main.vram.penstock.dev/quota\']"}}]}}}',
+      '{"op":"add","path":"/spec/affinity","value":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":' +
+        '{"nodeSelectorTerms":[{"matchExpressions":[{"key":"nvidia.com/gpu.count","operator":"In","values":["1"]}]}]}}}}',
       '{"op":"add","path":"/metadata/annotations/main.vram.penstock.dev~1quota","value":"42949672960"}',
       `{"op":"add","path":"/metadata/annotations/penstock.dev~1slice-status","value":${JSON.stringify(status)}}`,
       '{"op":"add","path":"/metadata/annotations/penstock.dev~1sliced","value":"{\\"v\\":1,\\"containers\\":{\\"main\\":[1,\\"nvidia.com/gpu.shared\\",2]}}"}',
