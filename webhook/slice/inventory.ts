@@ -8,7 +8,7 @@ export interface SharedOffer {
   /** Extended resource, e.g. `nvidia.com/gpu.shared`, `nvidia.com/mig-1g.10gb`. */
   readonly resource: string;
   readonly mode: SharingMode;
-  /** Slots into which each GPU of the node is split, ≥ 1. */
+  /** Slots into which each GPU of the node is split, ≥ 1. MIG: instances of this size that a card could hold; 1 with strategy single. */
   readonly slotsPerGPU: number;
   /** Bytes of GPU memory that one slot stands for: the card's ÷ slots, or what the Placement or the MIG profile says. */
   readonly memoryPerSlot: number;
@@ -25,9 +25,9 @@ export interface GpuNode {
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly { readonly key: string; readonly value?: string; readonly effect: string }[];
   readonly unschedulable: boolean;
-  /** Cards of the node (`nvidia.com/gpu.count`), ≥ 1. */
+  /** Cards of the node (`nvidia.com/gpu.count`), ≥ 1. With MIG strategy single its instances: the labels tell nothing of the cards. */
   readonly cards: number;
-  /** Bytes of memory of one card; of the smallest where they differ. */
+  /** Bytes of memory of one card; of the smallest where they differ. 0: not known, and nothing is shared. */
   readonly cardMemory: number;
   readonly shared: readonly SharedOffer[];
 }
