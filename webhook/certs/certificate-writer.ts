@@ -14,6 +14,17 @@ import type { CertificateTimes } from './times.ts';
 import { readTrust, writeTrust } from './trust.ts';
 import type { Trust } from './trust.ts';
 
+/** On what cert-manager writes. */
+const FOREIGN_ANNOTATION = 'cert-manager.io/certificate-name';
+const FOREIGN =
+  'cert-manager keeps this Secret, so it is not renewed here: either set `certificates: external`, or delete the Certificate and then this Secret';
+
+const EVENT_TYPES = {
+  CertificateRenewed: 'Normal',
+  CertificateDamaged: 'Warning',
+  CertificateForeign: 'Warning',
+} as const;
+
 export interface CertificateWriterOptions {
   readonly store: SecretStore;
   readonly namespace: string;
@@ -41,26 +52,29 @@ export interface CertificateWriter {
 
 export function createCertificateWriter(options: CertificateWriterOptions): CertificateWriter {
   const { store, events, metrics, logger } = options;
-  const tell = (before: CertificateSecret | undefined, { stored }: Situation, what: string): void => {
+  const tell = (before: CertificateSecret | undefined, reason: keyof typeof EVENT_TYPES, note: string): void => {
     const regarding: KubeObject = {
       apiVersion: apiVersionOf(SECRETS),
       kind: SECRETS.kind,
       metadata: before?.metadata ?? store.ref,
     };
-    const type = stored.damage.length > 0 ? 'Warning' : 'Normal';
-    const reason = type === 'Warning' ? 'CertificateDamaged' : 'CertificateRenewed';
-    events.record({ regarding, type, reason, action: 'Renew', note: what });
+    events.record({ regarding, type: EVENT_TYPES[reason], reason, action: 'Renew', note });
   };
   return {
     bringUp: async ({ before, situation, signal }) => {
       const next = plan(situation);
       if (next.kind === 'keep') return situation.stored;
+      if (isForeign(before)) {
+        // Both would write it for ever. What it holds is served and trusted for as long as it is good.
+        tell(before, 'CertificateForeign', FOREIGN);
+        return situation.stored;
+      }
       const data = await carryOut(next, options, situation.now);
       const written = readTrust((await store.write(before, data, signal)).data);
       metrics.wrote(next.kind);
       const what = sentence(next, situation.stored);
       logger.info({ secret: store.ref.name, what, authorities: written.authorities.length }, 'certificates written');
-      tell(before, situation, what);
+      tell(before, situation.stored.damage.length > 0 ? 'CertificateDamaged' : 'CertificateRenewed', what);
       return written;
     },
     tellBundle: (configuration, { authorities }) => {
@@ -70,6 +84,10 @@ export function createCertificateWriter(options: CertificateWriterOptions): Cert
       events.record({ regarding: configuration, type: 'Normal', reason: 'CABundleWritten', action: 'Trust', note });
     },
   };
+}
+
+function isForeign(secret: CertificateSecret | undefined): boolean {
+  return secret?.metadata.annotations?.[FOREIGN_ANNOTATION] !== undefined;
 }
 
 async function carryOut(
