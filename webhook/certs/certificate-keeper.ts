@@ -10,7 +10,7 @@ import type { CaBundles } from './ca-bundles.ts';
 import { createCertificateMetrics } from './certificate-metrics.ts';
 import { createCertificateWriter } from './certificate-writer.ts';
 import type { CertificateWriter } from './certificate-writer.ts';
-import { isUsable } from './plan.ts';
+import { changeOver } from './change-over.ts';
 import { createSecretStore } from './secret.ts';
 import type { CertificateSecret, SecretStore } from './secret.ts';
 import type { KeyPair, ServingCertificate, ServingCertificateOptions } from './serving-certificate.ts';
@@ -158,17 +158,14 @@ export class CertificateKeeper implements ServingCertificate {
   }
 
   #serveTrusted({ leaf }: Trust): number {
-    const now = this.#options.clock.now();
     if (!leaf?.authority) return this.#times.checkMs;
-    const trustedMs = this.#bundles.trustedForMs(leaf.authority);
-    const isServed = leaf.chain === this.#served?.chain;
-    const mayStay = !isServed && this.#served !== undefined && isUsable(this.#served, this.#host, now);
-    // The API server trusts the one being served; the new one it may not know yet.
-    if (mayStay && trustedMs === undefined) return this.#times.checkMs;
-    const settlesMs = mayStay && trustedMs !== undefined ? this.#times.propagationMs - trustedMs : 0;
-    if (settlesMs > 0) return settlesMs;
+    const now = this.#options.clock.now();
+    const trustedForMs = this.#bundles.trustedForMs(leaf.authority);
+    const moment = { stored: leaf, served: this.#served, trustedForMs, host: this.#host, now, times: this.#times };
+    const change = changeOver(moment);
+    if (change.when === 'later') return change.waitMs;
     this.#serve(leaf);
-    this.#trusted ||= trustedMs !== undefined;
+    this.#trusted ||= trustedForMs !== undefined;
     return leaf.certificate.validToDate.getTime() - this.#times.lookaheadMs - now;
   }
 

@@ -48,11 +48,11 @@ export function missedSlice(pod: LivePod, context: SliceContext): MissedSlice | 
     return { kind: 'invalid', why: `It would have been refused: ${said}.` };
   }
   if (outcome !== 'mutated') return undefined;
-  const by = rule === undefined ? 'it asks for a slice itself' : `rule ${rule} of the policy gives it a slice`;
-  return {
-    kind: 'whole',
-    why: `It has whole GPUs, but ${by}: it was created while no webhook, or no node, could serve it.`,
-  };
+  const by =
+    rule === undefined
+      ? 'it asks for a slice itself: it was created while'
+      : `rule ${rule} of the policy gives it a slice: it was created before that rule, or while`;
+  return { kind: 'whole', why: `It has whole GPUs, but ${by} no webhook, or no node, could serve it.` };
 }
 
 function isOver({ status }: LivePod): boolean {
