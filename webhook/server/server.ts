@@ -34,6 +34,8 @@ export interface AdmissionServerOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** Of an HTTP/2 connection; default 15 minutes. */
+  readonly maxAgeMs?: number;
 }
 
 export interface AdmissionServer {
@@ -52,7 +54,7 @@ export interface AdmissionServer {
 export function createAdmissionServer(options: AdmissionServerOptions): AdmissionServer {
   const { clock, certificate, logger } = options;
   const load = new Load();
-  const connections = new Connections(options.random);
+  const connections = new Connections(options.random, options.maxAgeMs);
   const context = { ...options, load, deadlineOf: deadlines() };
   const server = createSecureServer(SERVER_OPTIONS);
   let stopping = false;

@@ -38,6 +38,7 @@ export interface TestServer {
 export async function startTestServer(
   handlers: Partial<Handlers> = {},
   logger: Logger = silentLogger,
+  times: { readonly maxAgeMs?: number } = {},
 ): Promise<TestServer> {
   const authority = await mintAuthority(systemClock.now(), YEAR_MS);
   const leaf = async (): Promise<KeyPair> => {
@@ -63,6 +64,7 @@ export async function startTestServer(
     clock: systemClock,
     random: seededRandom(1),
     logger,
+    ...times,
   });
   const port = await server.start();
   return {
