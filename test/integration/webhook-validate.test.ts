@@ -177,6 +177,19 @@ describe('an app', () => {
   });
 });
 
+describe('one apply', () => {
+  it('opens a placement and uses it at once, again and again', async () => {
+    const closed = aPlacement('turnstile', { allowedNamespaces: ['default'] });
+    const app = anApp({}, { placements: [{ name: 'turnstile' }] });
+    for (let round = 0; round < 3; round++) {
+      await must(apply(closed));
+      await until(async () => !(await tried(app)).ok, { what: 'a placement that is closed' });
+      const items = [aPlacement('turnstile'), anApp({}, { placements: [{ name: 'turnstile' }] })];
+      expect(await apply({ apiVersion: 'v1', kind: 'List', items })).toEqual({ ok: true, text: '' });
+    }
+  });
+});
+
 describe('who uses what is in a namespace', () => {
   it('must be somebody who may create pods there', async () => {
     expect((await tried(anApp(SECRET), BOB)).text).toBe('');

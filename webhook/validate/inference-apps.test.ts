@@ -15,6 +15,8 @@ type Json = Record<string, unknown>;
 
 interface World {
   placements?: readonly Placement[];
+  /** As the API server has them by now. */
+  really?: readonly Placement[];
   synced?: boolean;
   images?: Known<ImagePolicy>;
   tenants?: Known<TenantsDocument>;
@@ -44,6 +46,10 @@ function setUp(world: World = {}) {
     placements: {
       get: (name) => placements.find(({ metadata }) => metadata.name === name),
       hasSynced: () => world.synced ?? true,
+    },
+    lookUp: (name) => {
+      asked.push(`look up ${name}`);
+      return Promise.resolve((world.really ?? placements).find(({ metadata }) => metadata.name === name));
     },
     images: () => world.images ?? { state: 'absent' },
     tenants: () => world.tenants ?? { state: 'absent' },
@@ -123,6 +129,17 @@ describe('an app', () => {
     const verdict = await create(app, world);
     expect(fields(verdict)).toEqual([422, paths]);
     expect(verdict.refusal?.message).toMatch(/^InferenceApp "ocr" is invalid: spec\./);
+  });
+
+  it.each<[string, readonly Placement[], number | undefined]>([
+    ['it was opened', [aPlacement('p')], undefined],
+    ['it is gone', [], undefined],
+    ['it still is closed', [aPlacement('p', { allowedNamespaces: [] })], 422],
+  ])('whose placement is closed as far as is known is looked up again: %s', async (_what, really, code) => {
+    const { asked, review } = setUp({ placements: [aPlacement('p', { allowedNamespaces: ['other'] })], really });
+    const verdict = await review(aReview(anApp({}, { placements: [{ name: 'p' }] })));
+    expect(asked).toEqual(['look up p']);
+    expect(verdict.refusal?.code).toBe(code);
   });
 
   it('has the highest of the ceilings that tenants of its namespace have', async () => {

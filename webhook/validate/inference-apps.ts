@@ -23,6 +23,8 @@ type Json = Readonly<Record<string, unknown>>;
 
 export interface AppChecks {
   readonly placements: Pick<Cache<Placement>, 'get' | 'hasSynced'>;
+  /** A placement as it is now; the watch may be a moment behind what the same apply changed. Never rejects. */
+  readonly lookUp: (placement: string, signal: AbortSignal) => Promise<Placement | undefined>;
   readonly images: () => Known<ImagePolicy>;
   readonly tenants: () => Known<TenantsDocument>;
   readonly creators: PodCreators;
@@ -70,7 +72,7 @@ class Review {
     const unknown = this.#unknown();
     if (unknown !== undefined)
       return { refusal: { code: 503, message: `${this.#what} cannot be checked: ${unknown}` } };
-    const problems = this.#changed(this.#problems());
+    const problems = [...this.#changed(this.#problems()), ...(await this.#places())];
     if (problems.length > 0) return { refusal: refusalOf(422, this.#what, problems) };
     const [refusal, dryRun] = await Promise.all([this.#access(), this.#tryJob()]);
     if (refusal !== undefined) return { refusal };
@@ -87,17 +89,26 @@ class Review {
   }
 
   #problems(): Problem[] {
-    const { placements, images, tenants } = this.#checks;
+    const { images, tenants } = this.#checks;
     const [allowed, ceilings] = [images(), tenants()];
     const form = formProblems(this.#request.object ?? {});
     // Of a template that is not even of the right form nothing else can be said.
     if (this.#changed(form).length > 0) return form;
     return [
       ...schemaProblems(this.#app),
-      ...placementProblems(this.#app, this.#namespace, (name) => placements.get(name)),
       ...(allowed.state === 'known' ? imageProblems(this.#app, this.#namespace, allowed.value) : []),
       ...(ceilings.state === 'known' ? ceilingProblems(this.#app, this.#namespace, ceilings.value) : []),
     ];
+  }
+
+  /** Asked for again before anybody is refused: in one apply the placement may have been opened just before. */
+  async #places(): Promise<Problem[]> {
+    const { placements, lookUp } = this.#checks;
+    const cached = placementProblems(this.#app, this.#namespace, (name) => placements.get(name));
+    if (this.#changed(cached).length === 0) return [];
+    const names = (this.#app.spec.placements ?? []).map(({ name }) => name);
+    const now = await Promise.all(names.map((name) => lookUp(name, this.#signal)));
+    return this.#changed(placementProblems(this.#app, this.#namespace, (name) => now[names.indexOf(name)]));
   }
 
   #warnings(): string[] {

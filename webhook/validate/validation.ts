@@ -16,6 +16,7 @@ import type { ConfigMapObject, DocumentMetrics, HotDocument } from './hot-docume
 import { readImages } from './images.ts';
 import { validateInferenceApps } from './inference-apps.ts';
 import { createJobDryRun } from './job-dry-run.ts';
+import { createPlacementLookUp } from './placement-look-up.ts';
 import { validatePlacements } from './placements.ts';
 
 const IMAGES_KEY = 'images.yaml';
@@ -50,6 +51,7 @@ export function createValidation(deps: ValidationDeps): Validation {
   return {
     validateInferenceApps: validateInferenceApps({
       placements: deps.placements,
+      lookUp: createPlacementLookUp(deps.client, deps.placements),
       images: () => images.document.current(),
       tenants: () => tenants.document.current(),
       creators: createPodCreators(deps.client, deps.clock),
