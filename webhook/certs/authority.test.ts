@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { connect, createServer } from 'node:tls';
 import { describe, expect, it } from 'vitest';
-import { BACKDATE_MS, mintAuthority, mintLeaf } from './authority.ts';
+import { mintAuthority, mintLeaf } from './authority.ts';
+import { BACKDATE_MS } from './minted.ts';
 
 const NOW = Math.floor(Date.now() / 1000) * 1000;
 const HOUR_MS = 3_600_000;

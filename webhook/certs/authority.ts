@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Makes certificates. Only loaded when one is to be made (once a year, by one replica): the library costs 40 MB and half a second.
 import './reflect.ts';
 import { KeyObject, X509Certificate, createPrivateKey, randomBytes, webcrypto } from 'node:crypto';
 import {
@@ -13,18 +14,11 @@ import {
   X509Certificate as Asn1Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509';
+import { BACKDATE_MS } from './minted.ts';
+import type { Minted } from './minted.ts';
 
 /** P-256: every client of the API server's age can verify it, and one handshake costs a tenth of RSA's. */
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
-/** Certificates begin this much earlier, for API servers whose clock is behind ours. */
-export const BACKDATE_MS = 3_600_000;
-
-/** A certificate with the key that belongs to it. */
-export interface Minted {
-  readonly certificate: X509Certificate;
-  /** PKCS #8 PEM. Secret. */
-  readonly key: string;
-}
 
 /** A self-signed CA, valid from `now` for `lifeMs`. */
 export async function mintAuthority(now: number, lifeMs: number): Promise<Minted> {
@@ -63,11 +57,6 @@ export async function mintLeaf(signer: Minted, names: readonly string[], now: nu
     ],
   });
   return minted(made.toString('pem'), keys);
-}
-
-/** The key as the CA that signs: only one of the same kind as ours can (what others put into the Secret may be RSA). */
-export function canSign(key: KeyObject): boolean {
-  return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === 'prime256v1';
 }
 
 function validity(now: number, lifeMs: number): object {

@@ -4,7 +4,6 @@ import type { Logger } from '#base/logger.ts';
 import type { EventRecorder } from '#kube/events.ts';
 import { SECRETS, apiVersionOf } from '#kube/resource.ts';
 import type { KubeObject } from '#kube/types.ts';
-import { mintAuthority, mintLeaf } from './authority.ts';
 import type { CertificateMetrics } from './certificate-metrics.ts';
 import type { WebhookConfiguration } from './ca-bundles.ts';
 import { plan } from './plan.ts';
@@ -96,6 +95,7 @@ async function carryOut(
   now: number,
 ): Promise<Record<string, string>> {
   if (step.kind === 'tidy') return writeTrust(step);
+  const { mintAuthority, mintLeaf } = await import('./authority.ts');
   const host = `${service}.${namespace}.svc`;
   // The last one for clients that were given the whole name; a cluster of another domain loses nothing, the API server asks for `.svc`.
   const names = [service, `${service}.${namespace}`, host, `${host}.cluster.local`];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { beforeAll, describe, expect, it } from 'vitest';
 import { mintAuthority, mintLeaf } from './authority.ts';
-import type { Minted } from './authority.ts';
+import type { Minted } from './minted.ts';
 import { changeOver } from './change-over.ts';
 import type { Moment } from './change-over.ts';
 import { certificateTimes } from './times.ts';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { beforeAll, describe, expect, it } from 'vitest';
 import { mintAuthority, mintLeaf } from './authority.ts';
-import type { Minted } from './authority.ts';
+import type { Minted } from './minted.ts';
 import { plan } from './plan.ts';
 import type { Plan, Situation } from './plan.ts';
 import { certificateTimes } from './times.ts';

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is to be done with the Secret, from what it says, what is being served and the time: pure, so that each case is a row of a test.
 import type { X509Certificate } from 'node:crypto';
-import { BACKDATE_MS } from './authority.ts';
-import type { Minted } from './authority.ts';
+import { BACKDATE_MS } from './minted.ts';
+import type { Minted } from './minted.ts';
 import type { CertificateTimes } from './times.ts';
 import { MAX_AUTHORITIES, distinct } from './trust.ts';
 import type { Leaf, Trust } from './trust.ts';

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { X509Certificate, createPrivateKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { canSign } from './authority.ts';
-import type { Minted } from './authority.ts';
+import { canSign } from './minted.ts';
+import type { Minted } from './minted.ts';
 
 /** CAs that are trusted at the same time, at most: whoever deletes the Secret in a loop must not make the caBundle grow. */
 export const MAX_AUTHORITIES = 8;
