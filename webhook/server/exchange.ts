@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/logger.ts';
+import { fitBytes } from '#kube/fit-bytes.ts';
 import type { AdmissionHandler, AdmissionRequest, Verdict } from '../admission/types.ts';
 import { WebhookError, webhookError } from '../errors.ts';
 import type { WebhookErrorCode } from '../errors.ts';
@@ -13,6 +14,8 @@ import { readReview } from './review.ts';
 import { handlerOf } from './routes.ts';
 import type { Route } from './routes.ts';
 
+/** Of a refusal's sentence in the log: an author may make it as long as his annotations. */
+const LOGGED_BYTES = 1024;
 /** Headers that belong to an error. */
 const HEADERS: Readonly<Partial<Record<WebhookErrorCode, Readonly<Record<string, string>>>>> = {
   'method-not-allowed': { allow: 'POST' },
@@ -145,7 +148,15 @@ export class Exchange implements UnderWay {
     const { namespace, name, operation, userInfo } = request;
     const { code, message } = verdict.refusal;
     this.#context.logger.info(
-      { webhook: this.#route?.webhook, operation, namespace, name, user: userInfo.username, code, why: message },
+      {
+        webhook: this.#route?.webhook,
+        operation,
+        namespace,
+        name,
+        user: userInfo.username,
+        code,
+        why: fitBytes(message, LOGGED_BYTES),
+      },
       'refused',
     );
   }
