@@ -13,13 +13,11 @@ $(OUT)/programs/inert-musl: INERT_BUILD := musl-gcc
 $(OUT)/programs/inert-musl-static: INERT_BUILD := musl-gcc -static
 $(INERT_OUT): $(INERT)
 	@mkdir -p $(@D)
-	$(INERT_BUILD) $(INERT_FLAGS) -o $@.new $<
-	@mv -f $@.new $@
+	$(INERT_BUILD) $(INERT_FLAGS) -o $@.$$$$ $< && mv -f $@.$$$$ $@
 
 # dist/native/bench: see test/bench/native.ts.
 BENCH := $(patsubst $(HERE)/bench/%.c,$(OUT)/bench/%,$(wildcard $(HERE)/bench/*.c))
 EXTRA += $(BENCH)
 $(BENCH): $(OUT)/bench/%: $(HERE)/bench/%.c $(HERE)/programs/driver-calls.h
 	@mkdir -p $(@D)
-	$(CC) $(filter-out -MMD -MP,$(C)) -D_GNU_SOURCE -o $@.new $< -pthread -ldl
-	@mv -f $@.new $@
+	$(CC) $(filter-out -MMD -MP,$(C)) -D_GNU_SOURCE -o $@.$$$$ $< -pthread -ldl && mv -f $@.$$$$ $@
