@@ -95,8 +95,9 @@ export interface InferenceAppWorker {
    * PodTemplateSpec, at most 64 KiB as JSON. Containers are merged by name: worker is the handler or the adapter
    * (containers), server the model server (initContainers), further initContainers are added, so a helper that
    * runs beside them is one with restartPolicy Always. What Penstock sets itself stays as it is, and what a
-   * Placement decides or would let the pod out of its sandbox is refused. Secrets, ConfigMaps, claims and service
-   * accounts may be named by those who may create pods in the namespace. Not used in standalone mode.
+   * Placement decides or would let the pod out of its sandbox is refused. Secrets, ConfigMaps, claims, service
+   * accounts, labels and annotations are for those who may create pods in the namespace. Not used in standalone
+   * mode.
    */
   podTemplate?: Record<string, unknown>;
   /** Sidecar only. Where and how the model server takes requests. */

@@ -83,6 +83,12 @@ describe('references of an app', () => {
       [`${T}.initContainers[0].env[0].valueFrom.secretKeyRef`, `${T}.initContainers[0].envFrom[0].secretRef`],
     ],
     [
+      'labels and annotations',
+      spec({ podTemplate: { metadata: { labels: { app: 'shop' }, annotations: { a: 'b' } } } }),
+      ['spec.worker.podTemplate.metadata.labels', 'spec.worker.podTemplate.metadata.annotations'],
+    ],
+    ['no labels', spec({ podTemplate: { metadata: { labels: {}, annotations: null } } }), []],
+    [
       'nothing where a template is nonsense',
       template({ volumes: 'x', initContainers: [null, 1], imagePullSecrets: {} }),
       [],

@@ -31,6 +31,7 @@ export function unitReferences({ worker, placements = [] }: InferenceApp['spec']
     ...placements.flatMap(({ overrides }, index) =>
       envReferences(overrides?.env, `${element('spec.placements', index)}.overrides.env`),
     ),
+    ...metadataReferences(worker.podTemplate?.['metadata']),
     ...templateReferences(worker.podTemplate),
   ];
 }
@@ -50,6 +51,14 @@ function named(value: unknown, path: string): UnitReference[] {
     const ref = value[key];
     return isRecord(ref) ? [{ path: member(path, key), what: `${kind} ${JSON.stringify(ref['name'] ?? '')}` }] : [];
   });
+}
+
+/** By labels Services send traffic and policies open doors; by annotations other programs inject credentials. */
+function metadataReferences(metadata: unknown): UnitReference[] {
+  if (!isRecord(metadata)) return [];
+  return ['labels', 'annotations']
+    .filter((key) => Object.keys(metadata[key] ?? {}).length > 0)
+    .map((key) => ({ path: `${POD_TEMPLATE}.metadata.${key}`, what: `${key} of a pod` }));
 }
 
 function templateReferences(template: InferenceAppWorker['podTemplate']): UnitReference[] {

@@ -221,6 +221,25 @@ describe('who uses what is in a namespace', () => {
   });
 });
 
+describe('labels and annotations of pods', () => {
+  it.each(['labels', 'annotations'])('are for those who may create pods: %s', async (key) => {
+    const app = anApp({ podTemplate: { metadata: { [key]: { app: 'shop' } } } });
+    expect((await tried(app, BOB)).ok).toBe(true);
+    const said = await tried(app, ALICE);
+    expect(said.text).toContain(
+      `is forbidden: spec.worker.podTemplate.metadata.${key}: ${key} of a pod may not be used`,
+    );
+  });
+
+  it('are not those by which a Job finds its pods', async () => {
+    const labels = { 'batch.kubernetes.io/controller-uid': 'mine' };
+    const said = await tried(anApp({ podTemplate: { metadata: { labels } } }));
+    expect(said.text).toContain(
+      'spec.worker.podTemplate.metadata.labels[batch.kubernetes.io/controller-uid]: Invalid value',
+    );
+  });
+});
+
 describe('a list of images', () => {
   const write = (text: string): Promise<void> =>
     must(apply(configMap(OBJECTS.admissionConfigMap, 'images.yaml', text)));
