@@ -184,6 +184,16 @@ describe('what is left as it is', () => {
   it.each<[string, Partial<PodSpec>, string]>([
     ['a volume of our name', { volumes: [{ name: 'penstock-vram-lib' }] }, 'volume penstock-vram-lib is not Penstock'],
     [
+      'an init container of our name',
+      { initContainers: [{ name: 'penstock-vram' }] },
+      'container penstock-vram is not Penstock',
+    ],
+    [
+      'a container of our name',
+      { containers: [gpuContainer('main'), { name: 'penstock-vram' }] },
+      'container penstock-vram is not Penstock',
+    ],
+    [
       'a mount in our place',
       { containers: [gpuContainer('main', 1, { volumeMounts: [{ name: 'mine', mountPath: '/penstock/vram/lib' }] })] },
       'container main mounts volume mine at /penstock/vram/lib',

@@ -5,7 +5,8 @@ import type { Delivery } from './context.ts';
 import { STRATEGIES, deliveredBy } from './delivery.ts';
 import { INIT_CONTAINER, PATHS, QUOTA_FILE, VOLUMES } from './names.ts';
 import type { Patch } from './patch.ts';
-import type { Container, PodSpec, Volume, VolumeMount } from './pod.ts';
+import { places } from './pod.ts';
+import type { Container, Place, PodSpec, Volume, VolumeMount } from './pod.ts';
 
 /** A ledger of 1.1 MiB and a page of limits, in memory: shared by all processes of one container, and gone with the pod. */
 const REGION_LIMIT = '4Mi';
@@ -27,8 +28,12 @@ export function volumeNumbers(spec: PodSpec, containers: readonly Container[]): 
 
 /** Why our volumes and mounts have no room in the pod, for people. */
 export function conflict(spec: PodSpec, containers: readonly Container[]): string | undefined {
-  if (deliveredBy(volumeNamed(spec, VOLUMES.library)) === 'foreign')
+  if (deliveredBy(volumeNamed(spec, VOLUMES.library)) === 'foreign') {
     return `volume ${VOLUMES.library} is not Penstock's`;
+  }
+  // Two containers of one name would be refused, and the pod with them.
+  const namesake = places(spec).find(({ container }) => container.name === INIT_CONTAINER);
+  if (namesake !== undefined && !isInstaller(namesake)) return `container ${INIT_CONTAINER} is not Penstock's`;
   for (const { name, volumeMounts } of containers) {
     const mount = volumeMounts?.find((one) => isBelow(one.mountPath) && !isOurs(one));
     if (mount !== undefined)
@@ -89,6 +94,10 @@ export function mounts(number: number): VolumeMount[] {
 export function numberOf(container: Container): number | undefined {
   const number = NUMBERED.exec(mountAt(container, PATHS.region)?.name ?? '')?.[1];
   return number === undefined ? undefined : Number(number);
+}
+
+function isInstaller({ container, phase }: Place): boolean {
+  return phase === 'init' && mountAt(container, PATHS.library)?.name === VOLUMES.library;
 }
 
 function ownVolumes(container: string, number: number): Volume[] {
