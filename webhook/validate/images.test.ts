@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { isFloating, parseImage } from './image-reference.ts';
 import { readImages } from './images.ts';
 
@@ -91,6 +93,17 @@ rules:
 });
 
 describe('a document', () => {
+  it('is in the samples', () => {
+    const file = new URL('../../config/samples/images.yaml', import.meta.url);
+    const { data } = parse(readFileSync(file, 'utf8')) as { data: { 'images.yaml': string } };
+    const policy = readImages(data['images.yaml']);
+    expect(policy?.refusal('team-a', 'ghcr.io/acme/a/b:1')).toBeUndefined();
+    expect(policy?.refusal('team-a', 'vllm/vllm-openai:v0.11.3')).toBeUndefined();
+    expect(policy?.refusal('team-a', 'vllm/vllm-openai:v0.12.0')).toBeDefined();
+    expect(policy?.refusal('vision', 'ghcr.io/acme/a')).toBeDefined();
+    expect(policy?.refusal('other', 'anything')).toBeUndefined();
+  });
+
   it.each([
     ['', undefined],
     ['# nothing yet', undefined],
