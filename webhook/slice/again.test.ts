@@ -4,7 +4,7 @@ import { applyPatch } from 'fast-json-patch';
 import type { Operation } from 'fast-json-patch';
 import { describe, expect, it } from 'vitest';
 import type { SliceContext } from './context.ts';
-import { contextOf, gpuContainer, gpuNode, slicedPod } from './fixtures.ts';
+import { contextOf, GIB, gpuContainer, gpuNode, slicedPod } from './fixtures.ts';
 import type { Container, EnvVar, Pod } from './pod.ts';
 import { slicePod } from './slice-pod.ts';
 
@@ -127,6 +127,18 @@ describe('after another webhook', () => {
     expect(slicePod(more, context).gpusSaved).toBe(0);
     passed(more);
   });
+});
+
+it('the requirements that came with a slice are no reason to give another number of slots', () => {
+  const large = gpuNode('large', { offer: { slotsPerGPU: 8 } });
+  // Two slots of it would hold what main asks for, but three are all of a card, and side asks for three.
+  const small = gpuNode('small', { cards: 2, cardMemory: 24 * GIB, offer: { slotsPerGPU: 3, onOneCard: true } });
+  const pod = slicedPod(
+    { 'penstock.dev/vram.main': '10Gi', 'penstock.dev/slice-ratio.side': '3' },
+    { containers: [gpuContainer('main'), gpuContainer('side')] },
+  );
+  const units = passed(pod, contextOf([large, small])).spec.containers.map(({ resources }) => resources?.limits);
+  expect(units).toEqual([{ 'nvidia.com/gpu.shared': '2' }, { 'nvidia.com/gpu.shared': '3' }]);
 });
 
 describe('when the cluster has changed in between', () => {
