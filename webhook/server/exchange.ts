@@ -204,16 +204,22 @@ export class Exchange implements UnderWay {
   #close(result: Result): void {
     const { load, metrics, clock } = this.#context;
     this.#phase = 'done';
-    this.#chunks = [];
+    this.#forget();
     load.leave(this, this.#bytes);
     metrics.answered(this.#route?.webhook ?? 'none', result, (clock.monotonic() - this.#startedAt) / 1000);
+  }
+
+  /** The stream keeps its exchange until it is closed for good: reviews that are held for so long are most of what the collector copies. */
+  #forget(): void {
+    this.#chunks = [];
+    this.#request = undefined;
   }
 
   /** The client left before its answer was out. */
   #left(): void {
     if (this.#phase === 'done') return;
     this.#phase = 'done';
-    this.#chunks = [];
+    this.#forget();
     this.#deadline?.abort(new Error('the client left'));
     this.#context.load.leave(this, this.#bytes);
     this.#context.metrics.gone();
