@@ -7,6 +7,7 @@ import { packImage } from '#hack/image.ts';
 import { closure } from '#hack/ldd.ts';
 import type { TarEntry } from '#hack/tar.ts';
 import type { Cluster } from '#test/servers/cluster-run.ts';
+import { CARD_UUID } from './shared-gpu.ts';
 
 const root = join(import.meta.dirname, '../..');
 const built = join(root, 'dist/native');
@@ -29,7 +30,10 @@ export async function loadCudaImages(cluster: Cluster): Promise<void> {
     executable: true,
   };
   await load(cluster, CUDA_IMAGE, [layer]);
-  await load(cluster, DEBUG_IMAGE, [layer, [driver]], { LD_LIBRARY_PATH: '/opt/driver' });
+  await load(cluster, DEBUG_IMAGE, [layer, [driver]], {
+    LD_LIBRARY_PATH: '/opt/driver',
+    FAKE_CUDA_UUIDS: CARD_UUID,
+  });
 }
 
 async function load(cluster: Cluster, name: string, layers: TarEntry[][], env = {}): Promise<void> {

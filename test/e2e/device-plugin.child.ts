@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// device-plugin.child --resource NAME=UNITS... [--refuse-multiple NAME]... [--memory BYTES] [--heap FILE] [--drivers DIR] [--folder DIR]
+// device-plugin.child --resource NAME=UNITS... [--uuid UUID] [--refuse-multiple NAME]... [--memory BYTES] [--heap FILE] [--drivers DIR] [--folder DIR]
 // One fake card behind the kubelet's device plugin socket, as NVIDIA's plugin and container toolkit would have it: each unit is a
 // replica of the card, and a container that gets one finds the (fake) driver in its library path. Prints a line of JSON for
 // each registration and allocation; ends with its standard input, and the node's units with it.
@@ -9,7 +9,6 @@ import { parseArgs } from 'node:util';
 import { servePlugin, type Offer } from './device-plugin/plugin.ts';
 import type { ContainerGrant } from './device-plugin/wire.ts';
 
-const CARD = 'GPU-5a1eca4d-0000-4000-8000-70656e73746f';
 /** Fixed in the kubelet, whatever its --root-dir. */
 const KUBELET_FOLDER = '/var/lib/kubelet/device-plugins';
 const HEAP_IN_CONTAINER = '/run/fake-gpu/heap';
@@ -18,6 +17,7 @@ const LIBRARIES = { x64: '/usr/lib/x86_64-linux-gnu', arm64: '/usr/lib/aarch64-l
 
 const { values } = parseArgs({
   options: {
+    uuid: { type: 'string', default: 'GPU-5a1eca4d-0000-4000-8000-70656e73746f' },
     resource: { type: 'string', multiple: true, default: [] },
     memory: { type: 'string', default: String(16 * 2 ** 30) },
     heap: { type: 'string', default: '/tmp/penstock-fake-gpu.heap' },
@@ -32,7 +32,7 @@ const say = (line: object): void => console.log(JSON.stringify(line));
 function offer(text: string): Offer {
   const [, resource, units] = /^([a-z0-9./-]+)=([1-9]\d{0,2})$/.exec(text) ?? [];
   if (resource === undefined) throw new Error(`--resource ${text}: write for example nvidia.com/gpu.shared=4`);
-  const devices = Array.from({ length: Number(units) }, (_, i) => `${CARD}::${i}`);
+  const devices = Array.from({ length: Number(units) }, (_, i) => `${values.uuid}::${i}`);
   return { resource, devices, grant: (ids) => grant(resource, ids) };
 }
 
@@ -49,8 +49,8 @@ function grant(resource: string, devices: readonly string[]): ContainerGrant {
   return {
     // The card's memory is one for all containers: the fake driver keeps it in that file.
     envs: {
-      NVIDIA_VISIBLE_DEVICES: CARD,
-      FAKE_CUDA_UUIDS: CARD,
+      NVIDIA_VISIBLE_DEVICES: values.uuid,
+      FAKE_CUDA_UUIDS: values.uuid,
       FAKE_CUDA_MEMORY: values.memory,
       FAKE_CUDA_HEAP: HEAP_IN_CONTAINER,
     },

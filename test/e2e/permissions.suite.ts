@@ -95,8 +95,6 @@ const FORBIDDEN: Readonly<Record<string, readonly Call[]>> = {
     ['PATCH', `${apps}/pods/anything`],
     ['DELETE', `${apps}/pods/anything`],
     ['POST', `${apps}/pods/anything/eviction`],
-    // As a dry run it may; what it would really create is refused by penstock-webhook-dry-run.
-    ['POST', jobs],
     ['DELETE', `${jobs}/anything`],
     ['GET', '/api/v1/secrets'],
     ['GET', `${own}/secrets/penstock-gateway`],
@@ -125,6 +123,14 @@ export function permissionsSuite(penstock: () => Installation): void {
       const said = await Promise.all(calls.map(async (call) => [...call, await api(...call)]));
       expect(said).toEqual(calls.map((call) => [...call, 403]));
     });
+  });
+
+  test('the webhook may try whether a Job would be accepted, and create none', async () => {
+    const { cluster } = penstock();
+    const account = `--as=system:serviceaccount:${SYSTEM}:penstock-webhook`;
+    const job = ['-n', APPS, 'create', 'job', 'tried', '--image=penstock/worker:dev', account];
+    expect(await cluster.kube(...job, '--dry-run=server')).toMatch(/^job.batch\/tried created \(server dry run\)/);
+    await expect(cluster.kube(...job)).rejects.toThrow(/penstock-webhook may only try whether a Job would be accepted/);
   });
 
   test.each([SYSTEM, APPS])('PodSecurity restricted is enforced in %s', async (namespace) => {

@@ -15,6 +15,8 @@ export const SHARED = 'nvidia.com/gpu.shared';
 /** The same card once more, by a plugin with failRequestsGreaterThanOne; no label tells that. */
 export const STRICT = 'nvidia.com/gpu.strict';
 export const SLOTS = 4;
+/** The card is known by it wherever it is seen. */
+export const CARD_UUID = 'GPU-5a1eca4d-0000-4000-8000-70656e73746f';
 /** Of the card. */
 export const CARD_BYTES = 16 * 1024 * MIB;
 
@@ -39,7 +41,18 @@ export interface SharedGpu {
 export async function shareGpu(cluster: Cluster): Promise<SharedGpu> {
   const heap = join(cluster.state, 'fake-gpu.heap');
   const offers = [SHARED, STRICT].flatMap((name) => ['--resource', `${name}=${SLOTS}`]);
-  const args = [program, ...offers, '--refuse-multiple', STRICT, '--memory', String(CARD_BYTES), '--heap', heap];
+  const args = [
+    program,
+    ...offers,
+    '--refuse-multiple',
+    STRICT,
+    '--uuid',
+    CARD_UUID,
+    '--memory',
+    String(CARD_BYTES),
+    '--heap',
+    heap,
+  ];
   const plugin = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   const allocations: string[][] = [];
   createInterface(plugin.stdout).on('line', (line) => {

@@ -95,7 +95,9 @@ async function missed({ cluster }: Installation): Promise<number | undefined> {
   const running = (await podsOf(cluster, SYSTEM, webhook)).filter(serves);
   const paths = running.map(({ metadata }) => `/api/v1/namespaces/${SYSTEM}/pods/${metadata.name}:9462/proxy/metrics`);
   const texts = await Promise.all(paths.map((path) => cluster.kube('get', '--raw', path)));
-  const found = texts.flatMap((text) => /^penstock_webhook_missed_pods\{kind="whole"\} (\d+)$/m.exec(text)?.[1] ?? []);
+  const found = texts.flatMap(
+    (text) => /^penstock_webhook_missed_pods\{.*kind="whole".*\} (\d+)$/m.exec(text)?.[1] ?? [],
+  );
   return found.length === 0 ? undefined : Number(found[0]);
 }
 
