@@ -5,7 +5,10 @@ import type { NodeRequirement, SliceSettings } from './context.ts';
 import { memoryOf, obstacle, slotsFor } from './fit.ts';
 import type { Ask, Place } from './fit.ts';
 import type { GpuNode } from './inventory.ts';
+import { assignments, marketOf } from './market.ts';
+import type { Market } from './market.ts';
 import { effectiveSum } from './pod.ts';
+import { rankOf } from './rank.ts';
 import { requirementsFor } from './requirements.ts';
 
 export interface Grant {
@@ -36,12 +39,6 @@ export type Choice =
 
 type Share = Extract<Choice, { kind: 'share' }>;
 
-/** Per node its offers by name; per resource the nodes that have it. */
-interface Market {
-  readonly nodes: readonly GpuNode[];
-  readonly places: ReadonlyMap<string, readonly Place[]>;
-}
-
 interface Candidate {
   readonly share: Share;
   readonly rank: readonly number[];
@@ -64,34 +61,6 @@ export function choose(asks: readonly Ask[], nodes: readonly GpuNode[], settings
     else if (best === undefined || before(tried, best)) best = tried;
   }
   return best?.share ?? { kind: 'whole', reason: 'no-node', why: why ?? 'no node can serve it' };
-}
-
-function marketOf(nodes: readonly GpuNode[]): Market {
-  const places = new Map<string, Place[]>();
-  for (const node of nodes) {
-    for (const offer of node.shared) {
-      const known = places.get(offer.resource);
-      if (known) known.push({ node, offer });
-      else places.set(offer.resource, [{ node, offer }]);
-    }
-  }
-  return { nodes, places };
-}
-
-/** One resource for all containers, each in turn; and of MIG the smallest instance that is enough for each. */
-function assignments(asks: readonly Ask[], market: Market): string[][] {
-  const names = [...market.places.keys()].sort();
-  const all = names.map((name) => asks.map(() => name));
-  if (asks.length < 2) return all;
-  const instances = names
-    .filter((name) => market.places.get(name)?.every(({ offer }) => offer.mode === 'MIG'))
-    .map((name) => ({ name, memory: Math.min(...(market.places.get(name) ?? []).map((place) => memoryOf(place, 1))) }))
-    .sort((a, b) => a.memory - b.memory);
-  const mixed = asks.flatMap((ask) => {
-    const { size } = ask;
-    return instances.find(({ memory }) => size.kind === 'ratio' || memory >= size.bytes)?.name ?? [];
-  });
-  return mixed.length === asks.length && new Set(mixed).size > 1 ? [...all, mixed] : all;
 }
 
 /** A share of these resources, or why there is none. */
@@ -128,7 +97,7 @@ function attempt(
     grantOf(ask, resources[index] ?? '', slots[index] ?? 0, placesOn(served, offered[index] ?? [])),
   );
   const share: Share = { kind: 'share', grants, requirements, nodes: serving.length, saved: savedBy(asks, grants) };
-  return { share, rank: rankOf(asks, grants, offered, serving.length, settings), name: resources.join() };
+  return { share, rank: rankOf(asks, grants, offered, serving.length, settings.preference), name: resources.join() };
 }
 
 /** Slots on each GPU. For memory: the number with which the most nodes can serve, as they may differ in the size of a slot. */
@@ -229,35 +198,6 @@ function savedBy(asks: readonly Ask[], grants: readonly Grant[]): number {
     grants.map(({ units, smallest }) => units / smallest.slotsPerGPU),
   );
   return Math.max(0, whole - parts);
-}
-
-/** Smaller is better: what has been given before, the administrator's order, memory given beyond what was asked for, nodes, memory. */
-function rankOf(
-  asks: readonly Ask[],
-  grants: readonly Grant[],
-  offered: readonly (readonly Place[])[],
-  nodes: number,
-  settings: SliceSettings,
-): number[] {
-  const granted = offered.map((places, index) =>
-    Math.max(...places.map((place) => memoryOf(place, grants[index]?.slots ?? 1))),
-  );
-  const spare = granted.reduce((sum, memory, index) => sum + (asks[index]?.size.kind === 'vram' ? memory : 0), 0);
-  const isMig = offered.every((places) => places.every(({ offer }) => offer.mode === 'MIG'));
-  const preferred = Math.min(...grants.map(({ resource }) => preferenceOf(resource, settings.preference)));
-  // Instances of MIG are of one kind: among them it is their size that counts.
-  const place = isMig && preferred < settings.preference.length ? firstInstance(settings.preference) : preferred;
-  const changed = asks.filter(({ held }, index) => held !== undefined && held.resource !== grants[index]?.resource);
-  return [changed.length, place, spare, -nodes, granted.reduce((sum, memory) => sum + memory, 0)];
-}
-
-function preferenceOf(resource: string, preference: readonly string[]): number {
-  const index = preference.indexOf(resource);
-  return index < 0 ? preference.length : index;
-}
-
-function firstInstance(preference: readonly string[]): number {
-  return preference.findIndex((name) => name.includes('/mig-'));
 }
 
 function before(a: Candidate, b: Candidate): boolean {
