@@ -22,6 +22,12 @@ const banner = [
 ].join('\n');
 
 /**
+ * A bundle gives each function the name that it has in the source, when it is made: a closure on a hot path pays for that each time. Without,
+ * only those are called otherwise that share their name with another one; nothing in these programs goes by names.
+ */
+const WITHOUT_NAMES = new Set(['webhook/main.ts']);
+
+/**
  * Where a file of the repository lies in the flat folder: `worker-runtime/hosts/thread.ts` → `worker-runtime.hosts.thread.js`.
  * What is no program of ours keeps its own name (Python imports by it): `worker-runtime/python/a.py` → `worker-runtime.python/a.py`.
  */
@@ -75,7 +81,7 @@ async function bundleOne(root: string, entry: string, refer: (path: string) => v
     platform: 'node',
     format: 'esm',
     target: 'node24',
-    keepNames: true,
+    keepNames: !WITHOUT_NAMES.has(entry),
     legalComments: 'none',
     logLevel: 'warning',
     banner: { js: banner },

@@ -4,8 +4,8 @@ import { promisify } from 'node:util';
 import { cpuSeconds } from './cpu-time.ts';
 
 const run = promisify(execFile);
-/** Beyond the time that was asked for: TLS, and what is in flight at the end. */
-const GRACE_MS = 30_000;
+/** Beyond the time that was asked for: TLS, and what is in flight at the end, on a machine that does other things, too. */
+const GRACE_MS = 60_000;
 
 /** As test/bench/webhook-peer/load prints it; times in milliseconds. */
 export interface LoadResult {
