@@ -8,6 +8,7 @@ import { shareGpu, type SharedGpu } from './shared-gpu.ts';
 import { sharedAppsSuite } from './shared-apps.suite.ts';
 import { SLICED } from './slice-pods.ts';
 import { slicePolicySuite } from './slice-policy.suite.ts';
+import { sliceShapesSuite } from './slice-shapes.suite.ts';
 import { sliceSuite } from './slice.suite.ts';
 import { webhookKillsSuite } from './webhook-kills.suite.ts';
 
@@ -27,6 +28,7 @@ export function gpuSharingSuite(penstock: () => Installation): void {
     });
 
     sliceSuite(penstock);
+    sliceShapesSuite(penstock);
     slicePolicySuite(penstock);
     sharedAppsSuite(penstock);
     gpuDocsSuite(penstock);

@@ -144,6 +144,17 @@ export function readyPods(cluster: Cluster, selector: string, count: number): Pr
 }
 
 /** Lines that the program printed since its container was last started. */
-export async function lines(cluster: Cluster, name: string): Promise<string[]> {
-  return (await cluster.kube('-n', SLICED, 'logs', name, '-c', 'main')).trim().split('\n');
+export async function lines(cluster: Cluster, name: string, container = 'main'): Promise<string[]> {
+  return (await cluster.kube('-n', SLICED, 'logs', name, '-c', container)).trim().split('\n');
+}
+
+/** The words of vram-use, all of them. */
+export async function told(cluster: Cluster, name: string, container = 'main'): Promise<string[]> {
+  return await until(
+    async () => {
+      const all = await lines(cluster, name, container);
+      return all.at(-1)?.endsWith('bytes free') && all;
+    },
+    { what: `${container} of ${name} to say what it got` },
+  );
 }

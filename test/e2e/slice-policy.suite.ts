@@ -3,18 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { until } from '#test/until.ts';
 import { SYSTEM, type Installation } from './installation.ts';
 import { CARD_BYTES, SHARED, SLOTS, STRICT } from './shared-gpu.ts';
-import {
-  apply,
-  create,
-  kubectl,
-  lines,
-  pod,
-  podOf,
-  readyPods,
-  SLICED,
-  type SlicePod,
-  type Wish,
-} from './slice-pods.ts';
+import { apply, create, kubectl, pod, podOf, readyPods, SLICED, told, type SlicePod, type Wish } from './slice-pods.ts';
 
 const WHOLE = 'nvidia.com/gpu';
 const SLOT = CARD_BYTES / SLOTS;
@@ -167,8 +156,7 @@ export function slicePolicySuite(penstock: () => Installation): void {
       const said = await create(cluster, podOf('by-init', { command, labels: { app: 'by-init' } }));
       expect(said.code).toBe(0);
       await readyPods(cluster, 'app=by-init', 1);
-      await until(async () => (await lines(cluster, 'by-init')).length === 3, { what: 'its words' });
-      expect(await lines(cluster, 'by-init')).toEqual([
+      expect(await told(cluster, 'by-init')).toEqual([
         `${SLOT} bytes: allocated`,
         '1 bytes: out of memory',
         `0 of ${SLOT} bytes free`,

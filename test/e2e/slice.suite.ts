@@ -15,6 +15,7 @@ import {
   readyPods,
   SLICED,
   template,
+  told,
   type Container,
   type SlicePod,
 } from './slice-pods.ts';
@@ -72,7 +73,7 @@ export function sliceSuite(penstock: () => Installation): void {
     test('each is refused more than its share to the byte, and says in an annotation how the share came about', async () => {
       const { cluster } = penstock();
       for (const { metadata } of await pods(cluster, selector)) {
-        expect(await told(penstock(), metadata.name)).toEqual(gotAll(SHARE));
+        expect(await told(cluster, metadata.name)).toEqual(gotAll(SHARE));
         expect(metadata.annotations?.['penstock.dev/slice-status']).toMatch(/2 of 4/);
       }
     });
@@ -100,7 +101,7 @@ export function sliceSuite(penstock: () => Installation): void {
         },
         { what: 'the killed container to be back', timeoutMs: 60_000 },
       );
-      expect(await told(penstock(), killed.metadata.name)).toEqual(gotAll(SHARE));
+      expect(await told(cluster, killed.metadata.name)).toEqual(gotAll(SHARE));
       const untouched = await pod(cluster, other.metadata.name);
       expect(untouched.status.containerStatuses?.[0]?.restartCount).toBe(0);
       expect(await lines(cluster, other.metadata.name)).toEqual(gotAll(SHARE));
@@ -145,7 +146,7 @@ export function sliceSuite(penstock: () => Installation): void {
       const [leaving] = (await pods(cluster, selector)).filter(isReady);
       await cluster.kube('-n', SLICED, 'delete', 'pod', leaving!.metadata.name, '--wait=false');
       await until(async () => isReady(await pod(cluster, third.metadata.name)), { what: 'the third pod to run' });
-      expect(await told(penstock(), third.metadata.name)).toEqual(gotAll(SHARE));
+      expect(await told(cluster, third.metadata.name)).toEqual(gotAll(SHARE));
       const fourth = await waiting();
       await scale(2);
       const both = await readyPods(cluster, selector, 2);
@@ -160,7 +161,7 @@ export function sliceSuite(penstock: () => Installation): void {
       await cluster.kube('-n', SLICED, 'rollout', 'status', 'deployment/halves', '--timeout=60s');
       const after = await readyPods(cluster, selector, 2);
       expect(after.filter(({ metadata }) => before.includes(metadata.uid))).toEqual([]);
-      for (const { metadata } of after) expect(await told(penstock(), metadata.name)).toEqual(gotAll(SHARE));
+      for (const { metadata } of after) expect(await told(cluster, metadata.name)).toEqual(gotAll(SHARE));
       await cluster.kube('-n', SLICED, 'delete', 'deployment', 'halves', '--wait=true');
       await until(async () => (await pods(cluster, selector)).length === 0, { what: 'the pods to leave' });
     });
@@ -173,17 +174,6 @@ function main(containers: readonly Container[]): Container {
 
 function unschedulable({ type, reason }: { type: string; reason?: string }): boolean {
   return type === 'PodScheduled' && reason === 'Unschedulable';
-}
-
-/** The program's words, all of them. */
-async function told({ cluster }: Installation, name: string): Promise<string[]> {
-  return await until(
-    async () => {
-      const all = await lines(cluster, name);
-      return all.at(-1)?.endsWith('bytes free') && all;
-    },
-    { what: `${name} to say what it got` },
-  );
 }
 
 /** What driver-steps prints for these steps as a further program in the pod's container. */
