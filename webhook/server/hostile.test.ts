@@ -104,6 +104,39 @@ describe('HTTP/2', () => {
     session.destroy();
   });
 
+  it('streams that are reset as they are opened are forgotten, whatever they expected', async () => {
+    const session = http2Session(server);
+    await once(session, 'connect');
+    const head = { ':method': 'POST', ':path': '/mutate/pods', 'content-type': 'application/json' };
+    const closed = Array.from({ length: 200 }, (_, at) => {
+      const stream = session.request({ ...head, ...(at % 2 === 0 ? { expect: '100-continue' } : {}) });
+      stream.on('error', () => {});
+      stream.close(8);
+      return new Promise((resolve) => void stream.once('close', resolve));
+    });
+    await Promise.all(closed);
+    await expect.poll(() => server.server.load().reviews).toBe(0);
+    await expectService();
+    session.destroy();
+  });
+
+  it('a client that waits to be told to go on is told so', async () => {
+    const session = http2Session(server);
+    const head = {
+      ':method': 'POST',
+      ':path': '/mutate/pods',
+      'content-type': 'application/json',
+      expect: '100-continue',
+    };
+    const stream = session.request(head);
+    await once(stream, 'continue');
+    stream.end(body);
+    const [headers] = (await once(stream, 'response')) as [Record<string, unknown>];
+    expect(headers[':status']).toBe(200);
+    stream.resume();
+    session.close();
+  });
+
   it('a body shorter than its stated length is no review', async () => {
     const session = http2Session(server);
     const head = {

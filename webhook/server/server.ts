@@ -139,6 +139,8 @@ function onCalls(server: Http2SecureServer, { http1, http2 }: CallListeners): vo
     const stream = opened as ServerHttp2Stream;
     // Nobody hears of the errors of a stream that is refused before anything of it is read.
     stream.on('error', () => {});
+    // Reset in the same breath in which it was opened.
+    if (stream.destroyed || stream.closed) return;
     if (headers['expect'] === '100-continue') stream.additionalHeaders({ ':status': 100 });
     http2(stream, headers);
   });
