@@ -2,8 +2,9 @@
 import { expect, it } from 'vitest';
 import { createFakeClock } from '#base/fake-clock.ts';
 import { createReadiness } from './readiness.ts';
+import type { ReadinessSources } from './readiness.ts';
 
-const ready = {
+const ready: ReadinessSources = {
   listening: () => true,
   stopping: () => false,
   certificate: () => undefined,
@@ -11,7 +12,7 @@ const ready = {
   trouble: () => undefined,
 };
 
-it.each([
+it.each<readonly [string, Partial<ReadinessSources>, string | undefined]>([
   ['everything is there', {}, undefined],
   ['it is about to end', { stopping: () => true }, 'stopping'],
   ['it does not listen', { listening: () => false }, 'not listening yet'],
