@@ -67,8 +67,18 @@ describe('a pod', () => {
     const mutations = await webhook.metric('penstock_webhook_mutations_total');
     expect(mutations['namespace="team",workload_type="none"']).toBeGreaterThan(0);
     expect((await webhook.metric('penstock_webhook_gpus_saved_total'))['']).toBeGreaterThan(0);
-    expect(webhook.log()).toContain('"msg":"pod sliced"');
-    expect(webhook.log()).toContain(pod.metadata.name);
+    // Written within a second.
+    const line = await until(
+      () =>
+        webhook
+          .log()
+          .split('\n')
+          .find((text) => text.includes(pod.metadata.name)),
+      {
+        what: 'a line about the pod',
+      },
+    );
+    expect(JSON.parse(line)).toMatchObject({ msg: 'pod sliced', namespace: TEAM, gpusSaved: 0.5 });
   });
 
   it('that asks for none, and one without GPUs, cost no call or no change', async () => {
