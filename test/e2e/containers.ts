@@ -25,13 +25,18 @@ export interface PodStatus {
 
 const run = promisify(execFile);
 
-/** SIGKILL to the first process of a running container, from outside: no hook, no grace, no good-bye. */
-export async function killContainer(cluster: Cluster, pod: PodStatus, container: string): Promise<void> {
+/** SIGKILL, or another signal, to the first process of a running container, from outside: no hook, no grace, no good-bye. */
+export async function killContainer(
+  cluster: Cluster,
+  pod: PodStatus,
+  container: string,
+  signal = 'SIGKILL',
+): Promise<void> {
   const status = pod.status.containerStatuses?.find(({ name }) => name === container);
   const id = status?.state.running === undefined ? undefined : status.containerID?.replace('containerd://', '');
   if (id === undefined) throw new Error(`container ${container} of ${pod.metadata.name} does not run`);
   const socket = join(cluster.state, 'run/containerd.sock');
-  await run(join(dirname(cluster.kubectl), 'ctr'), ['-a', socket, '-n', 'k8s.io', 'task', 'kill', '-s', 'SIGKILL', id]);
+  await run(join(dirname(cluster.kubectl), 'ctr'), ['-a', socket, '-n', 'k8s.io', 'task', 'kill', '-s', signal, id]);
 }
 
 export async function podsOf(cluster: Cluster, namespace: string, selector: string): Promise<PodStatus[]> {

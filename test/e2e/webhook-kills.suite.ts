@@ -85,6 +85,20 @@ export function webhookKillsSuite(penstock: () => Installation): void {
       expect([...told].filter((name) => !names.includes(name))).toEqual([]);
       const versions = (of: readonly SlicePod[]) => of.map(({ metadata }) => [metadata.name, metadata.resourceVersion]);
       expect(versions(await pods(cluster, selector))).toEqual(versions(all));
+      await cluster.kube('-n', SLICED, 'delete', 'pods', '-l', selector, '--wait=true');
+    });
+
+    test('while all of them hang, a pod is created whole after their deadline', async () => {
+      const { cluster } = penstock();
+      const create = await creator(penstock());
+      const stopped = await choose(penstock(), 'all');
+      const signal = (name: string) => stopped.map((pod) => killContainer(cluster, pod, 'webhook', name));
+      await Promise.all(signal('SIGSTOP'));
+      const { status, ms } = await create(gated('while-they-hang'));
+      await Promise.all(signal('SIGCONT'));
+      expect([status, ms < SLOWEST_MS]).toEqual([201, true]);
+      const [passed] = await pods(cluster, selector);
+      expect(passed?.spec.containers[0]?.resources?.limits).toEqual({ 'nvidia.com/gpu': '1' });
       await cluster.kube('-n', SLICED, 'delete', 'pods', '-l', selector, '--wait=false');
     });
   });
