@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { LoadTarget } from './webhook-load.ts';
@@ -55,6 +56,14 @@ function spawnPinned(
     await exited;
   };
   return { child, stop };
+}
+
+/** All its threads may run on any core from now on. */
+export function unpin({ pid }: PinnedServer): void {
+  const run = spawnSync('taskset', ['-a', '-p', '-c', `0-${availableParallelism() - 1}`, String(pid)], {
+    encoding: 'utf8',
+  });
+  if (run.status !== 0) throw new Error(`taskset: ${run.error?.message ?? run.stderr} (brought by hack/ensure test)`);
 }
 
 /** A certificate of the kind that the product makes for itself (ECDSA P-256), for the peer. */
