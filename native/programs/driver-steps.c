@@ -311,6 +311,16 @@ static CUresult descriptors(void) {
   struct rlimit all = {INT(1) ? 256 : 0, 256};
   return (CUresult)setrlimit(RLIMIT_NOFILE, &all);
 }
+// memory:N leaves the process room for mappings of N bytes more, memory without a number as much as it likes.
+static CUresult memory(void) {
+  unsigned long pages = 0;
+  struct rlimit room = {RLIM_INFINITY, RLIM_INFINITY};
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (!file || fscanf(file, "%lu", &pages) != 1) fail("/proc/self/statm", NULL);
+  fclose(file);
+  if (n > 1) room.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + N(1);
+  return (CUresult)setrlimit(RLIMIT_AS, &room);
+}
 static CUresult text(void) {
   const char *words = "";
   CUresult result = p_cuGetErrorString(INT(1), &words);
@@ -364,6 +374,7 @@ static CUresult step(void) {
   if (IS("pools")) return many_pools();
   if (IS("folder")) return chdir("/");
   if (IS("descriptors")) return descriptors();
+  if (IS("memory")) return memory();
   if (IS("text")) return text();
   fail(a[0], "no such step");
 }

@@ -21,11 +21,17 @@ int card_index(const uint8_t uuid[16]) {
   memcpy(card, uuid, sizeof card);
   if (card[0] == 0 || card[1] == 0) return LEDGER_UNLISTED; // no card has such a one
   long fd = sys_open(ledger_path(), O_RDWR_ | O_NONBLOCK_);
-  if (fd < 0) return is_scarce(fd) ? LEDGER_LATER : LEDGER_UNLISTED;
-  struct ledger_header *header = file_is(fd, LEDGER_SIZE) ? NULL : sys_mmap(sizeof *header, PROT_READ_ | PROT_WRITE_, MAP_SHARED_, fd);
-  sys_close(fd);
-  if (!header) return LEDGER_UNLISTED;
-  int index = ledger_is_ours((const struct ledger *)header) ? claim(header, card) : LEDGER_UNLISTED;
+  int is_file = fd >= 0 && !file_is(fd, LEDGER_SIZE);
+  struct ledger_header *header = is_file ? sys_mmap(sizeof *header, PROT_READ_ | PROT_WRITE_, MAP_SHARED_, fd) : NULL;
+  if (fd >= 0) sys_close(fd);
+  if (!header) {
+    int later = is_file || is_scarce(fd); // a ledger that cannot be mapped: no memory
+    ledger_complain(later ? ledger_short : "the ledger cannot be opened");
+    return later ? LEDGER_LATER : LEDGER_UNLISTED;
+  }
+  int index = LEDGER_UNLISTED;
+  if (!ledger_is_ours((const struct ledger *)header)) ledger_complain("the ledger is not this session's, or of another version");
+  else if ((index = claim(header, card)) == LEDGER_UNLISTED) ledger_complain("all its entries belong to other GPUs");
   sys_munmap(header, sizeof *header);
   return index;
 }

@@ -102,6 +102,8 @@ static inline struct arena *arena_get(void) {
 }
 HIDDEN const char *ledger_path(void);
 HIDDEN void ledger_complain(const char *why);
+/** What it says where the next call may find more. */
+extern const char ledger_short[] HIDDEN;
 /** Device entries in use and their limit, bounded. */
 HIDDEN uint32_t control_devices(void);
 HIDDEN uint64_t control_limit(int device);

@@ -131,7 +131,7 @@ struct pool_row {
   uint64_t live;      // addresses allocated from it
   uint64_t threshold; // the program's release threshold, while the call under way needs another
   uint32_t pinned;    // it does
-  uint32_t pad;
+  uint32_t where;     // location << 24 | type << 16 | number of the place it was made for; 0: nobody was seen to make it
   int32_t device;     // ledger index
   int32_t state;      // POOL_*
 };

@@ -81,7 +81,8 @@ static int grow_begin(struct growth *g, uint64_t pool, CUdevice current, uint64_
   *g = (struct growth){.claimed = pool_round(bytes, POOL_ROUNDING)};
   gate_lock(&s->pools_lock);
   struct pool_row *row = pool_find(s, pool);
-  if (row == NULL) row = pool_add(s, pool, pool_unknown_device(pool, current));
+  if (row == NULL) row = pool_add(s, pool, pool_unknown_device(pool, current), 0);
+  else if (row->device == LEDGER_UNLISTED) pool_locate(row, current);
   int charged = row != NULL && row->state != POOL_UNCHARGED;
   // No row: the table of pools is full, or there is no memory for it, and nothing can be said about this one. Too much: sums would overflow.
   int refused = row == NULL || (charged && bytes > MAP_BYTES_MAX);

@@ -40,7 +40,13 @@ struct pool_row *pool_by_owner(struct hook_state *s, uint64_t owner) {
   return NULL;
 }
 
-struct pool_row *pool_add(struct hook_state *s, uint64_t pool, int device) {
+static void lies_at(struct pool_row *row, int device) {
+  row->device = device;
+  row->state = device == LEDGER_FREE ? POOL_UNCHARGED : POOL_LIVE;
+  if (row->state == POOL_LIVE && map_insert(row->owner, KIND_POOL, device < 0 ? -1 : device, 0) != 0) row->device = LEDGER_UNLISTED;
+}
+
+struct pool_row *pool_add(struct hook_state *s, uint64_t pool, int device, uint32_t where) {
   if (s->pools == NULL) {
     struct pool_row *rows =
         sys_mmap(MAX_POOLS * sizeof *rows, PROT_READ_ | PROT_WRITE_, MAP_PRIVATE_ | MAP_ANONYMOUS_ | MAP_NORESERVE_, -1);
@@ -50,9 +56,8 @@ struct pool_row *pool_add(struct hook_state *s, uint64_t pool, int device) {
   struct pool_row *row = pool_find(s, 0);
   if (row == NULL) row = s->pool_count < MAX_POOLS ? &s->pools[s->pool_count++] : NULL;
   if (row == NULL) return NULL;
-  *row = (struct pool_row){.pool = pool, .owner = (uint64_t)fetch_add(&s->next_owner, 1U) + 1, .device = device};
-  row->state = device == LEDGER_FREE ? POOL_UNCHARGED : POOL_LIVE;
-  if (row->state == POOL_LIVE && map_insert(row->owner, KIND_POOL, device < 0 ? -1 : device, 0) != 0) row->device = LEDGER_UNLISTED;
+  *row = (struct pool_row){.pool = pool, .owner = (uint64_t)fetch_add(&s->next_owner, 1U) + 1, .where = where};
+  lies_at(row, device);
   store_relaxed(&pools_seen, 1U);
   return row;
 }
@@ -171,18 +176,25 @@ int pool_unknown_device(uint64_t pool, CUdevice current) {
   return device_index(current);
 }
 
+void pool_locate(struct pool_row *row, CUdevice current) {
+  int device = row->where == 0 ? pool_unknown_device(row->pool, current)
+                               : pool_device((int)(row->where >> 24), (int)(row->where & 0xffff), (int)(row->where >> 16 & 0xff));
+  if (device != LEDGER_UNLISTED) lies_at(row, device);
+}
+
 void pool_learn(CUmemoryPool pool, int location, int id, int type) {
   struct hook_state *s = hook_state();
   int device = pool_device(location, id, type);
+  uint32_t where = (uint32_t)(location & 0xff) << 24 | (uint32_t)(type & 0xff) << 16 | (uint32_t)(id & 0xffff);
   gate_lock(&s->pools_lock);
-  if (pool_find(s, (uint64_t)pool) == NULL) pool_add(s, (uint64_t)pool, device);
+  if (pool_find(s, (uint64_t)pool) == NULL) pool_add(s, (uint64_t)pool, device, where);
   gate_unlock(&s->pools_lock);
 }
 
 void pool_learn_foreign(CUmemoryPool pool) {
   struct hook_state *s = hook_state();
   gate_lock(&s->pools_lock);
-  if (pool_find(s, (uint64_t)pool) == NULL) pool_add(s, (uint64_t)pool, LEDGER_FREE);
+  if (pool_find(s, (uint64_t)pool) == NULL) pool_add(s, (uint64_t)pool, LEDGER_FREE, 0);
   gate_unlock(&s->pools_lock);
 }
 

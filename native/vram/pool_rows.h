@@ -17,7 +17,9 @@ uint64_t pool_counter(uint64_t pool, int which);
 struct pool_row *pool_find(struct hook_state *s, uint64_t pool);
 struct pool_row *pool_by_owner(struct hook_state *s, uint64_t owner);
 // NULL: the table is full.
-struct pool_row *pool_add(struct hook_state *s, uint64_t pool, int device);
+struct pool_row *pool_add(struct hook_state *s, uint64_t pool, int device, uint32_t where);
+// For a pool whose GPU could not be told when it was met (no descriptor or memory was left): asks again.
+void pool_locate(struct pool_row *row, CUdevice current);
 uint64_t pool_needed(const struct pool_row *row);
 // A pooled address was freed.
 void pool_freed(const struct map_entry *entry);

@@ -13,6 +13,7 @@ uint32_t arena_unwiped;
 static const char *found_path;
 static const char *broken_why; // NULL: not broken. Nothing here is initialised data: the loader would copy a page of it in every process
 static uint32_t complained;
+const char ledger_short[] = "no descriptors or memory are left just now";
 
 static uint64_t length(const char *text) {
   uint64_t n = 0;
@@ -46,12 +47,12 @@ int path_is_free(const char *path) {
   return is_missing(sys4(SYS_readlinkat, AT_FDCWD_, path, none, sizeof none));
 }
 
-/** Maps `path` as the control page. NULL and *why when it is no such page. */
+/** Maps the control page. NULL when it is no such page, and *why; *why is NULL where there was no memory for it. */
 static const struct control *control_map(long fd, const char **why) {
   *why = "control is not a file of the right size";
   if (file_is(fd, CONTROL_SIZE)) return NULL;
   const struct control *control = sys_mmap(CONTROL_SIZE, PROT_READ_, MAP_SHARED_, fd);
-  *why = "control cannot be mapped";
+  *why = NULL;
   if (!control) return NULL;
   *why = "control is of another version";
   int good = control->magic == CONTROL_MAGIC && control->version == LAYOUT_VERSION && control->size == CONTROL_SIZE;
@@ -92,7 +93,7 @@ static int try_directory(char *scratch, const char *directory) {
   const char *why;
   const struct control *control = control_map(fd, &why);
   sys_close(fd);
-  if (!control) return broken(why);
+  if (!control) return why ? broken(why) : LEDGER_BROKEN;
   if (path_join(scratch, directory, "/ledger")) return broken("its path is too long");
   return settle(LEDGER_ON, control, scratch);
 }
@@ -122,7 +123,7 @@ int ledger_open(void) {
   if (mode) return (int)mode;
   // Kept for good when a session is found; at most once per thread that came here first.
   char *pages = sys_mmap(2 * PATH_BYTES, PROT_READ_ | PROT_WRITE_, MAP_PRIVATE_ | MAP_ANONYMOUS_, -1);
-  if (!pages) return broken("no memory");
+  if (!pages) return LEDGER_BROKEN; // denied now, looked at again at the next call
   char *directory = pages + PATH_BYTES;
   int found, told = self_directory(directory, PATH_BYTES - 16);
   if (told != 0 && told != SELF_MOVED) {
@@ -147,7 +148,7 @@ void ledger_complain(const char *why) {
   if (exchange_acquire(&complained, 1)) return;
   // One write, so that lines of several processes do not mix.
   char line[256];
-  const char *parts[] = {"penstock-vram: GPU memory is denied: the session cannot be used: ", why ? why : broken_why ? broken_why : "unknown", "\n"};
+  const char *parts[] = {"penstock-vram: GPU memory is denied: the session cannot be used: ", why ? why : broken_why ? broken_why : ledger_short, "\n"};
   uint64_t end = 0;
   for (int part = 0; part < 3; part++)
     for (const char *c = parts[part]; *c && end < sizeof line - 1; c++) line[end++] = *c;
