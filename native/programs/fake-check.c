@@ -169,8 +169,15 @@ static void pools(void) {
   OOM(cuMemAllocFromPoolAsync(&a, 33 * MiB, pool, NULL));
   OK(cuMemAllocFromPoolAsync(&a, MiB, pool, NULL));
   OK(cuMemPoolDestroy(pool)); /* lives until its last allocation is freed */
-  CHECK(used() == MiB);
+  CHECK(used() == 32 * MiB); /* all that it has */
   OK(cuMemFreeAsync(a, NULL));
+  CHECK(used() == 0);
+  OK(cuDeviceGetDefaultMemPool(&pool, 0));
+  OK(cuMemAllocAsync(&a, 1, NULL));
+  OK(cuMemPoolTrimTo(pool, 0));
+  CHECK(used() == 2 * MiB); /* the page that it lies in */
+  OK(cuMemFreeAsync(a, NULL));
+  OK(cuCtxSynchronize());
   CHECK(used() == 0);
 }
 

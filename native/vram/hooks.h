@@ -134,6 +134,8 @@ struct pool_row {
   uint32_t where;     // location << 24 | type << 16 | number of the place it was made for; 0: nobody was seen to make it
   int32_t device;     // ledger index
   int32_t state;      // POOL_*
+  uint32_t trims;     // times that memory of it may have gone beside a call under way
+  uint32_t pad;
 };
 enum { POOL_LIVE = 1, POOL_UNCHARGED = 2, POOL_DESTROYED = 3 };
 struct hook_state {

@@ -16,9 +16,11 @@ struct growth {
   uint64_t claimed;     // bytes that this call takes out of the pool
   uint64_t paid;        // bytes reserved for its growth
   uint64_t reserved;    // what the pool held when the call began
+  uint32_t trims;       // likewise
 };
 
-// While an allocation counts on what its pool has cached, the driver must not let that go at another thread's synchronisation. The lock is held.
+// While an allocation counts on what its pool has cached, and by what it grows is looked at, the driver must not let anything go at another thread's
+// synchronisation. The lock is held.
 static void threshold(uint64_t pool, uint64_t bytes) {
   DRIVER(cuMemPoolSetAttribute, CUmemoryPool, int, void *)((CUmemoryPool)pool, RELEASE_THRESHOLD, &bytes);
 }
@@ -43,11 +45,8 @@ static uint64_t own_need(const struct growth *g) {
 // One try to reserve that, and no more even for a moment: neighbours at the limit would be refused what fits. The lock is held, but not while
 // the ledger is asked. 0: go on; 1: over quota.
 static int pay_once(struct hook_state *s, struct growth *g, int (*ask)(int, uint64_t)) {
-  uint64_t need = own_need(g);
-  if (need < g->claimed) { // some of it is cached
-    pin(g->row);
-    need = own_need(g); // now it stays
-  }
+  pin(g->row);
+  uint64_t need = own_need(g); // what is cached stays now
   g->paid = pool_round(need, pool_grain(g->row));
   if (need == 0) return 0;
   gate_unlock(&s->pools_lock);
@@ -73,6 +72,7 @@ static int claim(struct hook_state *s, struct growth *g, struct pool_row *row) {
   if (refused) row->claimed = 0;
   else row->in_flight = g->paid;
   g->reserved = pool_counter(row->pool, RESERVED_MEM_CURRENT);
+  g->trims = row->trims;
   return refused;
 }
 
@@ -91,10 +91,11 @@ static int grow_begin(struct growth *g, uint64_t pool, CUdevice current, uint64_
   return refused;
 }
 
-// Only steps that a driver may have: a multiple of the page.
-static void learn_grain(struct pool_row *row, uint64_t before) {
-  uint64_t now = pool_counter(row->pool, RESERVED_MEM_CURRENT);
-  if (now <= before) return;
+// Only steps that a driver may have: a multiple of the page. Not where something was trimmed meanwhile: that would be taken for a smaller step.
+static void learn_grain(const struct growth *g) {
+  struct pool_row *row = g->row;
+  uint64_t before = g->reserved, now = pool_counter(row->pool, RESERVED_MEM_CURRENT);
+  if (now <= before || row->trims != g->trims) return;
   uint64_t step = (now - before) & -(now - before);
   if (step > POOL_GRAIN) step = POOL_GRAIN;
   if (step >= DEVICE_PAGE && (row->grain == 0 || step < row->grain)) row->grain = step;
@@ -108,9 +109,9 @@ static int grow_end(const struct growth *g, CUresult result, uint64_t address, u
   gate_lock(&s->pools_lock);
   row->claimed = row->in_flight = 0;
   if (result == CUDA_SUCCESS) row->live++, row->out += g->claimed;
+  if (result == CUDA_SUCCESS) learn_grain(g);
   unpin(row);
   int over = pool_settle(row, g->paid);
-  if (result == CUDA_SUCCESS) learn_grain(row, g->reserved);
   gate_unlock(&s->pools_lock);
   if (result != CUDA_SUCCESS) return 0;
   struct map_entry entry = {.key = address, .owner = row->owner, .bytes = bytes, .kind = KIND_POOLED, .device = -1, .count = 1};

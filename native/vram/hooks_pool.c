@@ -123,6 +123,7 @@ int pools_shrink(int device, uint64_t bytes) {
     // Not what a call under way counts on.
     uint64_t before = row->held, used = sum(pool_counter(row->pool, USED_MEM_CURRENT), row->claimed);
     uint64_t keep = before > bytes ? before - bytes : 0;
+    row->trims++;
     DRIVER(cuMemPoolTrimTo, CUmemoryPool, size_t)((CUmemoryPool)row->pool, keep > used ? keep : used);
     pool_settle(row, 0);
     lower |= row->held < before;
@@ -141,9 +142,7 @@ void pool_freed(const struct map_entry *entry) {
     row->out -= bytes < row->out ? bytes : row->out;
     if (row->state == POOL_LIVE) pool_settle(row, 0);
     if (row->state == POOL_DESTROYED) {
-      // Its counters are gone with its handle: each free gives back its own part, the last one the rest.
-      uint64_t part = bytes < row->held ? bytes : row->held;
-      hold(row, row->held, row->held - part);
+      // Its counters are gone with its handle, and what it holds may stay until nothing of it is in use.
       if (row->live == 0) end_row(row);
     }
   }
@@ -205,7 +204,7 @@ CUresult pool_trim(CUmemoryPool pool, size_t keep, CUresult (*trim)(CUmemoryPool
   // Not what a call under way counts on.
   uint64_t counted = row == NULL || row->claimed == 0 ? 0 : sum(pool_counter(row->pool, USED_MEM_CURRENT), row->claimed);
   CUresult result = trim(pool, keep > counted ? keep : counted);
-  if (row != NULL) pool_settle(row, 0);
+  if (row != NULL) row->trims++, pool_settle(row, 0);
   gate_unlock(&s->pools_lock);
   return result;
 }
@@ -220,7 +219,7 @@ CUresult pool_set(CUmemoryPool pool, int which, void *value, CUresult (*set)(CUm
     row->threshold = *(uint64_t *)value;
     set(pool, which, &most);
   }
-  if (row != NULL) pool_settle(row, 0);
+  if (row != NULL) row->trims++, pool_settle(row, 0);
   gate_unlock(&s->pools_lock);
   return result;
 }
@@ -232,14 +231,16 @@ CUresult pool_destroy(CUmemoryPool pool, CUresult (*destroy)(CUmemoryPool)) {
   gate_lock(&s->pool_turn);
   gate_lock(&s->pools_lock);
   struct pool_row *row = pool_find(s, (uint64_t)pool);
-  uint64_t used = row == NULL ? 0 : pool_counter(row->pool, USED_MEM_CURRENT);
+  if (row != NULL && row->state == POOL_LIVE) {
+    // What is cached would stay with what is in use, and nobody could ask for it any more.
+    DRIVER(cuMemPoolTrimTo, CUmemoryPool, size_t)(pool, 0);
+    pool_settle(row, 0);
+  }
   CUresult result = destroy(pool);
   if (row != NULL && result == CUDA_SUCCESS) {
     if (row->live == 0 || row->state != POOL_LIVE) {
       end_row(row);
     } else {
-      // What is still allocated from it lives until it is freed.
-      if (used < row->held) hold(row, row->held, used);
       row->state = POOL_DESTROYED;
       row->pool = DESTROYED;
     }

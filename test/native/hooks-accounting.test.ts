@@ -134,7 +134,12 @@ const POOLS: Row[] = [
   [
     'a pool of the program, destroyed while memory of it is out',
     ['pool:p', 'from:a:1000:p', 'info', 'pool-end:p', 'info', 'async-free:a', 'info'],
-    [OK, OK, used(POOL), OK, used(1024), OK, used(0)],
+    [OK, OK, used(POOL), OK, used(2 * MIB), OK, used(0)],
+  ],
+  [
+    'what a destroyed pool holds goes with its last allocation, all of it',
+    ['pool:p', `from:a:${3 * MIB}:p`, 'from:b:1000:p', 'pool-end:p', 'info', 'async-free:a', 'info', 'free:b', 'info'],
+    [OK, OK, OK, OK, used(4 * MIB), OK, used(4 * MIB), OK, used(0)],
   ],
   [
     'a pool of the program, destroyed empty',

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streams, and memory pools with what they reserve: allocations raise it by whole steps, frees leave it, a synchronisation or a
-// trim lowers it. Work on streams is done at once here, so a free is complete when the call returns.
+// trim lowers it, to whole pages. One that was destroyed keeps all of it until its last allocation is freed. Work on streams is done at once here, so a free is complete when the call returns.
 #include "fake.h"
 
 #include <stdlib.h>
@@ -38,7 +38,8 @@ void pools_init(void) {
 
 /* ---- the lock is held in what follows ---- */
 static void shrink(struct pool *pool, uint64_t keep) {
-  uint64_t target = max(pool->used, keep);
+  const uint64_t page = 2u << 20;
+  uint64_t target = round_up(max(pool->used, keep), knobs.pool_grain && knobs.pool_grain < page ? knobs.pool_grain : page);
   if (pool->reserved <= target) return;
   if (on_card(pool)) card_give(pool->device, pool->reserved - target);
   pool->reserved = target;
@@ -86,8 +87,9 @@ void pools_settle(int device) {
 }
 
 static void drop(struct pool *pool) {
+  if (pool->used) return;
   shrink(pool, 0);
-  if (!pool->used) free(pool);
+  free(pool);
 }
 
 static CUresult give_back(CUdeviceptr base, struct block *block) {
