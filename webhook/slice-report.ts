@@ -29,6 +29,7 @@ export function createSliceReport({
         logger.error({ ...told, err: error }, 'pod passed unlooked at');
       } else if (outcome === 'mutated') changes.info(told, 'pod sliced');
       else if (outcome === 'dry-run') changes.info(told, 'pod would have been sliced');
+      else if (told.restored) changes.info({ ...told, reason }, 'pod made whole again');
       else logger.debug({ ...told, outcome, reason }, 'pod left as it is');
     },
     emit: ({ regarding, type, reason, message }) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether a pod that exists got what it asked for: a pure function of the pod and of what would be decided on it today.
-import { countOf, readRecord } from '../slice/asks.ts';
+import { countOf, gpuPlaces } from '../slice/asks.ts';
 import type { SliceContext } from '../slice/context.ts';
 import { deliveredBy } from '../slice/delivery.ts';
 import { joinSlices } from '../slice/ephemeral.ts';
@@ -9,8 +9,9 @@ import { Patch } from '../slice/patch.ts';
 import { places } from '../slice/pod.ts';
 import type { Container, Pod } from '../slice/pod.ts';
 import { preload } from '../slice/preload.ts';
+import { readRecord } from '../slice/record.ts';
 import { slicePod } from '../slice/slice-pod.ts';
-import { addInitContainer, addMounts, numberOf } from '../slice/volumes.ts';
+import { addInitContainer, numberOf, setMounts } from '../slice/volumes.ts';
 
 /**
  * `whole`: it has whole GPUs and would be given slices. `unprotected`: it has slices, and something of what holds it to its share is
@@ -48,6 +49,9 @@ export function missedSlice(pod: LivePod, context: SliceContext): MissedSlice | 
     return { kind: 'invalid', why: `It would have been refused: ${said}.` };
   }
   if (outcome !== 'mutated') return undefined;
+  // Of one that has its slices already another would be made today: the cluster has changed, nothing was missed.
+  const asking = gpuPlaces(pod, places(pod.spec), context.settings);
+  if (asking !== 'odd' && asking.every(({ sliced }) => sliced)) return undefined;
   const by =
     rule === undefined
       ? 'it asks for a slice itself: it was created while'
@@ -61,9 +65,9 @@ function isOver({ status }: LivePod): boolean {
 
 /** What is missing of what the webhook puts into a pod, for people; undefined where the pod has no slices. */
 function injectionGap(pod: Pod): string | undefined {
-  const record = readRecord(pod);
+  const { containers } = readRecord(pod);
   const sliced = places(pod.spec).flatMap(({ container }) => {
-    const given = record[container.name];
+    const given = containers.get(container.name);
     // A record that does not fit was copied from elsewhere.
     return given !== undefined && countOf(container, given[1]) === given[2] ? [container] : [];
   });
@@ -87,6 +91,6 @@ function isInjected(container: Container): boolean {
   if (number === undefined) return false;
   const patch = new Patch();
   preload(patch, '', container);
-  addMounts(patch, '', container, number);
+  setMounts(patch, '', container, number);
   return patch.operations.length === 0;
 }

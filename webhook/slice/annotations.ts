@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a pod says about its slices, read and checked. Of castops' keys only what is said beside its own opt-in counts.
+// What a pod says about its slices, read and checked. Of castops' keys each counts where ours does not say the same thing.
 import { nearest } from '#crds/did-you-mean.ts';
-import { CASTOPS_ANNOTATIONS, CONTAINER_ANNOTATIONS, GROUP, SLICE_ANNOTATIONS } from '#crds/names.ts';
+import {
+  ANNOTATIONS,
+  CASTOPS_ANNOTATIONS,
+  CONTAINER_ANNOTATIONS,
+  GROUP,
+  LABELS,
+  SLICE_ANNOTATIONS,
+} from '#crds/names.ts';
 import { parseQuantity } from '#kube/quantity.ts';
 import type { FieldCause } from '../admission/types.ts';
 import type { WorkloadType } from './context.ts';
@@ -13,7 +20,10 @@ const MIN_VRAM = 2 ** 20;
 const MAX_VRAM = 2 ** 50;
 /** More causes than these are no help, and the answer stays small. */
 const MAX_CAUSES = 16;
+/** Also of warnings about keys that look like ours. */
+const MAX_DOUBTS = 4;
 const SHOWN = 64;
+const MAX_NAMED = 16;
 
 export const WORKLOAD_TYPES: readonly WorkloadType[] = ['training', 'inference', 'batch', 'dev'];
 
@@ -31,14 +41,27 @@ export interface Wish {
   readonly sizes: ReadonlyMap<string, Sized>;
   readonly workloadType?: { readonly type: WorkloadType; readonly from: string } | undefined;
   readonly causes: readonly FieldCause[];
+  /** Keys that are not ours and look it, for people. */
+  readonly doubts: readonly string[];
 }
 
 type Annotations = Readonly<Record<string, string>>;
 
-const NOTHING: Wish = { dryRun: false, sizes: new Map(), causes: [] };
+const NOTHING: Wish = { dryRun: false, sizes: new Map(), causes: [], doubts: [] };
 const OWN_PREFIX = `${GROUP}/`;
-const GUARDED = /^(?:slice|vram|workload)/;
+/** Nobody but us has such keys: another is a slip. */
+const GUARDED = /^(?:slice|vram|workload)/i;
 const KNOWN: readonly string[] = Object.values(SLICE_ANNOTATIONS);
+/** Other keys of the domain, which users may copy from one place to another. */
+const OTHERS: readonly string[] = [...Object.values(ANNOTATIONS), ...Object.values(LABELS)];
+/** What people write for our keys. */
+const ALIASES: ReadonlyMap<string, string> = new Map([
+  ['ratio', SLICE_ANNOTATIONS.ratio],
+  ['dry-run', SLICE_ANNOTATIONS.dryRun],
+  ['memory', SLICE_ANNOTATIONS.vram],
+  ...KNOWN.map((key): [string, string] => [key.slice(GROUP.length + 1), key]),
+]);
+const NEAR_MISSES = [...ALIASES.keys()];
 
 /** Reads the annotations of a pod with containers of these names (init containers included). */
 export function readWish(annotations: Annotations | undefined, containers: readonly string[]): Wish {
@@ -49,37 +72,45 @@ export function readWish(annotations: Annotations | undefined, containers: reado
 
 class Reader {
   readonly #annotations: Annotations;
-  readonly #containers: readonly string[];
+  readonly #containers: ReadonlySet<string>;
+  readonly #doubts: string[] = [];
   readonly #causes: FieldCause[] = [];
   readonly #sizes = new Map<string, Sized>();
 
   constructor(annotations: Annotations, containers: readonly string[]) {
     this.#annotations = annotations;
-    this.#containers = containers;
+    this.#containers = new Set(containers);
   }
 
   read(): Wish {
-    const castops = this.#annotations[CASTOPS_ANNOTATIONS.slice] === 'true';
+    const castops = this.#castops();
     const own = this.#flag(SLICE_ANNOTATIONS.slice);
     // Whoever opts out is left in peace, whatever else is written there.
-    if (own === false) return { ...NOTHING, slice: false };
-    for (const key of Object.keys(this.#annotations)) this.#key(key);
-    const size = this.#size(
-      SLICE_ANNOTATIONS.ratio,
-      SLICE_ANNOTATIONS.vram,
-      castops ? CASTOPS_ANNOTATIONS.ratio : undefined,
-    );
-    const workloadType =
-      this.#type(SLICE_ANNOTATIONS.workloadType) ??
-      (castops ? this.#type(CASTOPS_ANNOTATIONS.workloadType) : undefined);
+    if (own === false || (own === undefined && castops === false)) return { ...NOTHING, slice: false };
+    const slice = own ?? castops;
+    for (const key of Object.keys(this.#annotations)) {
+      // One cause would do; each costs a comparison with all that is known.
+      if (this.#causes.length >= MAX_CAUSES) break;
+      this.#key(key);
+    }
+    const ratio = slice === true || this.#ratioOf(CASTOPS_ANNOTATIONS.ratio) ? CASTOPS_ANNOTATIONS.ratio : undefined;
+    const type = slice === true || this.#typeOf(CASTOPS_ANNOTATIONS.workloadType) !== undefined;
     return {
-      slice: own ?? (castops ? true : undefined),
+      slice,
       dryRun: this.#flag(SLICE_ANNOTATIONS.dryRun) ?? false,
-      size,
+      size: this.#size(SLICE_ANNOTATIONS.ratio, SLICE_ANNOTATIONS.vram, ratio),
       sizes: this.#sizes,
-      workloadType,
+      workloadType:
+        this.#type(SLICE_ANNOTATIONS.workloadType) ?? (type ? this.#type(CASTOPS_ANNOTATIONS.workloadType) : undefined),
       causes: this.#causes.slice(0, MAX_CAUSES),
+      doubts: this.#doubts,
     };
+  }
+
+  /** What it means by other values is its own affair; so are its other keys where nobody opts in by a key and they mean nothing here. */
+  #castops(): boolean | undefined {
+    const value = this.#annotations[CASTOPS_ANNOTATIONS.slice];
+    return value === 'true' || value === 'false' ? value === 'true' : undefined;
   }
 
   /** Sizes of single containers, and keys that look like ours and are not. */
@@ -91,7 +122,7 @@ class Reader {
         this.#ofContainer(key, key.slice(SLICE_ANNOTATIONS.ratio.length + 1), 'ratio');
       } else if (key.startsWith(`${SLICE_ANNOTATIONS.vram}.`)) {
         this.#ofContainer(key, key.slice(SLICE_ANNOTATIONS.vram.length + 1), 'vram');
-      } else if (GUARDED.test(name)) this.#unknown(key, KNOWN);
+      } else if (!OTHERS.includes(key)) this.#foreign(key, name);
       return;
     }
     const slash = key.indexOf('/');
@@ -103,9 +134,8 @@ class Reader {
   }
 
   #ofContainer(key: string, container: string, kind: Sized['kind']): void {
-    if (!this.#containers.includes(container)) {
-      const there = this.#containers.join(', ');
-      this.#refuse(key, 'FieldValueNotFound', `the pod has no container ${quote(container)}; it has ${there}`);
+    if (!this.#containers.has(container)) {
+      this.#refuse(key, 'FieldValueNotFound', `the pod has no container ${quote(container)}; it has ${this.#there()}`);
       return;
     }
     const sized = kind === 'ratio' ? this.#ratio(key) : this.#vram(key);
@@ -133,14 +163,20 @@ class Reader {
   #ratio(key: string): Sized | undefined {
     const value = this.#annotations[key];
     if (value === undefined) return undefined;
-    const ratio = /^[1-9]\d?$/.test(value) ? Number(value) : 0;
-    if (ratio >= 1 && ratio <= MAX_RATIO) return { kind: 'ratio', ratio, from: key };
+    const ratio = this.#ratioOf(key);
+    if (ratio !== undefined) return { kind: 'ratio', ratio, from: key };
     this.#refuse(
       key,
       'FieldValueInvalid',
       `is ${quote(value)}, must be a whole number from 1 to ${MAX_RATIO}: the slots to be had`,
     );
     return undefined;
+  }
+
+  #ratioOf(key: string): number | undefined {
+    const value = this.#annotations[key] ?? '';
+    const ratio = /^[1-9]\d?$/.test(value) ? Number(value) : 0;
+    return ratio >= 1 && ratio <= MAX_RATIO ? ratio : undefined;
   }
 
   #vram(key: string): Sized | undefined {
@@ -164,10 +200,31 @@ class Reader {
   #type(key: string): Wish['workloadType'] {
     const value = this.#annotations[key];
     if (value === undefined) return undefined;
-    const type = WORKLOAD_TYPES.find((known) => known === value);
+    const type = this.#typeOf(key);
     if (type !== undefined) return { type, from: key };
     this.#refuse(key, 'FieldValueNotSupported', `is ${quote(value)}, must be one of ${WORKLOAD_TYPES.join(', ')}`);
     return undefined;
+  }
+
+  #typeOf(key: string): WorkloadType | undefined {
+    const value = this.#annotations[key];
+    return WORKLOAD_TYPES.find((known) => known === value);
+  }
+
+  /** A key of our domain that is none of ours. */
+  #foreign(key: string, name: string): void {
+    if (GUARDED.test(name)) this.#unknown(key, KNOWN);
+    else if (this.#doubts.length < MAX_DOUBTS) {
+      const near = nearest(name, NEAR_MISSES);
+      const meant = near === undefined ? undefined : ALIASES.get(near);
+      if (meant !== undefined) this.#doubts.push(`${key} is not an annotation of Penstock; did you mean ${meant}?`);
+    }
+  }
+
+  /** The containers that there are. */
+  #there(): string {
+    const names = [...this.#containers].slice(0, MAX_NAMED).join(', ');
+    return this.#containers.size > MAX_NAMED ? `${names} and ${this.#containers.size - MAX_NAMED} more` : names;
   }
 
   #unknown(key: string, known: readonly string[]): void {

@@ -53,6 +53,8 @@ export interface SliceSettings {
 export interface SliceContext {
   readonly inventory: Inventory;
   readonly policy?: PolicyDecision | undefined;
+  /** There is a policy and none of its documents could be read yet: nothing is concluded, neither from it nor from its absence. */
+  readonly policyUnread?: boolean;
   /** Absent: not known yet; nothing is sliced. */
   readonly delivery?: Delivery | undefined;
   readonly settings: SliceSettings;
@@ -66,6 +68,7 @@ export type NoopReason =
   | 'policy-ignored'
   | 'already-sliced'
   | 'not-synced'
+  | 'no-policy'
   | 'no-delivery'
   | 'windows'
   | 'mirror'
@@ -88,6 +91,8 @@ export interface SliceReport {
   readonly rule?: string;
   /** Whole GPUs that other pods may have thereby, e.g. 0.75; 0 unless mutated (in a dry run: what it would be). */
   readonly gpusSaved: number;
+  /** What an earlier slice had left in the pod was taken out, whatever came then. */
+  readonly restored?: true;
   /** The admission request was a dry run itself: count it apart, nothing will come of it. */
   readonly requestDryRun: boolean;
   /** What was thrown; only of `internal-error`. */
@@ -116,6 +121,8 @@ export interface SliceDeps {
     readonly namespace: string;
     readonly labels: Readonly<Record<string, string>>;
   }) => PolicyDecision | undefined;
+  /** See SliceContext. */
+  readonly policyUnread: () => boolean;
   /** How for pods of this namespace. Undefined: not known yet. */
   readonly delivery: (namespace: string) => Delivery | undefined;
   readonly settings: () => SliceSettings;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ways by which the preloaded objects come into a pod: one row each. All of them give the volume that containers mount.
+import { parseQuantity } from '#kube/quantity.ts';
 import type { Delivery } from './context.ts';
 import { INIT_CONTAINER, PATHS, VOLUMES } from './names.ts';
-import type { PodSpec, Volume } from './pod.ts';
+import { places } from './pod.ts';
+import type { PodSpec, Resources, Volume } from './pod.ts';
 
 interface Strategy {
   readonly volume: (delivery: Delivery) => Volume;
@@ -12,9 +14,9 @@ interface Strategy {
 
 /** Both objects of one architecture are some 250 KiB. */
 const LIBRARY_LIMIT = '8Mi';
-/** Requests are limits, so that a pod keeps its quality of service; a copy of 250 KiB needs neither. */
-const INIT_RESOURCES = { cpu: '50m', memory: '32Mi' };
-/** Any user but root can write into an emptyDir; used where the pod does not name one itself. */
+/** What a copy of 250 KiB needs at most. */
+const INIT_RESOURCES = { cpu: '50m', memory: '32Mi' } as const;
+/** Any user but root can write into an emptyDir. */
 const USER = 65_532;
 
 export const STRATEGIES: Readonly<Record<Delivery['kind'], Strategy>> = {
@@ -45,16 +47,40 @@ function initContainer(delivery: Delivery, spec: PodSpec): Readonly<Record<strin
     image: delivery.image,
     ...(delivery.pullPolicy ? { imagePullPolicy: delivery.pullPolicy } : {}),
     args: [PATHS.library],
-    resources: { limits: INIT_RESOURCES, requests: INIT_RESOURCES },
+    resources: initResources(spec),
     securityContext: {
       allowPrivilegeEscalation: false,
       capabilities: { drop: ['ALL'] },
       readOnlyRootFilesystem: true,
       runAsNonRoot: true,
-      // A pod that runs as root must not make this one root: it would not start.
-      ...(user === undefined || user === 0 ? { runAsUser: USER } : {}),
+      // The image names a user of its own; only where the pod says root this would not start. Whoever assigns users by namespace
+      // (OpenShift's ranges) refuses one that is stated.
+      ...(user === 0 ? { runAsUser: USER } : {}),
       seccompProfile: { type: 'RuntimeDefault' },
     },
     volumeMounts: [{ name: VOLUMES.library, mountPath: PATHS.library }],
   };
+}
+
+/**
+ * Of CPU and memory what the smallest of the pod's containers asks for, or a copy needs: so it is within a LimitRange that the pod is
+ * within, and requests that are limits leave the pod its quality of service. Of what no container asks for, nothing; nor where the
+ * pod asks as a whole (KEP-2837), as then all of its containers are within that.
+ */
+function initResources(spec: PodSpec): Resources {
+  const stated: Record<string, string> = {};
+  if (spec.resources !== undefined) return stated;
+  const all = places(spec).map(({ container }) => container.resources);
+  for (const [name, least] of Object.entries(INIT_RESOURCES)) {
+    let smallest: { text: string; value: number } | undefined;
+    for (const resources of all) {
+      const text = resources?.requests?.[name] ?? resources?.limits?.[name];
+      const value = parseQuantity(text);
+      if (value === undefined || (smallest !== undefined && smallest.value <= value)) continue;
+      smallest = { text: String(text), value };
+    }
+    if (smallest === undefined) continue;
+    stated[name] = smallest.value > (parseQuantity(least) ?? 0) ? smallest.text : least;
+  }
+  return Object.keys(stated).length > 0 ? { limits: stated, requests: stated } : {};
 }

@@ -4,8 +4,8 @@
 import { Patch } from './patch.ts';
 import { places } from './pod.ts';
 import type { Container, EphemeralContainer, Pod } from './pod.ts';
-import { preload } from './preload.ts';
-import { addMounts, conflict, numberOf } from './volumes.ts';
+import { preload, unknownSources } from './preload.ts';
+import { conflict, numberOf, setMounts } from './volumes.ts';
 import type { Mutation } from './mutate.ts';
 
 /** `old`: the pod before; what is there already cannot be changed any more. */
@@ -18,7 +18,7 @@ export function joinSlices(pod: Pod, old: Pod): Mutation {
   pod.spec.ephemeralContainers?.forEach((container, index) => {
     if (known.has(container.name)) return;
     const warning = join(patch, index, container, targetOf(container, pod, sliced), pod);
-    if (warning !== undefined) warnings.push(`penstock: ${container.name}: ${warning}`);
+    if (warning !== undefined) warnings.push(`penstock: ${warning}`);
   });
   return { operations: patch.operations, warnings };
 }
@@ -45,13 +45,14 @@ function join(
 ): string | undefined {
   if (target === 'other') return undefined;
   if (target === 'several') {
-    return 'its GPU memory is not limited: several containers have slices; name one with --target';
+    return `${container.name}: its GPU memory is not limited: several containers have slices; name one with --target`;
   }
   const number = numberOf(target);
   const obstacle = conflict(pod.spec, [container]);
-  if (number === undefined || obstacle !== undefined) return `its GPU memory is not limited: ${obstacle}`;
+  if (number === undefined || obstacle !== undefined)
+    return `${container.name}: its GPU memory is not limited: ${obstacle}`;
   const path = `/spec/ephemeralContainers/${index}`;
-  const warning = preload(patch, path, container);
-  addMounts(patch, path, container, number);
-  return warning;
+  const source = preload(patch, path, container);
+  setMounts(patch, path, container, number);
+  return source && unknownSources([source])[0];
 }

@@ -4,15 +4,19 @@
 import { escapePathComponent } from 'fast-json-patch';
 import type { Operation } from 'fast-json-patch';
 import { CONTAINER_ANNOTATIONS, SLICE_ANNOTATIONS } from '#crds/names.ts';
-import { countOf, recordOf } from './asks.ts';
-import type { Given, GpuPlace } from './asks.ts';
+import { countOf } from './asks.ts';
+import type { GpuPlace } from './asks.ts';
+import { overflows } from './bounds.ts';
 import type { Choice, Grant } from './choose.ts';
-import type { Delivery, SliceSettings } from './context.ts';
+import type { Delivery, NodeRequirement, SliceSettings } from './context.ts';
 import { Patch } from './patch.ts';
-import { addRequirements, addTolerations } from './placement.ts';
-import type { Pod } from './pod.ts';
-import { preload } from './preload.ts';
-import { addInitContainer, addMounts, addVolumes, deliveryOf, volumeNumbers } from './volumes.ts';
+import { addRequirements, addTolerations, ownRequirements } from './placement.ts';
+import type { Place, Pod } from './pod.ts';
+import { preload, unknownSources } from './preload.ts';
+import type { UnknownSource } from './preload.ts';
+import { MAX_RECORD, readRecord, writeRecord } from './record.ts';
+import type { Given } from './record.ts';
+import { addInitContainer, deliveryOf, setMounts, setVolumes, volumeNumbers } from './volumes.ts';
 
 export interface Mutation {
   readonly operations: Operation[];
@@ -27,10 +31,15 @@ export interface Plan {
   readonly settings: SliceSettings;
 }
 
-export function mutate(pod: Pod, plan: Plan): Mutation {
+/** Or why there is no room for it, for people. */
+export function mutate(pod: Pod, plan: Plan): Mutation | string {
   const { places, choice, settings } = plan;
   const patch = new Patch();
-  const warnings: string[] = [];
+  const sources: UnknownSource[] = [];
+  const requirements = [...settings.nodeRequirements, ...choice.requirements];
+  const annotations = annotationsOf(pod, plan, requirements);
+  const record = annotations.get(SLICE_ANNOTATIONS.record) ?? '';
+  if (overflows(pod, annotations) || record.length > MAX_RECORD) return NO_ROOM;
   const containers = places.map(({ container }) => container);
   const numbers = volumeNumbers(pod.spec, containers);
   const delivery = deliveryOf(pod.spec, plan.delivery);
@@ -39,25 +48,29 @@ export function mutate(pod: Pod, plan: Plan): Mutation {
     if (grant === undefined) return;
     const path = `/spec/${place.list}/${place.index}`;
     exchange(patch, path, place, grant);
-    const warning = preload(patch, path, place.container);
-    if (warning !== undefined) warnings.push(`${place.container.name}: ${warning}`);
-    addMounts(patch, path, place.container, numbers[index] ?? 0);
+    const source = preload(patch, path, place.container);
+    if (source !== undefined) sources.push(source);
+    setMounts(patch, path, place.container, numbers[index] ?? 0);
   });
-  addVolumes(patch, pod.spec, containers, numbers, delivery);
+  setVolumes(patch, pod.spec, containers, numbers, delivery);
   addTolerations(patch, pod.spec, settings.tolerations);
-  addRequirements(patch, pod.spec, [...settings.nodeRequirements, ...choice.requirements]);
-  annotate(patch, pod, annotationsOf(plan));
+  addRequirements(patch, pod.spec, requirements);
+  annotate(patch, pod, annotations);
   // Last, as it moves the places of all other init containers.
   addInitContainer(patch, pod.spec, delivery);
-  return { operations: patch.operations, warnings };
+  return { operations: patch.operations, warnings: unknownSources(sources) };
 }
 
 /** Only tells, for a dry run. */
-export function annotateStatus(pod: Pod, status: string): Operation[] {
+export function annotateStatus(pod: Pod, status: string): Operation[] | string {
+  const wanted = new Map([[SLICE_ANNOTATIONS.status, status]]);
+  if (overflows(pod, wanted)) return NO_ROOM;
   const patch = new Patch();
-  annotate(patch, pod, new Map([[SLICE_ANNOTATIONS.status, status]]));
+  annotate(patch, pod, wanted);
   return patch.operations;
 }
+
+const NO_ROOM = 'its annotations leave no room for what is written about slices';
 
 /** Another resource in the place of the GPUs; limits must be there, requests where they were. */
 function exchange(patch: Patch, path: string, { container, current }: GpuPlace, { resource, units }: Grant): void {
@@ -80,20 +93,31 @@ function exchange(patch: Patch, path: string, { container, current }: GpuPlace, 
   }
 }
 
-/** Why the chosen resource cannot be put in, for people: the container asks for it itself, beside whole GPUs. */
-export function alreadyAsks(places: readonly GpuPlace[], choice: Plan['choice']): string | undefined {
-  const index = places.findIndex(({ container, current }, at) => {
-    const { resource } = choice.grants[at] ?? current;
-    return resource !== current.resource && countOf(container, resource) !== 0;
-  });
-  const place = places[index];
-  return (
-    place &&
-    `container ${place.container.name} asks for ${choice.grants[index]?.resource} beside ${place.current.resource}`
-  );
+/**
+ * Why the chosen resource cannot be put in, for people: a container asks for it itself, beside whole GPUs or in their place. Its units
+ * would have to fit onto the same node, and no quota holds them.
+ */
+export function alreadyAsks(
+  all: readonly Place[],
+  places: readonly GpuPlace[],
+  choice: Plan['choice'],
+): string | undefined {
+  const held = new Map(places.map(({ container, current }) => [container, current.resource]));
+  const granted = new Set(choice.grants.map(({ resource }) => resource));
+  for (const { container } of all) {
+    for (const resource of granted) {
+      if (held.get(container) === resource || countOf(container, resource) === 0) continue;
+      return `container ${container.name} asks for ${resource} itself`;
+    }
+  }
+  return undefined;
 }
 
-function annotationsOf({ places, choice, status }: Plan): Map<string, string> {
+function annotationsOf(
+  pod: Pod,
+  { places, choice, status }: Plan,
+  requirements: readonly NodeRequirement[],
+): Map<string, string> {
   const wanted = new Map<string, string>();
   const record = new Map<string, Given>();
   places.forEach(({ container, gpus }, index) => {
@@ -102,7 +126,10 @@ function annotationsOf({ places, choice, status }: Plan): Map<string, string> {
     wanted.set(container.name + CONTAINER_ANNOTATIONS.quota, String(grant.quota));
     record.set(container.name, [gpus, grant.resource, grant.units]);
   });
-  return wanted.set(SLICE_ANNOTATIONS.status, status).set(SLICE_ANNOTATIONS.record, recordOf(record));
+  const own = ownRequirements(pod.spec, requirements, readRecord(pod).requirements);
+  return wanted
+    .set(SLICE_ANNOTATIONS.status, status)
+    .set(SLICE_ANNOTATIONS.record, writeRecord({ containers: record, requirements: own }));
 }
 
 function annotate(patch: Patch, { metadata }: Pod, wanted: ReadonlyMap<string, string>): void {

@@ -21,7 +21,7 @@ export function createPodHandler(deps: SliceDeps): AdmissionHandler {
           regarding: regarding(request, pod),
           type: 'Warning',
           reason: 'NotSliced',
-          message: `${nameOf(request, pod)} keeps its whole GPUs: ${sliced.wholeBecause}`,
+          message: `${nameOf(request, pod)} ${sliced.restored ? 'has' : 'keeps'} its whole GPUs${sliced.restored ? ' again' : ''}: ${sliced.wholeBecause}`,
         });
       }
       return verdictOf(sliced);
@@ -49,6 +49,7 @@ function contextOf(deps: SliceDeps, { namespace = '' }: AdmissionRequest, pod: P
   return {
     inventory: deps.inventory(),
     policy: deps.policy({ namespace, labels: pod.metadata?.labels ?? {} }),
+    policyUnread: deps.policyUnread(),
     delivery: deps.delivery(namespace),
     settings: deps.settings(),
   };
@@ -64,7 +65,7 @@ function sentence(causes: readonly FieldCause[]): string {
 }
 
 function reportOf(request: AdmissionRequest, pod: Pod, sliced: Sliced): SliceReport {
-  const { outcome, reason, workloadType, rule, gpusSaved } = sliced;
+  const { outcome, reason, workloadType, rule, gpusSaved, restored } = sliced;
   return {
     namespace: request.namespace ?? '',
     pod: nameOf(request, pod),
@@ -73,6 +74,7 @@ function reportOf(request: AdmissionRequest, pod: Pod, sliced: Sliced): SliceRep
     workloadType,
     ...(rule === undefined ? {} : { rule }),
     gpusSaved,
+    ...(restored ? { restored } : {}),
     requestDryRun: request.dryRun,
   };
 }

@@ -12,11 +12,14 @@ export interface VolumeMount {
   readonly mountPath: string;
   readonly readOnly?: boolean;
   readonly subPath?: string;
+  readonly subPathExpr?: string;
 }
 
 export interface Resources {
   readonly limits?: Readonly<Record<string, unknown>>;
   readonly requests?: Readonly<Record<string, unknown>>;
+  /** Of dynamic resource allocation (KEP-4381). */
+  readonly claims?: readonly unknown[];
 }
 
 export interface Container {
@@ -78,6 +81,8 @@ export interface PodSpec {
   readonly tolerations?: readonly PodToleration[];
   readonly os?: { readonly name?: string };
   readonly securityContext?: { readonly runAsUser?: number };
+  /** Of the pod as a whole (KEP-2837). */
+  readonly resources?: Resources;
 }
 
 export interface PodOwner {

@@ -9,27 +9,73 @@ const NAME = 'LD_PRELOAD';
 const OURS = PRELOADED.join(':');
 /** The loader separates by colon and by space, glibc's and musl's. */
 const SEPARATOR = /[: ]/;
+const REFERS = new RegExp(`^\\$\\((${FORMER_PRELOAD}(?:_\\d+)?)\\)$`);
+/** Names in a warning; who has more containers knows what is meant. */
+const MAX_NAMED = 4;
 
-/** What cannot be known at admission, for people; the container's path is that of the pod as it came. */
-export function preload(patch: Patch, path: string, container: Container): string | undefined {
+/** Where an LD_PRELOAD may come from that cannot be seen at admission. */
+export interface UnknownSource {
+  readonly container: string;
+  readonly envFrom: boolean;
+}
+
+/** What is not known, and will not be kept; the container's path is that of the pod as it came. */
+export function preload(patch: Patch, path: string, container: Container): UnknownSource | undefined {
   const env = container.env ?? [];
   const index = env.findLastIndex(({ name }) => name === NAME);
   const entry = env[index];
   if (entry === undefined) {
     patch.append(`${path}/env`, container.env, [{ name: NAME, value: OURS }]);
-    return unknownSource(container);
+    return { container: container.name, envFrom: mayComeFromElsewhere(container) };
   }
-  if (entry.valueFrom !== undefined && entry.valueFrom !== null)
-    return keepReference(patch, `${path}/env`, index, container);
+  if (entry.valueFrom !== undefined && entry.valueFrom !== null) {
+    keepReference(patch, `${path}/env`, index, env);
+    return undefined;
+  }
   const value = entry.value ?? '';
   const loaded = value.split(SEPARATOR);
   // Whoever put something before ours may have it: what counts is that ours come before the driver, which is never preloaded.
   if (PRELOADED.every((file) => loaded.includes(file))) return undefined;
-  const rest = loaded.some((file) => isOurs(file)) ? loaded.filter((file) => !isOurs(file)).join(':') : value;
+  const rest = withoutOurs(value);
   const wanted = rest === '' ? OURS : `${OURS}:${rest}`;
   if (entry.value === undefined) patch.add(`${path}/env/${index}/value`, wanted);
   else patch.replace(`${path}/env/${index}/value`, wanted);
   return undefined;
+}
+
+/** One sentence for all containers of the pod. */
+export function unknownSources(sources: readonly UnknownSource[]): string[] {
+  if (sources.length === 0) return [];
+  const names = sources.slice(0, MAX_NAMED).map(({ container }) => container);
+  const of =
+    sources.length > names.length ? `${names.join(', ')} and ${sources.length - names.length} more` : names.join(', ');
+  const where = sources.some(({ envFrom }) => envFrom) ? 'envFrom or by the image' : 'the image';
+  return [`${of}: an LD_PRELOAD set by ${where} is not kept; state it in env if the program needs it`];
+}
+
+/** Takes our part out again. */
+export function unload(patch: Patch, path: string, { env = [] }: Container): void {
+  const index = env.findLastIndex(({ name }) => name === NAME);
+  const value = env[index]?.value ?? '';
+  if (!value.split(SEPARATOR).some((file) => isOurs(file))) return;
+  const rest = withoutOurs(value);
+  const former = REFERS.exec(rest)?.[1];
+  if (former === undefined && rest !== '') {
+    patch.replace(`${path}/env/${index}/value`, rest);
+    return;
+  }
+  patch.remove(`${path}/env/${index}`);
+  const source = former === undefined ? -1 : env.findLastIndex(({ name }, at) => name === former && at < index);
+  if (source < 0) return;
+  patch.replace(`${path}/env/${source}/name`, NAME);
+  const before = env[source - 1];
+  if (before?.name === former && before?.value === '') patch.remove(`${path}/env/${source - 1}`);
+}
+
+function withoutOurs(value: string): string {
+  const rest = value.startsWith(OURS) ? value.slice(OURS.length).replace(/^:/, '') : value;
+  const files = rest.split(SEPARATOR);
+  return files.some((file) => isOurs(file)) ? files.filter((file) => !isOurs(file)).join(':') : rest;
 }
 
 function isOurs(file: string): boolean {
@@ -37,13 +83,13 @@ function isOurs(file: string): boolean {
 }
 
 /** The value is the kubelet's to find: it keeps its source under another name, and is referred to. */
-function keepReference(patch: Patch, path: string, index: number, { env = [] }: Container): string | undefined {
+function keepReference(patch: Patch, path: string, index: number, env: readonly EnvVar[]): void {
   const former = freeName(env);
   patch.replace(`${path}/${index}/name`, former);
-  patch.add(`${path}/${index + 1}`, { name: NAME, value: `${OURS}:$(${former})` });
-  return isOptional(env[index])
-    ? 'where the optional source of its LD_PRELOAD is missing, the loader prints a line about it and goes on'
-    : undefined;
+  // Where an optional source is missing the reference would stay as text, and the loader complain about it: it finds nothing then.
+  const optional = isOptional(env[index]);
+  if (optional) patch.add(`${path}/${index}`, { name: former, value: '' });
+  patch.add(`${path}/${index + (optional ? 2 : 1)}`, { name: NAME, value: `${OURS}:$(${former})` });
 }
 
 function freeName(env: readonly EnvVar[]): string {
@@ -58,12 +104,13 @@ function isOptional(entry: EnvVar | undefined): boolean {
 }
 
 /** A prefix that no LD_PRELOAD begins with rules it out. */
-function unknownSource({ envFrom }: Container): string {
-  const mayCome = envFrom?.some((source) => {
-    const prefix = isRecord(source) ? source.prefix : undefined;
-    return typeof prefix !== 'string' || NAME.startsWith(prefix);
-  });
-  return `an LD_PRELOAD set by ${mayCome ? 'envFrom or by the image' : 'the image'} is not kept; state it in env if the program needs it`;
+function mayComeFromElsewhere({ envFrom }: Container): boolean {
+  return (
+    envFrom?.some((source) => {
+      const prefix = isRecord(source) ? source.prefix : undefined;
+      return typeof prefix !== 'string' || NAME.startsWith(prefix);
+    }) ?? false
+  );
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -17,8 +17,12 @@ export function statusOf(
     const grant = choice.grants[index];
     return grant === undefined ? '' : describe(ask, grant, choice.nodes, gpuResource);
   });
-  const text = `${dryRun ? 'dry run, nothing was changed; it would be: ' : ''}${lines.join('; ')}`;
-  return text.length > MAX_STATUS ? `${text.slice(0, MAX_STATUS - 1)}…` : text;
+  return shortened(`${dryRun ? 'dry run, nothing was changed; it would be: ' : ''}${lines.join('; ')}`);
+}
+
+/** Of a dry run that comes to nothing. */
+export function wholeStatus(why: string): string {
+  return shortened(`dry run, nothing was changed; it would keep its whole GPUs: ${why}`);
 }
 
 function describe({ container, gpus, size }: Ask, grant: Grant, nodes: number, gpuResource: string): string {
@@ -33,4 +37,8 @@ function describe({ container, gpus, size }: Ask, grant: Grant, nodes: number, g
 /** To a hundredth; bytes where it is less than that. */
 function gibibytes(bytes: number): string {
   return bytes < GIB / 100 ? `${bytes} bytes` : `${Number((bytes / GIB).toFixed(2))} GiB`;
+}
+
+function shortened(text: string): string {
+  return text.length > MAX_STATUS ? `${text.slice(0, MAX_STATUS - 1)}…` : text;
 }

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// What becomes of a pod as it is: a pure function of the pod and of what is known of nodes, policy and delivery.
+import type { Operation } from 'fast-json-patch';
+import { CASTOPS_ANNOTATIONS, SLICE_ANNOTATIONS } from '#crds/names.ts';
+import type { FieldCause } from '../admission/types.ts';
+import { readWish } from './annotations.ts';
+import type { Wish } from './annotations.ts';
+import { gpuPlaces } from './asks.ts';
+import type { GpuPlace } from './asks.ts';
+import { excess } from './bounds.ts';
+import type { Chooser } from './choices.ts';
+import type { Choice } from './choose.ts';
+import type { Delivery, NoopReason, PolicyDecision, SliceContext, SliceReport, WorkloadType } from './context.ts';
+import type { Ask } from './fit.ts';
+import { alreadyAsks, annotateStatus, mutate } from './mutate.ts';
+import { places } from './pod.ts';
+import type { Place, Pod } from './pod.ts';
+import { shareOf } from './share.ts';
+import { statusOf, wholeStatus } from './status.ts';
+import { conflict } from './volumes.ts';
+
+export interface Sliced {
+  readonly outcome: SliceReport['outcome'];
+  readonly reason?: NoopReason;
+  readonly causes?: readonly FieldCause[];
+  readonly patch?: readonly Operation[];
+  readonly warnings: readonly string[];
+  readonly workloadType: WorkloadType | 'none';
+  /** The rule of the policy that enrolled the pod or had it ignored. */
+  readonly rule?: string | undefined;
+  readonly gpusSaved: number;
+  /** The pod asked for a slice and keeps whole GPUs, or is given them back: why. */
+  readonly wholeBecause?: string;
+  /** What an earlier slice had left was taken out of the pod. */
+  readonly restored?: true;
+}
+
+const MIRROR = 'kubernetes.io/config.mirror';
+/** Names in a warning. */
+const MAX_NAMED = 4;
+
+export function decide(pod: Pod, context: SliceContext, choose: Chooser): Sliced {
+  const { spec, metadata } = pod;
+  if (!isReadable(pod)) return noop('malformed');
+  const all = places(spec);
+  const asking = gpuPlaces(pod, all, context.settings);
+  if (asking === 'odd') return noop('malformed');
+  if (asking.length === 0) return nothingToSlice(pod, all, context);
+  const tooMuch = excess(pod, asking);
+  if (tooMuch !== undefined) return asks(pod, context) ? keepsWhole('malformed', tooMuch) : noop('malformed');
+  const names = all.map(({ container }) => container.name);
+  const wish = readWish(metadata.annotations, names);
+  const base = { workloadType: wish.workloadType?.type ?? context.policy?.workloadType ?? ('none' as const) };
+  if (wish.causes.length > 0) return { ...base, outcome: 'refused', causes: wish.causes, warnings: [], gpusSaved: 0 };
+  const doubts = wish.doubts.map((text) => `penstock: ${text}`);
+  const left = leftAlone(pod, wish, context);
+  if (left !== undefined) return { ...left, warnings: [...doubts, ...left.warnings] };
+  const enrolled = wish.slice === undefined ? context.policy : undefined;
+  const { delivery } = context;
+  const sliced =
+    delivery === undefined
+      ? noop('no-delivery', [NOT_READY])
+      : sliceGpus(pod, { all, asking, wish, enrolled, delivery, context, choose });
+  const warnings = [...doubts, ...sliced.warnings];
+  return { ...sliced, ...base, warnings, ...(enrolled ? { rule: enrolled.rule } : {}) };
+}
+
+const NOT_READY = 'penstock: the nodes are not known yet; the pod stays as it is';
+const POLICY_UNREAD =
+  'penstock: the document in ConfigMap penstock-slicing has mistakes (see its Events); until they are mended nothing is sliced, and the pod stays as it is';
+
+interface Question {
+  readonly all: readonly Place[];
+  readonly asking: readonly GpuPlace[];
+  readonly wish: Wish;
+  /** The rule that enrolled the pod. */
+  readonly enrolled: PolicyDecision | undefined;
+  readonly delivery: Delivery;
+  readonly context: SliceContext;
+  readonly choose: Chooser;
+}
+
+function sliceGpus(pod: Pod, question: Question): Sliced {
+  const { all, asking, wish, enrolled, delivery, context } = question;
+  const { settings } = context;
+  const policy = context.policy?.action === 'slice' ? context.policy : undefined;
+  const wanted = asking.map(({ container, phase, gpus, intact, current }): Ask => {
+    const size = shareOf(container.name, wish, policy);
+    return { container: container.name, phase, gpus, size, held: intact ? current : undefined };
+  });
+  const before = asking.some(({ sliced }) => sliced);
+  const dryRun = (wish.dryRun || enrolled?.dryRun === true) && !before;
+  const choice = question.choose(pod.spec, wanted, context);
+  if (choice.kind === 'whole') return staysWhole(pod, choice.reason, choice.why, dryRun);
+  const containers = asking.map(({ container }) => container);
+  const obstacle = alreadyAsks(all, asking, choice) ?? conflict(pod.spec, containers);
+  if (obstacle !== undefined) return staysWhole(pod, 'malformed', obstacle, dryRun);
+  const status = statusOf(wanted, choice, settings.gpuResource, dryRun);
+  const gpusSaved = before ? 0 : choice.saved;
+  if (dryRun) return told(pod, status, gpusSaved);
+  const mutation = mutate(pod, { places: asking, choice, status, delivery, settings });
+  if (typeof mutation === 'string') return keepsWhole('malformed', mutation);
+  const { operations, warnings } = mutation;
+  if (operations.length === 0) return noop('already-sliced');
+  const said = [
+    ...warnings.map((text) => `penstock: ${text}`),
+    ...spreadWarnings(wanted, choice),
+    ...(before ? [] : claimWarnings(all)),
+  ];
+  return { outcome: 'mutated', patch: operations, warnings: said, workloadType: 'none', gpusSaved };
+}
+
+function staysWhole(pod: Pod, reason: NoopReason, why: string, dryRun: boolean): Sliced {
+  return dryRun ? told(pod, wholeStatus(why), 0) : keepsWhole(reason, why);
+}
+
+/** A dry run: only the annotation, and once. */
+function told(pod: Pod, status: string, gpusSaved: number): Sliced {
+  const patch = annotateStatus(pod, status);
+  if (typeof patch === 'string') return noop('malformed', [`penstock: no dry run: ${patch}`]);
+  if (patch.length === 0) return noop('already-sliced');
+  return { outcome: 'dry-run', patch, warnings: [], workloadType: 'none', gpusSaved };
+}
+
+/** Why a pod with GPUs is not looked at further. */
+function leftAlone({ spec, metadata }: Pod, wish: Wish, context: SliceContext): Sliced | undefined {
+  const { policy, inventory } = context;
+  if (wish.slice === false) return noop('opted-out');
+  if (context.policyUnread) return noop('no-policy', [POLICY_UNREAD]);
+  if (wish.slice === undefined) {
+    if (policy === undefined) return noop('not-asked', idleWarnings(wish));
+    if (policy.action === 'ignore') return { ...noop('policy-ignored', idleWarnings(wish)), rule: policy.rule };
+  }
+  if (spec.os?.name === 'windows') return noop('windows');
+  if (metadata.annotations?.[MIRROR] !== undefined) return noop('mirror');
+  return inventory.synced ? undefined : noop('not-synced', [NOT_READY]);
+}
+
+function nothingToSlice(pod: Pod, all: readonly Place[], { settings }: SliceContext): Sliced {
+  if (pod.metadata.annotations?.[SLICE_ANNOTATIONS.slice] !== 'true') return noop('no-gpu');
+  const why = `penstock: no container asks for ${settings.gpuResource}, so there is nothing to slice`;
+  return noop('no-gpu', [why, ...claimWarnings(all)]);
+}
+
+/** As far as can be told without reading all annotations. */
+function asks({ metadata }: Pod, { policy }: SliceContext): boolean {
+  const own = metadata.annotations?.[SLICE_ANNOTATIONS.slice];
+  const castops = metadata.annotations?.[CASTOPS_ANNOTATIONS.slice];
+  return own === undefined ? castops === 'true' || policy?.action === 'slice' : own === 'true';
+}
+
+function keepsWhole(reason: NoopReason, why: string): Sliced {
+  return { ...noop(reason, [`penstock: not sliced, keeps its whole GPUs: ${why}`]), wholeBecause: why };
+}
+
+/** What nobody acts on is likely a slip; what castops means by its own is its affair. */
+function idleWarnings({ size, sizes, workloadType, dryRun }: Wish): string[] {
+  const said = [size?.from, sizes.values().next().value?.from, workloadType?.from];
+  const from =
+    said.find((key) => key !== undefined && !key.startsWith(CASTOPS_DOMAIN)) ??
+    (dryRun ? SLICE_ANNOTATIONS.dryRun : undefined);
+  return from === undefined ? [] : [`penstock: ${from} has no effect without ${SLICE_ANNOTATIONS.slice}: "true"`];
+}
+
+const CASTOPS_DOMAIN = CASTOPS_ANNOTATIONS.slice.slice(0, CASTOPS_ANNOTATIONS.slice.indexOf('/') + 1);
+
+function spreadWarnings(asking: readonly Ask[], choice: Extract<Choice, { kind: 'share' }>): string[] {
+  return asking.flatMap(({ container, gpus }, index) => {
+    if (gpus === 1) return [];
+    const resource = choice.grants[index]?.resource;
+    return [
+      `penstock: ${container}: ${gpus} units of ${resource} can be of fewer than ${gpus} GPUs; the quota holds on each that it sees`,
+    ];
+  });
+}
+
+/** Devices by dynamic resource allocation are another way to a GPU, without a limit of ours. */
+function claimWarnings(all: readonly Place[]): string[] {
+  const names = all.flatMap(({ container }) =>
+    (container.resources?.claims?.length ?? 0) > 0 ? [container.name] : [],
+  );
+  if (names.length === 0) return [];
+  const shown = names.slice(0, MAX_NAMED).join(', ');
+  return [`penstock: ${shown}: resource claims are not looked at; what they allocate is not limited`];
+}
+
+function noop(reason: NoopReason, warnings: readonly string[] = []): Sliced {
+  return { outcome: 'noop', reason, warnings, workloadType: 'none', gpusSaved: 0 };
+}
+
+/** The API server sends what its types allow; anybody else may send anything. */
+function isReadable({ metadata, spec }: Pod): boolean {
+  const lists: unknown[] = [spec?.containers, spec?.initContainers ?? [], spec?.volumes ?? []];
+  return typeof metadata === 'object' && metadata !== null && lists.every((list) => Array.isArray(list));
+}
