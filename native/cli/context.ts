@@ -24,8 +24,11 @@ export interface Context {
 
 export interface Shell {
   readonly pid: number;
-  /** Tells the shell how many of its words to drop and what to preload. Nothing can go wrong afterwards. */
-  readonly handOver: (dropWords: number, objects: readonly string[]) => void;
+  /**
+   * Tells the shell how many of its words to drop, what to preload, and the FIFO that the program is to hold open. Nothing else can go
+   * wrong afterwards.
+   */
+  readonly handOver: (dropWords: number, objects: readonly string[], alive: string) => void;
 }
 
 export interface Command {

@@ -24,6 +24,7 @@ export const ERRORS = {
   nested: { exit: 12, title: 'the shell is inside another session already' },
   busy: { exit: 13, title: 'another penstock-vram holds the lock for too long' },
   storage: { exit: 14, title: 'the system refused to read or write' },
+  'not-installed': { exit: 15, title: 'a package that the command needs is not installed' },
   'not-executable': { exit: 126, title: 'the command cannot be executed' },
   'no-command': { exit: 127, title: 'the command is not there' },
 } as const satisfies Readonly<Record<string, ErrorKind>>;

@@ -30,7 +30,8 @@ const SHELL_OPTION = /^--shell=([1-9][0-9]{0,9})$/;
 function shellFrom(option: string | undefined): Shell | undefined {
   const pid = SHELL_OPTION.exec(option ?? '')?.[1];
   if (pid === undefined) return undefined;
-  const handOver: Shell['handOver'] = (drop, objects) => void process.stdout.write(`${drop} ${objects.join(':')}\n`);
+  const handOver: Shell['handOver'] = (drop, objects, alive) =>
+    void process.stdout.write(`${drop} ${alive} ${objects.join(':')}\n`);
   return { pid: Number(pid), handOver };
 }
 
@@ -98,7 +99,7 @@ function exitOf({ code }: VramError, command: string | undefined): number {
 
 function toVramError(err: unknown): VramError | undefined {
   if (codeOf(err) === 'ERR_MODULE_NOT_FOUND')
-    return new VramError('not-built', 'a package that this command needs is not installed', {
+    return new VramError('not-installed', 'a package that this command needs is not installed', {
       fix: 'call npm ci --ignore-scripts in the folder of Penstock',
       cause: err,
     });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
 /** A process that cannot be taken for a later one of the same number: start time in ticks since the boot of that id. */
@@ -7,6 +7,8 @@ export interface ProcessId {
   readonly pid: number;
   readonly start: string;
   readonly boot: string;
+  /** PID namespace that the number is of: inode of /proc/self/ns/pid. Undefined where the kernel does not tell. */
+  readonly namespace?: string;
 }
 
 /** A session's copy of an object. Undefined inode: the file is gone. */
@@ -19,7 +21,8 @@ export interface ObjectPlace {
 export interface Processes {
   /** Undefined when there is none (any more), or only its exit status is left. */
   identify(pid: number): ProcessId | undefined;
-  lives(id: ProcessId): boolean;
+  /** Undefined: it is of a PID namespace into which one cannot look from here. */
+  lives(id: ProcessId): boolean | undefined;
   /**
    * Processes of this user that have mapped an object (a file of that inode and name, whatever its path is in their own mounts), or
    * hand it on in LD_PRELOAD.
@@ -39,19 +42,31 @@ const ENDED = new Set(['Z', 'X', 'x']);
 /** `1: OFDLCK ADVISORY  WRITE -1 08:01:1234 100 100`; waiting ones have an arrow, and hold nothing. */
 const LOCK_LINE = /^[0-9]+: +(?:OFDLCK|POSIX) +\S+ +WRITE +\S+ +[0-9a-f]+:[0-9a-f]+:([0-9]+) +([0-9]+) +([0-9]+|EOF)$/;
 
+/** Of the namespace that the kernel boots with, in which all processes are seen. */
+const FIRST_NAMESPACE = '4026531836';
+
 export function createProcesses(root = '/proc'): Processes {
   const read = (pid: number, file: string): string | undefined => textOf(join(root, String(pid), file));
   const boot = textOf(join(root, 'sys/kernel/random/boot_id'))?.trim() ?? '';
+  const namespace = namespaceOf(join(root, 'self/ns/pid'));
   const identify = (pid: number): ProcessId | undefined => {
     const stat = read(pid, 'stat');
     const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
     const start = fields[START_FIELD];
     if (start === undefined || ENDED.has(fields[STATE_FIELD] ?? '')) return undefined;
-    return { pid, start, boot };
+    return { pid, start, boot, ...(namespace === undefined ? {} : { namespace }) };
+  };
+  // From outside of its namespace a process has another number, and says both.
+  const isSeenFromOutside = (id: ProcessId): boolean =>
+    pidsOf(root).some((pid) => identify(pid)?.start === id.start && innerPid(read(pid, 'status')) === id.pid);
+  const lives = (id: ProcessId): boolean | undefined => {
+    if (id.boot !== boot) return false;
+    if (id.namespace === undefined || id.namespace === namespace) return identify(id.pid)?.start === id.start;
+    return isSeenFromOutside(id) || (namespace === FIRST_NAMESPACE ? false : undefined);
   };
   return {
     identify,
-    lives: (id) => id.boot === boot && identify(id.pid)?.start === id.start,
+    lives,
     using: (object) =>
       pidsOf(root).filter(
         (pid) =>
@@ -70,6 +85,19 @@ function textOf(path: string): string | undefined {
     // It has ended in between, or it is none of ours to look at.
     return undefined;
   }
+}
+
+function namespaceOf(link: string): string | undefined {
+  try {
+    return /^pid:\[([0-9]+)\]$/.exec(readlinkSync(link))?.[1];
+  } catch {
+    return undefined;
+  }
+}
+
+/** The number of a process in its own namespace: the last one of the line `NSpid: 4711 12 1`. */
+function innerPid(status: string | undefined): number {
+  return Number(/^NSpid:.*\t([0-9]+)$/m.exec(status ?? '')?.[1] ?? 0);
 }
 
 /** A line ends with `inode path`, and perhaps with ` (deleted)`. */

@@ -46,6 +46,7 @@ const DAMAGE: readonly (readonly [string, (dir: string) => void])[] = [
   ['the object is missing', (dir) => rmSync(join(dir, 'libpenstock_vram.so'))],
   ['the object is another file', (dir) => writeFileSync(join(dir, 'libpenstock_vram.so'), 'x')],
   ['the object of NVML is empty', (dir) => truncateSync(join(dir, 'libpenstock_nvml.so'), 0)],
+  ['what programs hold open is a file', (dir) => writeFileSync(join(dir, 'alive'), '', { mode: 0o600 })],
   ['it is of another session', (dir) => cpSync(join(dir, '../other/control'), join(dir, 'control'))],
 ];
 
@@ -58,6 +59,10 @@ test.each(DAMAGE)('a session is shown as damaged and goes by force when %s', asy
   // No program is started where nothing would hold it to the limit.
   expect(await call(account, attach, ['team', '--', 'true'])).toMatchObject({ code: 'damaged' });
   expect(await call(account, run, ['--session', 'team', '--', 'true'])).toMatchObject({ code: 'damaged' });
+  expect(await call(account, status, ['team'])).toMatchObject({
+    code: 'damaged',
+    out: expect.stringContaining('session team: damaged'),
+  });
   for (const command of [status, sessions]) expect(await call(account, command, [])).toMatchObject({ code: 'done' });
   const figures = await call(account, metrics, []);
   expect(figures.out).toContain('penstock_vram_sessions{state="damaged",component="vram"} 1');

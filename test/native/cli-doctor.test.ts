@@ -259,4 +259,5 @@ test('a program that is covered is started without a warning', () => {
 test('a process that is not there, and words that are no process', () => {
   expect(account.vram(['doctor', '4194305']).status).toBe(3);
   expect(account.vram(['doctor', '--frob']).status).toBe(2);
+  for (const word of ['0', '007', '99999999999']) expect(account.vram(['doctor', word]).status).toBe(2);
 });

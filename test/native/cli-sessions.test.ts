@@ -4,6 +4,7 @@ import {
   chmodSync,
   chownSync,
   closeSync,
+  cpSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -27,7 +28,7 @@ import { attach } from '#native/cli/commands/attach.ts';
 import { metrics } from '#native/cli/commands/metrics.ts';
 import { release } from '#native/cli/commands/release.ts';
 import { status } from '#native/cli/commands/status.ts';
-import { call, createAccount, ended, fakeSmi, storeOf } from './cli.ts';
+import { ROOT, call, createAccount, ended, fakeSmi, storeOf } from './cli.ts';
 import type { Account, Result } from './cli.ts';
 
 let account: Account;
@@ -307,6 +308,16 @@ test('the figures are text that Prometheus reads', async () => {
       /^(?:# (?:HELP|TYPE) penstock_vram_\w+ .+|penstock_vram_\w+\{(?:\w+="[^"\\\n]*",?)+\} (?:[0-9.e+]+|\+Inf|Inf))$/,
     );
   expect(stdout).toContain('penstock_vram_limit_bytes{session="team",device="0",component="vram"} 1073741824');
+});
+
+test('where no packages are installed, the figures cannot be had, and all else can', async () => {
+  const clone = join(account.home, 'clone');
+  for (const path of ['package.json', 'hack/node', 'lib/base', 'native/cli', 'native/layout.ts', 'dist/native/lib'])
+    cpSync(join(ROOT, path), join(clone, path), { recursive: true });
+  const vram = (...args: string[]) =>
+    spawnSync(join(clone, 'native/cli/penstock-vram'), args, { env: account.env, encoding: 'utf8' });
+  expect(vram('run', '--limit', '1GiB', '--', 'echo', 'started').stdout).toBe('started\n');
+  expect(vram('metrics')).toMatchObject({ status: 15, stderr: expect.stringContaining('npm ci') });
 });
 
 test('what no limit covers is told as what was seen so far', async () => {

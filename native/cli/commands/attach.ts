@@ -4,11 +4,12 @@ import type { Command, Context } from '../context.ts';
 import { VramError } from '../errors.ts';
 import { HELP_HELP, HELP_STATE_DIR } from '../help.ts';
 import { COMMON, parseOptions, splitCommand } from '../options.ts';
+import { aliveOf } from '../sessions/alive.ts';
 import { addRun, sweep } from '../sessions/lifecycle.ts';
 import { checkName } from '../sessions/record.ts';
 import { SessionStore } from '../sessions/store.ts';
 import { EXIT_OF_PROGRAM } from './exit-of-program.ts';
-import { checkNotNested, checkProgram, identifyShell, objectsOf, shellOf, warnNotCovered } from './start-program.ts';
+import { checkNotNested, checkProgram, runOf, objectsOf, shellOf, warnNotCovered } from './start-program.ts';
 
 function attachProgram(context: Context, argv: readonly string[]): number {
   const { own, command, dropped } = splitCommand(argv, COMMON, 1);
@@ -22,7 +23,7 @@ function attachProgram(context: Context, argv: readonly string[]): number {
   checkProgram(context, command);
   checkNotNested(context, stateDir, name);
   const store = new SessionStore(stateDir, context);
-  const run = identifyShell(context, shell);
+  const run = runOf(context, shell);
   const session = store.locked(() => {
     sweep(store, context.clock);
     const found = store.open(name);
@@ -30,7 +31,7 @@ function attachProgram(context: Context, argv: readonly string[]): number {
     return found;
   });
   warnNotCovered(context, command);
-  shell.handOver(dropped + 1, objectsOf(context, session));
+  shell.handOver(dropped + 1, objectsOf(context, session), aliveOf(session.dir));
   return 0;
 }
 

@@ -6,11 +6,13 @@ import { verdictOf } from '../doctor/finding.ts';
 import type { Finding, Verdict } from '../doctor/finding.ts';
 import { inspectCards, inspectInstallation } from '../doctor/installation.ts';
 import { inspectProcess } from '../doctor/process.ts';
-import { ERRORS } from '../errors.ts';
+import { ERRORS, VramError } from '../errors.ts';
 import { HELP_HELP, HELP_JSON, HELP_LIB_DIR, HELP_STATE_DIR } from '../help.ts';
 import { COMMON, parseOptions, splitCommand } from '../options.ts';
 
 const OPTIONS = { ...COMMON, 'lib-dir': { type: 'string' } } as const;
+/** Nobody means a program by it. */
+const NUMBER = /^[0-9]+$/;
 const PID = /^[1-9][0-9]{0,9}$/;
 
 function examine(context: Context, argv: readonly string[]): number {
@@ -19,6 +21,10 @@ function examine(context: Context, argv: readonly string[]): number {
   const places = placesOf(context.env, { stateDir: values['state-dir'], libDir: values['lib-dir'] });
   const [word, ...rest] = command;
   const isPid = word !== undefined && rest.length === 0 && PID.test(word) && !argv.includes('--');
+  if (rest.length === 0 && !isPid && NUMBER.test(word ?? '') && !argv.includes('--'))
+    throw new VramError('usage', `${word} is not the number of a process`, {
+      fix: `of a program of that name say doctor -- ${word}`,
+    });
   const findings = isPid
     ? inspectProcess(Number(word))
     : [...inspectInstallation(places, context.env), ...inspectNamed(context, command)];

@@ -43,7 +43,7 @@ function releaseSessions(context: Context, argv: readonly string[]): number {
       }
     });
   }, RELEASE_WAIT_MS);
-  if (values.json) context.out(`${JSON.stringify(released)}\n`);
+  if (values.json) context.out(`${JSON.stringify(released.map(({ name, waitingFor }) => ({ name, waitingFor })))}\n`);
   else for (const one of released) context.out(text(one));
   throwAll(refused);
   return 0;
@@ -57,8 +57,9 @@ function throwAll([first, ...rest]: readonly VramError[]): void {
   throw new VramError(first.code, message, first.fix === undefined ? {} : { fix: first.fix });
 }
 
-function text({ name, waitingFor }: Released): string {
-  if (waitingFor.length === 0) return `${name}: released\n`;
+function text({ name, gone, waitingFor }: Released): string {
+  if (gone) return `${name}: released\n`;
+  if (waitingFor.length === 0) return `${name}: closed; goes with its last process\n`;
   return `${name}: closed; goes with ${waitingFor.length === 1 ? 'process' : 'processes'} ${waitingFor.join(', ')}\n`;
 }
 

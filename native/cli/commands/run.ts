@@ -4,6 +4,7 @@ import type { Command, Context } from '../context.ts';
 import { VramError } from '../errors.ts';
 import { HELP_HELP, HELP_LIB_DIR, HELP_STATE_DIR } from '../help.ts';
 import { COMMON, parseOptions, splitCommand } from '../options.ts';
+import { aliveOf } from '../sessions/alive.ts';
 import { addRun } from '../sessions/lifecycle.ts';
 import { readObjects } from '../sessions/objects.ts';
 import { openLocked } from '../sessions/open-session.ts';
@@ -12,7 +13,7 @@ import { checkName } from '../sessions/record.ts';
 import { REQUEST_HELP, REQUEST_OPTIONS, requestOf } from '../sessions/request.ts';
 import { SessionStore } from '../sessions/store.ts';
 import { EXIT_OF_PROGRAM } from './exit-of-program.ts';
-import { checkNotNested, checkProgram, identifyShell, objectsOf, shellOf, warnNotCovered } from './start-program.ts';
+import { checkNotNested, checkProgram, runOf, objectsOf, shellOf, warnNotCovered } from './start-program.ts';
 
 const OPTIONS = {
   ...COMMON,
@@ -32,14 +33,14 @@ function runProgram(context: Context, argv: readonly string[]): number {
   checkProgram(context, command);
   checkNotNested(context, places.stateDir, name);
   const store = new SessionStore(places.stateDir, context);
-  const run = identifyShell(context, shell);
+  const run = runOf(context, shell);
   const join = (opened: OpenedSession): void => {
     if (!opened.created) addRun(store, opened.session, run);
   };
   const { session, warnings } = openOrJoin();
   for (const warning of warnings) context.note(`penstock-vram: ${warning}\n`);
   warnNotCovered(context, command);
-  shell.handOver(dropped + 1, objectsOf(context, session));
+  shell.handOver(dropped + 1, objectsOf(context, session), aliveOf(session.dir));
   return 0;
 
   function openOrJoin(): OpenedSession {

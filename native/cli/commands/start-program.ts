@@ -5,8 +5,8 @@ import { VramError } from '../errors.ts';
 import { inspectCommand } from '../doctor/command.ts';
 import { findProgram } from '../find-program.ts';
 import { splitPreload } from '../processes.ts';
-import type { ProcessId } from '../processes.ts';
 import { NVML_OBJECT, VRAM_OBJECT } from '../sessions/objects.ts';
+import type { Run } from '../sessions/record.ts';
 import type { Session } from '../sessions/store.ts';
 
 /** The shell that waits to become the program. @throws VramError `usage` where the wrapper was left out */
@@ -17,10 +17,11 @@ export function shellOf({ shell }: Context): Shell {
   });
 }
 
-export function identifyShell({ processes }: Context, { pid }: Shell): ProcessId {
+/** @throws VramError `storage` */
+export function runOf({ processes, clock }: Context, { pid }: Shell): Run {
   const id = processes.identify(pid);
   if (id === undefined) throw new VramError('storage', `/proc tells nothing of process ${pid}`, { fix: 'mount /proc' });
-  return id;
+  return { ...id, sinceMs: clock.now() };
 }
 
 /**

@@ -29,9 +29,16 @@ async function showStatus(context: Context, argv: readonly string[]): Promise<nu
     const found = look(store, context, names);
     if (values.json) context.out(`${JSON.stringify(found.map(statusJson))}\n`);
     else show(context, found, values.watch);
-    if (!values.watch) return 0;
+    if (!values.watch) return exitOf(found, names);
     await context.clock.sleep(everySeconds * 1000);
   }
+}
+
+/** Who names a session, and gets no figures of it, is told so by the exit status too. @throws VramError as `attach` does */
+function exitOf(found: readonly Overview[], names: readonly string[]): number {
+  const problem = found.find(({ name, problem: why }) => why !== undefined && names.includes(name))?.problem;
+  if (problem !== undefined) throw problem;
+  return 0;
 }
 
 function look(store: SessionStore, context: Context, names: readonly string[]): Overview[] {
@@ -57,6 +64,7 @@ export const status: Command = {
     description: [
       'Shows for each GPU of each session: the limit; what is used (allocated by living processes); what is free; what is lent (used, and credit that processes keep at hand and give back when another one needs it); how many allocations were refused; and what is unaccounted.',
       'Unaccounted is memory that no limit covers and that is only counted, all that was seen so far (what was given back stays in): nodes of CUDA graphs, and memory of other APIs (Vulkan, OpenGL) that CUDA maps. Contexts and loaded code of the driver (100 to 500 MiB for each process) are counted nowhere.',
+      'A damaged session is shown with what is wrong; with NAME the exit status says so too (9, or 8 of one that is open to others).',
       'GPUs on which nothing has happened are left out of a limit that holds for each GPU.',
     ],
     options: [

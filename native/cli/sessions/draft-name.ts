@@ -14,5 +14,5 @@ export function draftName(processes: Pick<Processes, 'identify'>, token: string)
 export function isBeingMade(processes: Pick<Processes, 'lives'>, name: string): boolean {
   const [, pid, start, boot] = PATTERN.exec(name) ?? [];
   if (pid === undefined || start === undefined || boot === undefined) return false;
-  return processes.lives({ pid: Number(pid), start, boot });
+  return processes.lives({ pid: Number(pid), start, boot }) === true;
 }

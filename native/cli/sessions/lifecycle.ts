@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Clock } from '#base/clock.ts';
 import { VramError, explain } from '../errors.ts';
+import { isHeld } from './alive.ts';
 import { MAX_RUNS } from './record.ts';
-import type { SessionRecord } from './record.ts';
-import type { ProcessId, Processes } from '../processes.ts';
+import type { Run, SessionRecord } from './record.ts';
+import type { Processes } from '../processes.ts';
 import type { Session, SessionStore } from './store.ts';
 
 /** How long an expired session is still listed, so that a person finds out what became of it. */
@@ -61,9 +62,14 @@ function setIdle(store: SessionStore, record: SessionRecord, idleUntilMs: number
   store.replaceRecord(idleUntilMs === undefined ? rest : { ...rest, idleUntilMs });
 }
 
-/** What `run` or `attach` started lives, or a process holds a slot. */
+/** What `run` or `attach` started lives, or a child of it, or a process holds a slot. */
 export function isPlainlyUsed(store: SessionStore, session: Session): boolean {
-  return store.livingRuns(session).length > 0 || liveSlotCount(store, session.dir) > 0;
+  return isHeld(session.dir) || store.livingRuns(session).length > 0 || liveSlotCount(store, session.dir) > 0;
+}
+
+/** By any process at all: looks at each that this user may see. */
+export function isUsed(store: SessionStore, session: Session): boolean {
+  return isPlainlyUsed(store, session) || store.processesUsing(session.dir).length > 0;
 }
 
 function liveSlotCount(store: SessionStore, dir: string): number {
@@ -74,7 +80,7 @@ function liveSlotCount(store: SessionStore, dir: string): number {
  * Notes that a process becomes a program of the session. Inside `locked`, so that nobody finds the session unused in between.
  * @throws VramError `expired` or `in-use`
  */
-export function addRun(store: SessionStore, session: Session, run: ProcessId): void {
+export function addRun(store: SessionStore, session: Session, run: Run): void {
   const { record, control } = session;
   if (control.state !== 'active')
     throw new VramError('expired', `session ${record.name} is ${control.state}`, {
@@ -90,6 +96,8 @@ export function addRun(store: SessionStore, session: Session, run: ProcessId): v
 /** What a session's release found. `waitingFor`: processes that live on, without new credit; the files go with the last one. */
 export interface Released {
   readonly name: string;
+  /** It has gone; otherwise it is closed, and goes with its last process. */
+  readonly gone: boolean;
   readonly waitingFor: readonly number[];
 }
 
@@ -97,26 +105,32 @@ export interface Released {
 export function release(store: SessionStore, processes: Processes, name: string, force: boolean): Released {
   const session = openForRelease(store, name, force);
   const dir = store.dirOf(name);
-  const pids = new Set([
-    ...store.processesUsing(dir),
-    ...(session === undefined ? [] : store.livingRuns(session)).map(({ pid }) => pid),
-  ]);
-  // A process in a container of another user cannot be looked into, but its lock can be seen.
-  const hidden = session === undefined || pids.size > 0 ? 0 : liveSlotCount(store, dir);
-  if (pids.size === 0 && hidden === 0) {
+  const pids = [
+    ...new Set([
+      ...store.processesUsing(dir),
+      ...(session === undefined ? [] : store.seenRuns(session)).map(({ pid }) => pid),
+    ]),
+  ];
+  if (pids.length === 0 && !isUsedUnseen(store, dir, session)) {
     store.remove(name);
-    return { name, waitingFor: [] };
+    return { name, gone: true, waitingFor: [] };
   }
   if (!force)
-    throw new VramError('in-use', `session ${name} is in use by ${listed([...pids], hidden, processes)}`, {
+    throw new VramError('in-use', `session ${name} is in use by ${listed(pids, processes)}`, {
       fix: 'end them, or release with --force: they keep what they have and get nothing more',
     });
   if (session === undefined)
-    throw new VramError('in-use', `session ${name} is damaged and in use by ${listed([...pids], hidden, processes)}`, {
+    throw new VramError('in-use', `session ${name} is damaged and in use by ${listed(pids, processes)}`, {
       fix: 'end them first',
     });
   store.setState(name, 'closed');
-  return { name, waitingFor: [...pids] };
+  return { name, gone: false, waitingFor: pids };
+}
+
+/** By a process in a container, or of another user in one: it cannot be looked into, and the kernel tells that it is there. */
+function isUsedUnseen(store: SessionStore, dir: string, session: Session | undefined): boolean {
+  // The ledger of a damaged one may be anything.
+  return session === undefined ? isHeld(dir) : isPlainlyUsed(store, session);
 }
 
 /** What --force takes away. */
@@ -132,8 +146,8 @@ function openForRelease(store: SessionStore, name: string, force: boolean): Sess
   }
 }
 
-function listed(pids: readonly number[], hidden: number, processes: Processes): string {
-  if (pids.length === 0) return `${hidden} process(es) that this user may not see`;
+function listed(pids: readonly number[], processes: Processes): string {
+  if (pids.length === 0) return 'a program that cannot be seen from here (of another container, or user)';
   const shown = pids.slice(0, SHOWN_PROCESSES).map((pid) => `${pid} (${printable(processes.nameOf(pid))})`);
   const rest = pids.length - shown.length;
   return `${pids.length === 1 ? 'process' : 'processes'} ${shown.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`;

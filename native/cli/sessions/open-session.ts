@@ -4,16 +4,15 @@ import { formatDuration } from '../durations.ts';
 import { VramError } from '../errors.ts';
 import type { DeviceLimit } from '../limits.ts';
 import { sameLimits } from '../limits.ts';
-import type { ProcessId } from '../processes.ts';
 import { limitsOnCards } from './card-limits.ts';
 import { listCards } from './cards.ts';
 import type { Card } from './cards.ts';
-import { openOrSkip, sweep } from './lifecycle.ts';
+import { isUsed, openOrSkip, sweep } from './lifecycle.ts';
 import { digestOf } from './objects.ts';
 import type { ObjectFile } from './objects.ts';
 import { overcommitError, overcommitText, overcommits } from './overcommit.ts';
 import type { PromisedShares } from './overcommit.ts';
-import type { SessionLimit, SessionRecord } from './record.ts';
+import type { Run, SessionLimit, SessionRecord } from './record.ts';
 import type { Managed, Reported } from './region.ts';
 import type { Draft, Session, SessionStore } from './store.ts';
 
@@ -29,7 +28,7 @@ export interface SessionRequest {
   readonly overcommit: boolean;
   readonly ephemeral: boolean;
   /** The process that becomes the first program of the session. */
-  readonly run?: ProcessId | undefined;
+  readonly run?: Run | undefined;
 }
 
 export interface OpenedSession {
@@ -81,7 +80,7 @@ function openSession(
     if (session.control.state === 'active')
       return { session: sameSession(session, request), created: false, warnings: ttlWarnings(session, request) };
     // Expired or closed, and sweep left it: what is still in use stays.
-    if (store.livingRuns(session).length > 0 || store.processesUsing(session.dir).length > 0)
+    if (isUsed(store, session))
       throw new VramError('expired', `session ${name} is ${session.control.state}, and processes of it live`, {
         fix: 'take another name, or end them',
       });

@@ -26,7 +26,12 @@ export interface SessionRecord {
   readonly objects: readonly ObjectDigest[];
   /** While no process lives: when the session ends, in milliseconds. Undefined while it was in use at the last look. */
   readonly idleUntilMs?: number;
-  readonly runs: readonly ProcessId[];
+  readonly runs: readonly Run[];
+}
+
+export interface Run extends ProcessId {
+  /** When it was entered; undefined in records of before there was such an entry. */
+  readonly sinceMs?: number;
 }
 
 export interface SessionLimit extends DeviceLimit {
@@ -77,7 +82,7 @@ const RULES: Readonly<Record<string, (value: unknown) => boolean>> = {
   limits: (value) => Array.isArray(value) && value.length > 0 && value.length <= 64 && value.every(isLimit),
   objects: (value) => Array.isArray(value) && value.length <= 8 && value.every(isObjectDigest),
   idleUntilMs: (value) => value === undefined || isTime(value),
-  runs: (value) => Array.isArray(value) && value.length <= MAX_RUNS && value.every(isProcessId),
+  runs: (value) => Array.isArray(value) && value.length <= MAX_RUNS && value.every(isRun),
 };
 
 function isLimit(value: unknown): boolean {
@@ -94,8 +99,10 @@ function areCards(value: unknown): boolean {
   return Array.isArray(value) && value.length <= 64 && value.every((card) => typeof card === 'string');
 }
 
-function isProcessId(value: unknown): boolean {
+function isRun(value: unknown): boolean {
   if (!isObject(value)) return false;
-  const { pid, start, boot } = value;
+  const { pid, start, boot, namespace, sinceMs } = value;
+  if (namespace !== undefined && typeof namespace !== 'string') return false;
+  if (sinceMs !== undefined && !isTime(sinceMs)) return false;
   return Number.isSafeInteger(pid) && (pid as number) > 0 && typeof start === 'string' && typeof boot === 'string';
 }

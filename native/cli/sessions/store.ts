@@ -5,7 +5,7 @@ import { CONTROL_SIZE, HEADER, LEDGER_SIZE } from '#native/layout.ts';
 import type { Context } from '../context.ts';
 import { VramError, codeOf } from '../errors.ts';
 import { isNoexec } from '../mounts.ts';
-import type { ProcessId } from '../processes.ts';
+import { checkAlive } from './alive.ts';
 import { DIR_MODE, replaceFile } from './disk.ts';
 import { draftName, isBeingMade } from './draft-name.ts';
 import { readLedger, slotsOf } from './ledger.ts';
@@ -15,7 +15,7 @@ import { VRAM_OBJECT, checkObjects } from './objects.ts';
 import type { ObjectFile } from './objects.ts';
 import { checkPrivateDir, readPrivateFile, withPrivateFile } from './private-file.ts';
 import { checkName, formatRecord, parseRecord } from './record.ts';
-import type { SessionRecord } from './record.ts';
+import type { Run, SessionRecord } from './record.ts';
 import { checkLedgerHeader, makeControl, makeLedger, readControl, stateWord } from './region.ts';
 import type { Control, Managed, Reported, State } from './region.ts';
 
@@ -39,10 +39,16 @@ export interface Draft extends NewSession {
   readonly dir: string | undefined;
 }
 
-type StoreContext = Pick<Context, 'uid' | 'disk' | 'processes' | 'random'>;
+type StoreContext = Pick<Context, 'uid' | 'clock' | 'disk' | 'processes' | 'random'>;
 
 /** Longer records are none of ours: some hundred bytes, and a hundred for each program that was started. */
 const RECORD_MAX_BYTES = 2 ** 20;
+/**
+ * What was started in another PID namespace is known by the FIFO that it holds (see `isHeld`). Between its entry and its start it holds none
+ * yet, and some programs close whatever they were given: for so long they are taken to live. Much longer, and a container's sessions
+ * would be kept for nothing.
+ */
+const UNSEEN_MS = 10 * 60_000;
 /** Beginning with a dot no name of a session, and so what is left of one that was being made or taken away. */
 const UNFINISHED = '.';
 
@@ -120,6 +126,7 @@ export class SessionStore {
       if (control.id !== record.id)
         throw new VramError('damaged', `${dir}: control page and record are of two sessions`);
       withPrivateFile(join(dir, 'ledger'), uid, true, (fd, size) => checkLedger(dir, record.id, fd, size));
+      checkAlive(dir, uid);
       checkObjects(dir, uid, record.objects);
       return { dir, record, control };
     });
@@ -238,8 +245,17 @@ export class SessionStore {
     return locked === undefined ? undefined : slotsOf(locked);
   }
 
-  livingRuns({ record }: Session): ProcessId[] {
-    return record.runs.filter((run) => this.#context.processes.lives(run));
+  /** Those that cannot be seen from here are among them for `UNSEEN_MS`. */
+  livingRuns({ record }: Session): Run[] {
+    const { processes, clock } = this.#context;
+    // A clock that was set back must not keep a run for years.
+    const isRecent = ({ sinceMs = 0 }: Run): boolean => Math.abs(clock.now() - sinceMs) < UNSEEN_MS;
+    return record.runs.filter((run) => processes.lives(run) ?? isRecent(run));
+  }
+
+  /** Of `livingRuns` those whose numbers mean something here. */
+  seenRuns(session: Session): Run[] {
+    return this.livingRuns(session).filter((run) => this.#context.processes.lives(run) === true);
   }
 
   /** Processes that were started with the session's objects, as far as this user may look. */
