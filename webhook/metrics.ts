@@ -20,6 +20,7 @@ const NOOP_REASONS: readonly NoopReason[] = [
   'policy-ignored',
   'already-sliced',
   'not-synced',
+  'no-policy',
   'no-delivery',
   'windows',
   'mirror',
@@ -32,7 +33,8 @@ const NOOP_REASONS: readonly NoopReason[] = [
 const NAMESPACE_LABELS_MAX = 200;
 /** Rules of the policy with a series of their own: over the life of a process an admin may rename them without end. */
 const RULE_LABELS_MAX = 200;
-const OTHER = 'other';
+/** Label of all that have no series of their own. */
+export const OTHER = 'other';
 /** From a look at a pod without GPUs to the deadline. */
 const SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 5, 10];
 

@@ -268,6 +268,20 @@ rules:
     expect(await seen.count('penstock_webhook_policy_last_reload_success')).toBe(1);
   });
 
+  test('is not known after a restart with a broken document: no pod is sliced until it is mended or deleted', async () => {
+    await addNode('gpu-1', LABELS, { 'nvidia.com/gpu.shared': '4' });
+    await write(GOOD.replace('ratio: 2', 'ratio: 200'));
+    await until(() => cluster.policyUnread(), { what: 'the broken document' });
+    expect([cluster.hasSynced(), cluster.inventory().synced, ruleFor('default', { job: 'a' })]).toEqual([
+      true,
+      false,
+      undefined,
+    ]);
+    await write(GOOD);
+    await until(() => cluster.inventory().synced && slotsOf('gpu-1').length === 1, { what: 'the mended document' });
+    expect([cluster.policyUnread(), ruleFor('default', { job: 'a' })]).toEqual([false, 'jobs']);
+  });
+
   test('goes by the labels of a namespace, even of one that was made a moment ago', async () => {
     await write(GOOD);
     await until(() => ruleFor('default', { job: 'a' }) === 'jobs', { what: 'the policy' });

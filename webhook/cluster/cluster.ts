@@ -33,7 +33,7 @@ export interface ClusterDeps extends KubeDeps {
   readonly registry: Registry;
 }
 
-export interface Cluster extends Pick<SliceDeps, 'inventory' | 'policy' | 'delivery' | 'settings'> {
+export interface Cluster extends Pick<SliceDeps, 'inventory' | 'policy' | 'policyUnread' | 'delivery' | 'settings'> {
   /** To be waited for before a pod of this namespace is decided on; undefined when there is nothing to wait for. Never rejects. */
   prepare(namespace: string): Promise<void> | undefined;
   readonly placements: Cache<Placement>;
@@ -60,6 +60,7 @@ export function createCluster(deps: ClusterDeps): Cluster {
     ...parts,
     inventory: () => inventory.current(),
     settings: () => policies.current().slices,
+    policyUnread: () => policies.unread(),
     prepare: (namespace) => (policies.current().readsNamespaces ? labels.prepare(namespace) : undefined),
     placements: watched.placements.cache,
     namespaces: watched.namespaces.cache,

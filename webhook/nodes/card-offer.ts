@@ -3,7 +3,7 @@
 import type { SharingMode } from '../slice/inventory.ts';
 import { keepsItsName } from './gpu-labels.ts';
 import { unitsOf } from './node-view.ts';
-import type { FoundOffer, NodeView, Units } from './node-view.ts';
+import type { FoundOffer, NodeView } from './node-view.ts';
 import { statementOf } from './sharing.ts';
 import type { Statement } from './sharing.ts';
 
@@ -15,14 +15,14 @@ export function wholeIsShared({ cardLabels, facts, settings, placements }: NodeV
   if (placements.some(({ resourceName }) => resourceName === gpuResource)) return true;
   if (cardLabels.replicas === undefined) return false;
   // Without a product nobody says whether it was renamed; with the renamed one beside it, it was.
-  const renamed = unitsOf(facts, `${gpuResource}.shared`).capacity > 0;
+  const renamed = unitsOf(facts, `${gpuResource}.shared`) > 0;
   return keepsItsName(cardLabels) || (cardLabels.product === '' && !renamed);
 }
 
 export function cardOffer(view: NodeView, resource: string): FoundOffer | undefined {
   const { facts, settings, placements, cardLabels, note } = view;
   const units = unitsOf(facts, resource);
-  if (units.allocatable < 1) return undefined;
+  if (units < 1) return undefined;
   const said = statementOf(resource, false, settings.sharedResources, placements, note);
   const slots = slotsOf(view, resource, said);
   if (slots === undefined) return undefined;
@@ -36,7 +36,7 @@ export function cardOffer(view: NodeView, resource: string): FoundOffer | undefi
     mode,
     slotsPerGPU: slots,
     memoryPerSlot,
-    allocatable: units.allocatable,
+    allocatable: units,
     refusesMultiple: refuses || said.refusesMultiple || cardLabels.strategy === 'mps',
     onOneCard: cards === 1 || said.packs,
   };
@@ -67,7 +67,7 @@ function cardsOf(
   { cardLabels, settings, note }: NodeView,
   resource: string,
   said: Statement,
-  { capacity }: Units,
+  capacity: number,
   slots: number,
 ): number | undefined {
   const needed = Math.ceil(capacity / slots);

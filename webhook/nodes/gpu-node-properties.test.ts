@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import type { GpuNode, SharedOffer } from '../slice/inventory.ts';
 import { toGpuNode } from './gpu-node.ts';
 import { toNodeFacts } from './node-facts.ts';
+import { indexPlacements } from './placement-index.ts';
 import type { PlacementSharing, SharedResource } from './sharing.ts';
 
 const MIB = 2 ** 20;
@@ -64,7 +65,7 @@ test('whatever labels, resources and people say: slots of a card never have more
     const metadata = { name: 'n', labels: { pool: 'a', ...label } };
     const object = { metadata, status: { capacity, allocatable: capacity } };
     const facts = toNodeFacts(object);
-    const { node } = toGpuNode(facts, { gpuResource: 'nvidia.com/gpu', sharedResources }, placements);
+    const { node } = toGpuNode(facts, { gpuResource: 'nvidia.com/gpu', sharedResources }, indexPlacements(placements));
     if (node === undefined) return [];
     offered += node.shared.length;
     const packs = sharedResources.some(({ packsOnOneCard }) => packsOnOneCard);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { H100, MIB, aPlacement, card, seen, wantedOf, quarter, shared4 } from './testing.ts';
+import { H100, MIB, aPlacement, assess, card, seen, wantedOf, quarter, shared4 } from './testing.ts';
 import type { Case } from './testing.ts';
 
 const LABELLED: Record<string, Case> = {
@@ -66,19 +66,19 @@ const LABELLED: Record<string, Case> = {
     cards: 1,
     offers: [{ mode: 'MPS', slotsPerGPU: 3, memoryPerSlot: 8192 * MIB, refusesMultiple: true, onOneCard: true }],
   },
-  'a sick card takes units away, but the others are split as before': {
+  'a sick card takes units away for as long as it is sick': {
     labels: shared4,
     capacity: { 'nvidia.com/gpu.shared': '8' },
     allocatable: { 'nvidia.com/gpu.shared': '4' },
     cards: 2,
-    offers: [{ slotsPerGPU: 4, allocatable: 4 }],
+    offers: [{ slotsPerGPU: 4, allocatable: 8 }],
   },
-  'nothing allocatable, no offer': {
+  'nothing allocatable while the plugin is restarted: it comes back': {
     labels: shared4,
     capacity: { 'nvidia.com/gpu.shared': '8' },
     allocatable: { 'nvidia.com/gpu.shared': '0' },
     cards: 2,
-    offers: [],
+    offers: [{ slotsPerGPU: 4, memoryPerSlot: quarter, allocatable: 8 }],
   },
   'a thousand units are written 1k': {
     labels: card({ count: 1, memory: 80_000, product: 'X', replicas: 1000 }),
@@ -195,5 +195,53 @@ describe.each([
 ])('%s', (_group, cases) => {
   test.each(Object.entries(cases))('%s', (_name, wanted) => {
     expect(seen(wanted)).toMatchObject(wantedOf(wanted));
+  });
+});
+
+describe('what a node advertises is told where it can not be reckoned with, too', () => {
+  const units = (wanted: Case): object => Object.fromEntries(assess(wanted).node?.advertised ?? []);
+  test.each<[string, Case, object]>([
+    ['no slots known', { capacity: { 'nvidia.com/gpu.shared': '16' } }, { 'nvidia.com/gpu.shared': 16 }],
+    [
+      'more units than slots, and none of them allocatable at this moment',
+      { labels: shared4, capacity: { 'nvidia.com/gpu.shared': '9' }, allocatable: {} },
+      { 'nvidia.com/gpu.shared': 9 },
+    ],
+    [
+      'an Exclusive Placement',
+      {
+        labels: { ...shared4, pool: 'a' },
+        capacity: { 'nvidia.com/gpu.shared': '8' },
+        placements: [aPlacement({ mode: 'Exclusive', nodeSelectors: [{ pool: 'a' }] })],
+      },
+      { 'nvidia.com/gpu.shared': 8 },
+    ],
+    [
+      'a resource that only a Placement of other nodes names',
+      {
+        capacity: { 'example.com/part': '4' },
+        placements: [aPlacement({ resourceName: 'example.com/part', nodeSelectors: [{ pool: 'b' }], slotsPerGPU: 4 })],
+      },
+      { 'example.com/part': 4 },
+    ],
+    [
+      'Windows',
+      { labels: { ...shared4, 'kubernetes.io/os': 'windows' }, capacity: { 'nvidia.com/gpu.shared': '8' } },
+      { 'nvidia.com/gpu.shared': 8 },
+    ],
+  ])('%s', (_name, wanted, expected) => {
+    expect(assess(wanted).node?.shared).toEqual([]);
+    expect(units(wanted)).toEqual(expected);
+  });
+
+  test('and by which labels Placements select it', () => {
+    const placements = [
+      aPlacement({ nodeSelectors: [{ pool: 'b' }, { pool: 'a', zone: 'x' }] }),
+      aPlacement({ mode: 'Exclusive', nodeSelectors: [{ team: 'x' }] }),
+      aPlacement({ nodeSelectors: [{ other: 'x' }] }),
+    ];
+    const labels = { ...shared4, pool: 'a', zone: 'x', team: 'x' };
+    const { node } = assess({ labels, capacity: { 'nvidia.com/gpu.shared': '8' }, placements });
+    expect(node?.selectedBy).toEqual(['pool', 'zone', 'team']);
   });
 });

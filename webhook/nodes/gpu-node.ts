@@ -5,10 +5,9 @@ import type { Finding, Note } from './findings.ts';
 import { readResourceLabels, singleMigProfile } from './gpu-labels.ts';
 import { isMigResource, migOffer, singleMigOffer } from './mig-offer.ts';
 import type { NodeFacts } from './node-facts.ts';
-import { unitsOf } from './node-view.ts';
+import { advertisedBy, unitsOf } from './node-view.ts';
 import type { FoundOffer, NodeSettings, NodeView } from './node-view.ts';
-import { sharingOf } from './sharing.ts';
-import type { PlacementSharing } from './sharing.ts';
+import type { PlacementIndex } from './placement-index.ts';
 
 /** More than there are profiles of MIG: a node that advertises whatever cannot make each decision slow. */
 const MAX_OFFERS = 32;
@@ -23,18 +22,14 @@ export interface Assessment {
  * What a node offers to slices. Where labels, resources and what people state contradict each other, the answer is the one by
  * which quotas can not add up to more than a card: the most slots, the least memory, or no offer; each with a finding.
  */
-export function toGpuNode(
-  facts: NodeFacts,
-  settings: NodeSettings,
-  placements: readonly PlacementSharing[],
-): Assessment {
+export function toGpuNode(facts: NodeFacts, settings: NodeSettings, placements: PlacementIndex): Assessment {
   const findings: Finding[] = [];
   const note: Note = (reason, message) => void findings.push({ reason, message });
   const labels = facts.metadata.labels ?? {};
   const cardLabels = readResourceLabels(labels, note);
-  const about = sharingOf(placements, labels);
+  const about = placements.about(labels);
   const view = { facts, settings, placements: about.filter(({ mode }) => mode !== 'Exclusive'), cardLabels, note };
-  if (!hasGpus(view)) return { findings: [] };
+  if (!hasGpus(view, placements.resources)) return { findings: [] };
   const offers = labels['kubernetes.io/os'] === 'windows' ? [] : findOffers(view).slice(0, MAX_OFFERS);
   // Without selectors an Exclusive Placement says what its units get, and nothing about particular nodes.
   const exclusive = about.find(({ mode, nodeSelectors }) => mode === 'Exclusive' && nodeSelectors.length > 0);
@@ -44,21 +39,18 @@ export function toGpuNode(
       `Placement ${exclusive.placement} says Exclusive, the node shares ${offers.map(({ offer }) => offer.resource).join(', ')}; not used`,
     );
   }
-  return { node: summarize(view, exclusive ? [] : offers), findings };
+  const selectedBy = new Set(about.flatMap(({ nodeSelectors }) => nodeSelectors.flatMap((one) => Object.keys(one))));
+  return { node: { ...summarize(view, exclusive ? [] : offers), selectedBy: [...selectedBy] }, findings };
 }
 
-function hasGpus({ facts, settings, placements, cardLabels }: NodeView): boolean {
+/** `shared`: names of resources of other nodes count, too. Who has one of them here must be known, if only to be kept off. */
+function hasGpus({ facts, settings, cardLabels }: NodeView, shared: ReadonlySet<string>): boolean {
   if (cardLabels.count !== undefined) return true;
-  const named = [
-    settings.gpuResource,
-    ...settings.sharedResources.map(({ name }) => name),
-    ...placements.flatMap(({ resourceName }) => resourceName ?? []),
-  ];
-  return Object.keys(facts.capacity).some((resource) => {
+  const named = [settings.gpuResource, ...settings.sharedResources.map(({ name }) => name)];
+  return [...advertisedBy(facts).keys()].some((resource) => {
     // Others carry the vendor's name too: nvidia.com/hostdev is a network card.
-    const known =
-      resource.startsWith(`${settings.gpuResource}.`) || isMigResource(resource) || named.includes(resource);
-    return known && unitsOf(facts, resource).capacity > 0;
+    const ofCards = resource.startsWith(`${settings.gpuResource}.`) || isMigResource(resource);
+    return ofCards || named.includes(resource) || shared.has(resource);
   });
 }
 
@@ -86,15 +78,16 @@ function findOffers(view: NodeView): readonly FoundOffer[] {
     }
     return named.has(resource) ? cardOffer(view, resource) : undefined;
   };
-  return Object.keys(facts.allocatable)
-    .toSorted()
-    .flatMap((resource) => find(resource) ?? []);
+  return [...advertisedBy(facts).keys()].flatMap((resource) => find(resource) ?? []);
 }
 
-function summarize({ facts, settings, cardLabels }: NodeView, found: readonly FoundOffer[]): GpuNode {
+function summarize(
+  { facts, settings, cardLabels }: NodeView,
+  found: readonly FoundOffer[],
+): Omit<GpuNode, 'selectedBy'> {
   const counts = found.flatMap(({ offer, cards }) => (offer.mode === 'MIG' ? [] : [cards]));
   if (cardLabels.count !== undefined) counts.push(cardLabels.count);
-  if (counts.length === 0) counts.push(unitsOf(facts, settings.gpuResource).capacity);
+  if (counts.length === 0) counts.push(unitsOf(facts, settings.gpuResource));
   const offers = found.map(({ offer }) => offer);
   const cardMemory = cardLabels.memory ?? leastMemory(offers);
   return {
@@ -105,6 +98,7 @@ function summarize({ facts, settings, cardLabels }: NodeView, found: readonly Fo
     cards: Math.max(1, ...counts),
     cardMemory,
     shared: offers.map((offer) => fitted(offer, cardMemory)),
+    advertised: advertisedBy(facts),
   };
 }
 

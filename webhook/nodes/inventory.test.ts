@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { createFakeClock } from '#base/fake-clock.ts';
 import { silentLogger } from '#base/logger.ts';
 import type { Logger } from '#base/logger.ts';
@@ -178,9 +178,52 @@ describe('the inventory', () => {
     const world = synced(
       ...Array.from({ length: 1000 }, (_, i) => aNode(`n${i}`, { 'nvidia.com/gpu.memory': 'much' })),
     );
-    expect(names(world)).toHaveLength(1000);
+    await vi.waitFor(() => expect(names(world)).toHaveLength(1000));
     expect(world.lines.length).toBeLessThanOrEqual(20);
     expect(await world.metric('penstock_webhook_node_findings')).toMatchObject({ BadLabel: 1000 });
+  });
+
+  test('of a large cluster is assessed in turns after an edit; until the last one what was there before holds', async () => {
+    const world = synced(...Array.from({ length: 2000 }, (_, i) => aNode(`n${i}`)));
+    await vi.waitFor(() => expect(names(world)).toHaveLength(2000));
+    const before = world.inventory.current();
+    world.placements.put(aPlacement('p', { mode: 'TimeSlicing', slotsPerGPU: 8 }));
+    expect(world.inventory.current()).toBe(before);
+    // What changes meanwhile is not shown earlier than the rest, nor lost.
+    world.nodes.put(aNode('late'));
+    world.nodes.remove(aNode('n7'));
+    expect(world.inventory.current()).toBe(before);
+    await vi.waitFor(() => expect(world.inventory.current()).not.toBe(before));
+    expect([names(world).length, names(world).includes('late'), names(world).includes('n7')]).toEqual([
+      2000,
+      true,
+      false,
+    ]);
+    expect(new Set(slots(world))).toEqual(new Set([8]));
+  });
+
+  test('thousands of nodes and hundreds of Placements are a matter of a moment', async () => {
+    const world = synced(...Array.from({ length: 4000 }, (_, i) => aNode(`n${i}`, { pool: `p${i % 500}` })));
+    await vi.waitFor(() => expect(names(world)).toHaveLength(4000));
+    const slow: number[] = [];
+    for (let i = 0; i < 500; i++) {
+      const placement = aPlacement(`p${i}`, { mode: 'TimeSlicing', slotsPerGPU: 8 });
+      world.placements.put({
+        ...placement,
+        spec: { ...placement.spec, kubernetes: { cluster: 'in-cluster', nodeSelectors: [{ pool: `p${i}` }] } },
+      });
+    }
+    await vi.waitFor(
+      () => {
+        const since = performance.now();
+        const found = slots(world);
+        slow.push(performance.now() - since);
+        expect(new Set(found)).toEqual(new Set([8]));
+      },
+      { interval: 1, timeout: 20_000 },
+    );
+    // A turn takes some ten; with room for a machine that does other things, and far below the seconds that all took at once.
+    expect(Math.max(...slow)).toBeLessThan(500);
   });
 
   test('stopped, it follows nothing', () => {

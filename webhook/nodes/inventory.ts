@@ -16,12 +16,16 @@ import type { NodeFacts } from './node-facts.ts';
 import { createNodeMetrics } from './node-metrics.ts';
 import type { NodeMetrics } from './node-metrics.ts';
 import type { NodeSettings } from './node-view.ts';
+import { indexPlacements } from './placement-index.ts';
+import type { PlacementIndex } from './placement-index.ts';
 import { toPlacementSharing } from './sharing.ts';
 import type { PlacementSharing } from './sharing.ts';
 
 /** Lines about nodes: a label wrong on all of five thousand is one mistake, and the metric counts them. */
 const LINES_PER_SECOND = 1;
 const LINES_BURST = 20;
+/** Nodes that are assessed at a time: some ten milliseconds, for which a review may have to wait. */
+const AT_ONCE = 512;
 
 export interface NodeInventoryDeps {
   readonly nodes: Cache<NodeFacts>;
@@ -45,7 +49,11 @@ export interface NodeInventory {
 
 const NOTHING: Inventory = { synced: false, nodes: [] };
 
-/** Nodes are assessed when they change, one by one; the snapshot is put together when somebody asks. */
+/**
+ * Nodes are assessed when they change, one by one; the snapshot is put together when somebody asks. An edit of settings or Placements
+ * is about all of them: in a large cluster they are assessed in turns, and until the last one the snapshot from before the edit holds,
+ * as if the edit had been made so much later.
+ */
 export function createNodeInventory(deps: NodeInventoryDeps): NodeInventory {
   return new CachedInventory(deps);
 }
@@ -61,6 +69,10 @@ class CachedInventory implements NodeInventory {
   #snapshot: Inventory | undefined;
   /** Settings or Placements changed, or not all is known yet: every node is to be assessed anew, once, when somebody asks. */
   #stale = true;
+  #index: PlacementIndex = indexPlacements([]);
+  /** Nodes whose turn has not come, and the next turn. */
+  #waiting: string[] = [];
+  #turn: NodeJS.Immediate | undefined;
 
   constructor(deps: NodeInventoryDeps) {
     this.#deps = deps;
@@ -76,20 +88,21 @@ class CachedInventory implements NodeInventory {
 
   current(): Inventory {
     const { nodes, placements, settings } = this.#deps;
-    if (this.#snapshot) return this.#snapshot;
     if (!nodes.hasSynced() || !placements.hasSynced() || !settings.synced()) return NOTHING;
     if (this.#stale) this.#assessAll();
-    this.#snapshot = this.#assemble();
+    if (this.#waiting.length > 0) return this.#snapshot ?? NOTHING;
+    this.#snapshot ??= this.#assemble();
     return this.#snapshot;
   }
 
   stop(): void {
     for (const stop of this.#stops) stop();
+    clearImmediate(this.#turn);
   }
 
   #nodeChanged(event: CacheEvent<NodeFacts>): void {
     if (event.type === 'delete') {
-      if (this.#assessed.delete(event.key)) this.#snapshot = undefined;
+      if (this.#assessed.delete(event.key)) this.#changed();
     } else if (!this.#stale && (event.type === 'add' || !sameFacts(event.object, event.previous))) {
       this.#assess(event.key, event.object);
     }
@@ -115,21 +128,40 @@ class CachedInventory implements NodeInventory {
 
   #expire(): void {
     this.#stale = true;
-    this.#snapshot = undefined;
+    // Begun before anybody asks, and so mostly done by then.
+    clearImmediate(this.#turn);
+    this.#turn = setImmediate(() => void this.current());
   }
 
   #assessAll(): void {
     this.#stale = false;
-    for (const facts of this.#deps.nodes.list()) this.#assess(facts.metadata.name, facts);
+    this.#index = indexPlacements([...this.#sharing.values()]);
+    this.#waiting = this.#deps.nodes.list().map(({ metadata }) => metadata.name);
+    this.#assessSome();
+  }
+
+  #assessSome(): void {
+    clearImmediate(this.#turn);
+    for (const name of this.#waiting.splice(0, AT_ONCE)) {
+      const facts = this.#deps.nodes.get(name);
+      if (facts !== undefined) this.#assess(name, facts);
+    }
+    // What was assessed so far goes by other settings than what was not: it is shown when all of it is done.
+    if (this.#waiting.length > 0) this.#turn = setImmediate(() => this.#assessSome());
+    else this.#snapshot = undefined;
+  }
+
+  #changed(): void {
+    if (!this.#stale && this.#waiting.length === 0) this.#snapshot = undefined;
   }
 
   #assess(name: string, facts: NodeFacts): void {
     const before = this.#assessed.get(name);
-    const after = toGpuNode(facts, this.#settings, [...this.#sharing.values()]);
+    const after = toGpuNode(facts, this.#settings, this.#index);
     if (after.node === undefined && before === undefined) return;
     if (after.node === undefined) this.#assessed.delete(name);
     else this.#assessed.set(name, after);
-    this.#snapshot = undefined;
+    this.#changed();
     if (!isDeepStrictEqual(before?.findings ?? [], after.findings)) this.#tell(name, after);
   }
 

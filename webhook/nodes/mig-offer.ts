@@ -20,15 +20,15 @@ export function isMigResource(resource: string): boolean {
 export function migOffer(view: NodeView, resource: string): FoundOffer | undefined {
   const { facts, settings, placements, cardLabels, note } = view;
   const [, profile = resource, compute, slices = '1'] = MIG_RESOURCE.exec(resource) ?? [];
-  const { allocatable, capacity } = unitsOf(facts, resource);
+  const allocatable = unitsOf(facts, resource);
   if (allocatable < 1) return undefined;
   const labels = readResourceLabels(facts.metadata.labels ?? {}, note, profile);
   const said = statementOf(resource, true, settings.sharedResources, placements, note);
   const replicas = Math.max(labels.replicas ?? 1, said.slots ?? 1);
-  if (replicas > 1 && labels.count !== undefined && capacity > labels.count * replicas) {
+  if (replicas > 1 && labels.count !== undefined && allocatable > labels.count * replicas) {
     note(
       'MoreUnitsThanSlots',
-      `${capacity} units of ${resource} are more than ${labels.count} instances × ${replicas}; not used`,
+      `${allocatable} units of ${resource} are more than ${labels.count} instances × ${replicas}; not used`,
     );
     return undefined;
   }
@@ -72,7 +72,7 @@ function memoryOf(resource: string, own: number | undefined, said: number | unde
  */
 export function singleMigOffer({ facts, settings, cardLabels, note }: NodeView): FoundOffer | undefined {
   const resource = settings.gpuResource;
-  const { allocatable } = unitsOf(facts, resource);
+  const allocatable = unitsOf(facts, resource);
   if (allocatable < 1) return undefined;
   const { memory, count } = cardLabels;
   if (memory === undefined || count === undefined) {

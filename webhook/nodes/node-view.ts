@@ -29,15 +29,20 @@ export interface FoundOffer {
   readonly cards: number;
 }
 
-export interface Units {
-  /** Of healthy and sick cards: what the plugin splits them into. */
-  readonly capacity: number;
-  readonly allocatable: number;
+/** Units of every extended resource that the node has. */
+export function advertisedBy(facts: NodeFacts): ReadonlyMap<string, number> {
+  const names = new Set([...Object.keys(facts.capacity), ...Object.keys(facts.allocatable)]);
+  return new Map(
+    [...names]
+      .toSorted()
+      .map((name) => [name, unitsOf(facts, name)] as const)
+      .filter(([, units]) => units > 0),
+  );
 }
 
-export function unitsOf(facts: NodeFacts, resource: string): Units {
-  const allocatable = whole(facts.allocatable[resource]);
-  return { capacity: Math.max(whole(facts.capacity[resource]), allocatable), allocatable };
+/** By its capacity: a sick card may get well, and while a plugin is restarted nothing is allocatable. */
+export function unitsOf(facts: NodeFacts, resource: string): number {
+  return Math.max(whole(facts.capacity[resource]), whole(facts.allocatable[resource]));
 }
 
 /** Extended resources are whole numbers, written as quantities: a thousand units are `1k`. */

@@ -50,18 +50,6 @@ export function toPlacementSharing({ metadata, spec }: Placement): PlacementShar
   };
 }
 
-/** Those that are about this node. */
-export function sharingOf(
-  placements: readonly PlacementSharing[],
-  labels: Readonly<Record<string, string>>,
-): readonly PlacementSharing[] {
-  return placements.filter(
-    ({ nodeSelectors }) =>
-      nodeSelectors.length === 0 ||
-      nodeSelectors.some((selector) => Object.entries(selector).every(([key, value]) => labels[key] === value)),
-  );
-}
-
 /**
  * Everything said about one resource, a Placement winning over the settings. Where Placements contradict each other the least
  * generous of what they say holds, so that quotas never add up to more than any of them would allow.

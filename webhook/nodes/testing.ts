@@ -4,6 +4,7 @@ import type { SharedOffer } from '../slice/inventory.ts';
 import { toGpuNode } from './gpu-node.ts';
 import { toNodeFacts } from './node-facts.ts';
 import type { NodeSettings } from './node-view.ts';
+import { indexPlacements } from './placement-index.ts';
 import type { PlacementSharing, SharedResource } from './sharing.ts';
 
 export const MIB = 2 ** 20;
@@ -51,7 +52,7 @@ export function assess({
     status: { capacity: { ...ordinary, ...capacity }, allocatable: { ...ordinary, ...allocatable } },
   } as never);
   const settings: NodeSettings = { gpuResource: gpuResource ?? 'nvidia.com/gpu', sharedResources };
-  return toGpuNode(facts, settings, placements);
+  return toGpuNode(facts, settings, indexPlacements(placements));
 }
 
 /** Two cards as four slots each, renamed. */

@@ -110,11 +110,27 @@ describe('the policy in force', () => {
     const world = aWorld();
     world.edit(BROKEN);
     expect(names(world)).toEqual([]);
-    expect(world.events[0]?.note).toContain('there is no policy in force');
+    expect(world.events[0]?.note).toContain('no pod is sliced until there is a good one');
     world.edit(GOOD);
     expect(names(world)).toEqual(['a']);
     expect(world.events.map(({ reason }) => reason)).toEqual(['PolicyRefused', 'PolicyAccepted']);
     expect(await world.metric('penstock_webhook_policy_last_reload_success')).toEqual({ '': 1 });
+  });
+
+  test('is not known to a process that has read no good document: something else than none', () => {
+    const world = aWorld();
+    world.cache.replace([aConfigMap(BROKEN, '0')]);
+    expect([world.store.synced(), world.store.unread()]).toEqual([false, true]);
+    world.edit(GOOD);
+    expect([world.store.synced(), world.store.unread()]).toEqual([true, false]);
+    world.edit(BROKEN);
+    expect([world.store.synced(), world.store.unread(), names(world)]).toEqual([true, false, ['a']]);
+    world.cache.replace([]);
+    expect([world.store.synced(), world.store.unread(), names(world)]).toEqual([true, false, []]);
+    world.edit(BROKEN);
+    expect([world.store.synced(), world.store.unread()]).toEqual([false, true]);
+    world.cache.replace([]);
+    expect([world.store.synced(), world.store.unread()]).toEqual([true, false]);
   });
 
   test('is none once the ConfigMap is deleted', async () => {

@@ -25,11 +25,17 @@ export interface PolicyStoreDeps {
   readonly registry: Registry;
 }
 
-/** The policy in force. A document that does not fit changes nothing: the last good one stays, at first start none. */
+/**
+ * The policy in force. A document that does not fit changes nothing: the last good one stays. It is not kept beyond the process: one
+ * that starts with such a document knows no policy, which is something else than that there is none.
+ */
 export interface PolicyStore {
+  /** What holds without a policy, while none is known. */
   current(): Policy;
-  /** It is known whether there is a document. */
+  /** It is known what is in force, be it that there is no document. */
   synced(): boolean;
+  /** There is a document, and none has been read that is good: others may go by an earlier one. */
+  unread(): boolean;
   /** After each change of what is in force. Answers how to stop listening. */
   onChange(listener: () => void): () => void;
   stop(): void;
@@ -69,7 +75,11 @@ class WatchedPolicy implements PolicyStore {
   }
 
   synced(): boolean {
-    return this.#deps.configMaps.hasSynced();
+    return this.#deps.configMaps.hasSynced() && !this.unread();
+  }
+
+  unread(): boolean {
+    return this.#broken && this.#policy === NO_POLICY;
   }
 
   onChange(listener: () => void): () => void {
@@ -118,7 +128,9 @@ class WatchedPolicy implements PolicyStore {
     this.#metrics.reloads.inc({ result: 'refused' });
     this.#metrics.good.set(0);
     const { logger, events } = this.#deps;
-    const stays = this.#policy === NO_POLICY ? 'there is no policy in force' : 'the last good document stays in force';
+    const stays = this.unread()
+      ? 'no pod is sliced until there is a good one, as none has been read'
+      : 'the last good document stays in force';
     const { field, problem, fix } = err;
     logger.error(
       { field, problem, fix, resourceVersion: configMap.metadata.resourceVersion },

@@ -243,6 +243,57 @@ describe('several containers', () => {
   });
 });
 
+describe('nodes that cannot be reckoned with', () => {
+  const hidden = (labels: Record<string, string> = {}) =>
+    gpuNode('hidden', { shared: [], labels, advertised: new Map([[SHARED, 4]]) });
+  it('are kept off: to the scheduler their units are like others', () => {
+    expect(outcome([ratio(1)], [big, hidden()])).toBe(
+      '1 × nvidia.com/gpu.shared, 20 [kubernetes.io/hostname NotIn hidden]',
+    );
+    expect(outcome([ratio(1)], [big, hidden({ 'nvidia.com/gpu.count': '2' })])).toBe(
+      '1 × nvidia.com/gpu.shared, 20 [nvidia.com/gpu.count In 1]',
+    );
+  });
+  it('not where the pod asks for more than they have', () => {
+    expect(
+      outcome(
+        [vram(19), { ...vram(19), container: 'b' }],
+        [big, gpuNode('h', { shared: [], advertised: new Map([[SHARED, 1]]) })],
+      ),
+    ).toBe('1 × nvidia.com/gpu.shared, 19 + 1 × nvidia.com/gpu.shared, 19');
+  });
+  it('that are tainted may be untainted: kept off unless the quota holds there', () => {
+    const said = (barred: GpuNode) => choose([ratio(1)], [big], settings, [barred]);
+    expect(said(small)).toMatchObject({ requirements: [{ operator: 'NotIn', values: ['small'] }] });
+    expect(said(hidden())).toMatchObject({ requirements: [{ operator: 'NotIn', values: ['hidden'] }] });
+    expect(said(gpuNode('twin'))).toMatchObject({ requirements: [] });
+  });
+  it('without a label to tell them apart there is no slice', () => {
+    expect(outcome([ratio(1)], [big, hidden({ 'kubernetes.io/hostname': 'big' })])).toBe(
+      'no-node: nodes that cannot serve it have no label to tell them from others: hidden',
+    );
+  });
+});
+
+it('several slots of a plugin that packs need not be of one card where an init container hands its units on', () => {
+  const init: Ask = { ...ratio(1), container: 'init', phase: 'init' };
+  expect(outcome([init, ratio(2)], [packing])).toBe(
+    'no-node: main: the 2 slots need not be of one GPU on node packing: some are those of an init container before it',
+  );
+  expect(outcome([init, ratio(1)], [packing])).toMatch(/^1 × nvidia.com\/gpu.shared/);
+  expect(outcome([init, ratio(2)], [big])).toMatch(/^1 × .* \+ 2 × nvidia.com\/gpu.shared/);
+  expect(outcome([{ ...ratio(2), phase: 'init' }], [packing])).toMatch(/^2 × nvidia.com\/gpu.shared/);
+});
+
+it('memory is sized on thousands of unlike nodes in a moment', () => {
+  const nodes = Array.from({ length: 5000 }, (_, index) =>
+    gpuNode(`n${index}`, { cardMemory: 80 * GIB + index * 1000, offer: { slotsPerGPU: 100 + index } }),
+  );
+  const since = performance.now();
+  choose([vram(30)], nodes, settings);
+  expect(performance.now() - since).toBeLessThan(1000);
+});
+
 describe('which resource', () => {
   const offer = (resource: string): SharedOffer => ({ ...(big.shared[0] as SharedOffer), resource });
   const both = gpuNode('both', { shared: [offer(SHARED), offer('example.com/part')] });

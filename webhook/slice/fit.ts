@@ -37,8 +37,12 @@ export function slotsFor(place: Place, bytes: number): number {
   return rough > 1 && memoryOf(place, rough - 1) >= bytes ? rough - 1 : rough;
 }
 
-/** Why `slots` slots on each GPU cannot be given to the container here, for people; undefined: they can. */
-export function obstacle({ node, offer }: Place, ask: Ask, slots: number): string | undefined {
+/**
+ * Why `slots` slots on each GPU cannot be given to the container here, for people; undefined: they can. What stands against some
+ * number stands against each larger one, too.
+ * @param handedOn an init container of the pod has units, which the kubelet gives to those after it before any others
+ */
+export function obstacle({ node, offer }: Place, ask: Ask, slots: number, handedOn: boolean): string | undefined {
   if (slots >= offer.slotsPerGPU) {
     return `${slots} of ${offer.slotsPerGPU} slots are a whole GPU of node ${node.name}`;
   }
@@ -46,6 +50,10 @@ export function obstacle({ node, offer }: Place, ask: Ask, slots: number): strin
     return `${offer.resource} gives a container one unit at most, ${slots * ask.gpus} are needed`;
   }
   if (ask.gpus > 1) return obstacleOfSeveral({ node, offer }, ask.gpus, slots);
+  // A plugin packs what it is asked for at a time: what comes from the init container can be of another card.
+  if (slots > 1 && handedOn && offer.onOneCard && node.cards > 1) {
+    return `the ${slots} slots need not be of one GPU on node ${node.name}: some are those of an init container before it`;
+  }
   // The plugin takes units from the least used card first: two of them need not be of one card.
   return slots === 1 || offer.onOneCard
     ? undefined
@@ -60,4 +68,10 @@ function obstacleOfSeveral({ node, offer }: Place, gpus: number, slots: number):
   return slots === 1
     ? undefined
     : `${slots} slots on each of ${gpus} GPUs cannot be had: the device plugin may spread them otherwise`;
+}
+
+/** The most slots that nothing stands against; 0: not even one. Above one slot it is all the same but for those that there are. */
+export function mostSlots(place: Place, ask: Ask, handedOn: boolean): number {
+  if (obstacle(place, ask, 1, handedOn) !== undefined) return 0;
+  return obstacle(place, ask, 2, handedOn) === undefined ? place.offer.slotsPerGPU - 1 : 1;
 }

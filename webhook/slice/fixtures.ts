@@ -23,6 +23,18 @@ export function gpuNode(
   const cards = rest.cards ?? 1;
   const cardMemory = rest.cardMemory ?? 80 * GIB;
   const slotsPerGPU = offer.slotsPerGPU ?? 4;
+  const shared = rest.shared ?? [
+    {
+      resource: SHARED,
+      mode: 'TimeSlicing',
+      slotsPerGPU,
+      memoryPerSlot: Math.floor(cardMemory / slotsPerGPU),
+      allocatable: cards * slotsPerGPU,
+      refusesMultiple: false,
+      onOneCard: cards === 1,
+      ...offer,
+    },
+  ];
   return {
     name,
     labels: { 'kubernetes.io/hostname': name, 'nvidia.com/gpu.count': String(cards), ...rest.labels },
@@ -30,18 +42,9 @@ export function gpuNode(
     unschedulable: rest.unschedulable ?? false,
     cards,
     cardMemory,
-    shared: rest.shared ?? [
-      {
-        resource: SHARED,
-        mode: 'TimeSlicing',
-        slotsPerGPU,
-        memoryPerSlot: Math.floor(cardMemory / slotsPerGPU),
-        allocatable: cards * slotsPerGPU,
-        refusesMultiple: false,
-        onOneCard: cards === 1,
-        ...offer,
-      },
-    ],
+    shared,
+    advertised: rest.advertised ?? new Map(shared.map(({ resource, allocatable }) => [resource, allocatable])),
+    selectedBy: rest.selectedBy ?? [],
   };
 }
 

@@ -12,7 +12,7 @@ export interface SharedOffer {
   readonly slotsPerGPU: number;
   /** Bytes of GPU memory that one slot stands for: the card's ÷ slots, or what the Placement or the MIG profile says. */
   readonly memoryPerSlot: number;
-  /** Units that are allocatable on the node, ≥ 1. */
+  /** Units that are allocatable on the node while all of its cards are well and its plugin runs (its capacity), ≥ 1. */
   readonly allocatable: number;
   /** The device plugin refuses requests above one unit (`failRequestsGreaterThanOne`; always so with MPS and MIG). */
   readonly refusesMultiple: boolean;
@@ -30,6 +30,13 @@ export interface GpuNode {
   /** Bytes of memory of one card; of the smallest where they differ. 0: not known, and nothing is shared. */
   readonly cardMemory: number;
   readonly shared: readonly SharedOffer[];
+  /**
+   * Units of every extended resource that the node has, by its capacity: what the scheduler goes by, also where `shared` has no offer
+   * because nobody can tell what a unit is, or because it is not to be used.
+   */
+  readonly advertised: ReadonlyMap<string, number>;
+  /** Keys of labels by which administrators select it among others (Placements that are about it). */
+  readonly selectedBy: readonly string[];
 }
 
 /** A snapshot: never changes once handed out. `synced` false: nodes have not been listed yet, nothing may be concluded. */

@@ -7,10 +7,12 @@ import type { GpuNode } from './inventory.ts';
 /** Per node its offers by name; per resource the nodes that have it. */
 export interface Market {
   readonly nodes: readonly GpuNode[];
+  /** Nodes to which only a taint keeps the pod from going. */
+  readonly barred: readonly GpuNode[];
   readonly places: ReadonlyMap<string, readonly Place[]>;
 }
 
-export function marketOf(nodes: readonly GpuNode[]): Market {
+export function marketOf(nodes: readonly GpuNode[], barred: readonly GpuNode[]): Market {
   const places = new Map<string, Place[]>();
   for (const node of nodes) {
     for (const offer of node.shared) {
@@ -19,7 +21,7 @@ export function marketOf(nodes: readonly GpuNode[]): Market {
       else places.set(offer.resource, [{ node, offer }]);
     }
   }
-  return { nodes, places };
+  return { nodes, barred, places };
 }
 
 /** One resource for all containers, each in turn; and of MIG the smallest instance that is enough for each. */

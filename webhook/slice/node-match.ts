@@ -20,8 +20,7 @@ export function mayLandOn(spec: PodSpec, tolerations: readonly PodToleration[], 
 function matchesSelector(spec: PodSpec, node: GpuNode): boolean {
   const selector = spec.nodeSelector;
   if (selector === undefined) return true;
-  for (const key in selector) if (node.labels[key] !== selector[key]) return false;
-  return true;
+  return Object.entries(selector).every(([key, value]) => labelOf(node, key) === value);
 }
 
 function matchesAffinity(spec: PodSpec, node: GpuNode): boolean {
@@ -34,9 +33,14 @@ function matchesTerm(term: NodeSelectorTerm, node: GpuNode): boolean {
   const { matchExpressions = [], matchFields = [] } = term;
   if (matchExpressions.length + matchFields.length === 0) return false;
   return (
-    matchExpressions.every((requirement) => meets(requirement, node.labels[requirement.key])) &&
+    matchExpressions.every((requirement) => meets(requirement, labelOf(node, requirement.key))) &&
     matchFields.every((field) => meets(field, field.key === 'metadata.name' ? node.name : undefined))
   );
+}
+
+/** Keys come from users: `constructor` is a possible one, and no label of every node. */
+export function labelOf({ labels }: GpuNode, key: string): string | undefined {
+  return Object.hasOwn(labels, key) ? labels[key] : undefined;
 }
 
 /** One requirement against the label's value, undefined where the node has no such label. An operator that is not known matches nothing. */
@@ -65,7 +69,8 @@ function compares(operator: 'Gt' | 'Lt', value: string | undefined, bound: strin
   return operator === 'Gt' ? Number(value) > Number(bound) : Number(value) < Number(bound);
 }
 
-function tolerates(tolerations: readonly PodToleration[], node: GpuNode): boolean {
+/** Whether no taint keeps pods with these tolerations away; those of a node's condition do not count. */
+export function tolerates(tolerations: readonly PodToleration[], node: GpuNode): boolean {
   return node.taints.every(
     (taint) =>
       !HARD_EFFECTS.has(taint.effect) ||

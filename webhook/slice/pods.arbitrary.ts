@@ -188,9 +188,10 @@ const instances = (cards: number): SharedOffer[] =>
 
 /** As GPU feature discovery labels nodes; where it does not run there are none. */
 function discovered(cardMemory: number, [first]: readonly SharedOffer[]): Record<string, string> {
+  const replicas = first === undefined ? 4 : first.slotsPerGPU;
   return {
     'nvidia.com/gpu.memory': String(Math.floor(cardMemory / 2 ** 20)),
-    'nvidia.com/gpu.replicas': String(first && first.mode !== 'MIG' ? first.slotsPerGPU : 1),
+    'nvidia.com/gpu.replicas': String(first?.mode === 'MIG' ? 1 : replicas),
   };
 }
 
@@ -200,16 +201,19 @@ const node = (index: number): fc.Arbitrary<GpuNode> =>
       cards: fc.constantFrom(1, 1, 1, 2, 4),
       cardMemory: fc.constantFrom(24 * GIB, 80 * GIB, 80 * GIB - 12_345, 141 * GIB + 7),
       zone: fc.constantFrom('a', 'b'),
-      kind: fc.constantFrom('shared', 'shared', 'unrenamed', 'mig', 'whole', 'two'),
-      tainted: fc.constantFrom(false, false, false, true),
+      kind: fc.constantFrom('shared', 'shared', 'shared', 'unrenamed', 'mig', 'whole', 'hidden', 'two'),
+      taint: fc.constantFrom(undefined, undefined, undefined, 'own', 'maintenance'),
       labelled: fc.boolean(),
     })
-    .chain(({ cards, cardMemory, zone, kind, tainted, labelled }) => {
+    .chain(({ cards, cardMemory: bytes, zone, kind, taint, labelled }) => {
+      // The label is all that is known of a card that has one.
+      const cardMemory = labelled ? bytes - (bytes % 2 ** 20) : bytes;
       const shared: Record<string, fc.Arbitrary<SharedOffer[]>> = {
         shared: offer(SHARED, cards, cardMemory).map((one) => [one]),
         unrenamed: offer(GPU, cards, cardMemory).map((one) => [one]),
         mig: fc.constant(instances(cards)),
         whole: fc.constant([]),
+        hidden: fc.constant([]),
         two: fc.tuple(offer(SHARED, cards, cardMemory), offer('example.com/part', cards, cardMemory)),
       };
       return (shared[kind] ?? fc.constant([])).map((offers) =>
@@ -218,7 +222,17 @@ const node = (index: number): fc.Arbitrary<GpuNode> =>
           cardMemory,
           labels: { zone, ...(labelled ? discovered(cardMemory, offers) : {}) },
           shared: offers,
-          taints: tainted ? [{ key: 'own', effect: 'NoSchedule' }] : [],
+          ...(kind === 'whole' ? { advertised: new Map([[GPU, cards]]) } : {}),
+          // Units of which nobody knows what they are; also under labels that other nodes have.
+          ...(kind === 'hidden'
+            ? {
+                advertised: new Map([
+                  [SHARED, 16],
+                  [GPU, 16],
+                ]),
+              }
+            : {}),
+          taints: taint === undefined ? [] : [{ key: taint, effect: 'NoSchedule' }],
         }),
       );
     });
@@ -227,3 +241,18 @@ const node = (index: number): fc.Arbitrary<GpuNode> =>
 export const nodesArbitrary: fc.Arbitrary<GpuNode[]> = fc
   .integer({ min: 1, max: 4 })
   .chain((count) => fc.tuple(...Array.from({ length: count }, (_, index) => node(index))));
+
+/** Nodes with one card that join later: of any size and number of slots, as GPU feature discovery labels them. */
+export const laterArbitrary: fc.Arbitrary<GpuNode[]> = fc.array(
+  fc
+    .record({
+      cardMemory: fc.constantFrom(16 * GIB, 24 * GIB, 80 * GIB, 141 * GIB),
+      slotsPerGPU: fc.constantFrom(2, 3, 4, 5, 7, 8, 10, 16),
+      zone: fc.constantFrom('a', 'b'),
+    })
+    .map(({ cardMemory, slotsPerGPU, zone }) => {
+      const made = gpuNode('later', { cardMemory, offer: { slotsPerGPU } });
+      return { ...made, labels: { ...made.labels, zone, ...discovered(cardMemory, made.shared) } };
+    }),
+  { minLength: 6, maxLength: 6 },
+);

@@ -5,16 +5,13 @@ import type { Operation } from 'fast-json-patch';
 import { describe, expect, it } from 'vitest';
 import type { SliceContext } from './context.ts';
 import { contextOf, settings } from './fixtures.ts';
-import { mayLandOn } from './node-match.ts';
 import { FORMER_PRELOAD, PRELOADED } from './names.ts';
 import type { Container, Pod } from './pod.ts';
-import { effectiveSum, places } from './pod.ts';
+import { places } from './pod.ts';
 import { nodesArbitrary, podArbitrary } from './pods.arbitrary.ts';
 import { slicePod } from './slice-pod.ts';
-import type { GpuNode, SharedOffer } from './inventory.ts';
 
 const PODS = 6000;
-const CLUSTERS = 600;
 /** Some seconds of one core; beside other suites it may have to wait for it. */
 const TIMEOUT_MS = 120_000;
 const SEED = 20_261_121;
@@ -65,31 +62,6 @@ describe('for generated pods', () => {
       );
       // Else the generator has come to make pods that nothing is done with.
       expect(mutated).toBeGreaterThan(PODS / 3);
-    },
-    TIMEOUT_MS,
-  );
-
-  it(
-    `(${CLUSTERS} clusters) quotas on a card never add up to more than the card, however the plugin places them`,
-    () => {
-      let placed = 0;
-      const cluster = fc.tuple(
-        contextArbitrary,
-        fc.array(podArbitrary, { minLength: 4, maxLength: 10 }),
-        fc.infiniteStream(fc.nat(1_000_000)),
-      );
-      fc.assert(
-        fc.property(cluster, ([context, pods, random]) => {
-          const draw = (below: number): number => Number(random.next().value) % below;
-          const slices = pods.flatMap((pod) => {
-            const { outcome, patch } = slicePod(pod, context);
-            return outcome === 'mutated' ? [apply(pod, patch)] : [];
-          });
-          for (const node of context.inventory.nodes) placed += fill(node, slices, draw);
-        }),
-        { numRuns: CLUSTERS, seed: SEED + 1 },
-      );
-      expect(placed).toBeGreaterThan(CLUSTERS);
     },
     TIMEOUT_MS,
   );
@@ -164,80 +136,4 @@ function expectEnvironment(before: Container, after: Container): void {
   const others = (map: Map<string, string>) =>
     [...map].filter(([name]) => name !== 'LD_PRELOAD' && !name.startsWith(FORMER_PRELOAD));
   expect(others(now)).toEqual(others(old));
-}
-
-/** Starts slices on the node for a while, taking units wherever they are free; the containers that were placed. */
-function fill(node: GpuNode, pods: readonly Pod[], draw: (below: number) => number): number {
-  const allowed = pods.filter(({ spec }) => mayLandOn(spec, spec.tolerations ?? [], node));
-  let placed = 0;
-  for (const offer of node.shared) {
-    const free = Array.from({ length: node.cards }, () => offer.slotsPerGPU);
-    const used = Array.from({ length: node.cards }, () => 0);
-    const fitting = allowed.filter((pod) => fits(pod, offer));
-    for (let tries = 0; tries < 4 * node.cards * offer.slotsPerGPU && fitting.length > 0; tries += 1) {
-      for (const { units, quota } of unitsOf(fitting[draw(fitting.length)]!, offer)) {
-        const cards = new Set(take(free, units, offer.onOneCard, draw));
-        placed += Math.min(1, cards.size);
-        for (const card of cards) used[card] = (used[card] ?? 0) + quota;
-      }
-    }
-    // Instances of MIG have memory of their own, which need not add up to the card's.
-    expect(offer.mode === 'MIG' ? 0 : Math.max(...used)).toBeLessThanOrEqual(node.cardMemory);
-  }
-  return placed;
-}
-
-/** What runs at a time: init containers give their devices back to those after them. */
-function unitsOf(
-  pod: Pod,
-  { resource, mode, refusesMultiple, memoryPerSlot }: SharedOffer,
-): { units: number; quota: number }[] {
-  return places(pod.spec).flatMap(({ container, phase }) => {
-    const units = Number(container.resources?.limits?.[resource] ?? 0);
-    const quota = Number(pod.metadata.annotations?.[`${container.name}.vram.penstock.dev/quota`]);
-    if (units === 0) return [];
-    expect(units).toBeLessThanOrEqual(refusesMultiple ? 1 : Infinity);
-    expect(quota).toBeLessThanOrEqual(mode === 'MIG' ? memoryPerSlot : Infinity);
-    return phase === 'init' ? [] : [{ units, quota }];
-  });
-}
-
-/** As the scheduler asks, who knows nothing of cards and slots. */
-function fits(pod: Pod, { resource, allocatable }: SharedOffer): boolean {
-  const all = places(pod.spec);
-  const units = all.map(({ container }) => Number(container.resources?.limits?.[resource] ?? 0));
-  return (
-    effectiveSum(
-      all.map(({ phase }) => phase),
-      units,
-    ) <= allocatable
-  );
-}
-
-/** Units from cards with free ones: of one card if the plugin packs, else of the most different ones or of any, by the draw. */
-function take(
-  free: number[],
-  units: number,
-  onOneCard: boolean,
-  draw: (below: number) => number,
-): number[] | undefined {
-  if (onOneCard) {
-    const fitting = free.flatMap((count, card) => (count >= units ? [card] : []));
-    if (fitting.length === 0) return [];
-    const card = fitting[draw(fitting.length)]!;
-    free[card] = free[card]! - units;
-    return Array.from({ length: units }, () => card);
-  }
-  if (free.reduce((sum, count) => sum + count, 0) < units) return [];
-  const spread = draw(2) === 0;
-  const taken: number[] = [];
-  while (taken.length < units) {
-    const open = free.flatMap((count, card) => (count > 0 ? [card] : []));
-    const fresh = open.filter((card) => !taken.includes(card));
-    const from = spread && fresh.length > 0 ? fresh : open;
-    const card = from[draw(from.length)]!;
-    free[card] = free[card]! - 1;
-    taken.push(card);
-  }
-  return taken;
 }

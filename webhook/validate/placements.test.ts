@@ -19,7 +19,8 @@ const OFFER = {
 } as const;
 
 function aNode(name: string, labels: Record<string, string> = {}, more: Partial<GpuNode> = {}): GpuNode {
-  return { name, labels, taints: [], unschedulable: false, cards: 1, cardMemory: 40 * GIB, shared: [OFFER], ...more };
+  const card = { cards: 1, cardMemory: 40 * GIB, shared: [OFFER], advertised: new Map([[OFFER.resource, 4]]) };
+  return { name, labels, taints: [], unschedulable: false, selectedBy: [], ...card, ...more };
 }
 
 const plc = (spec: Json = {}, name = 'pool'): Json =>
