@@ -75,7 +75,7 @@ int reserve(int device, uint64_t bytes);
 void pools_settle(void);                                 // reads every pool anew
 int pools_shrink(int device, uint64_t bytes);            // gives cached memory back to the driver; 1 where a charge went down
 // Frees an address that came from a pool or may have, by a call that need not know of streams.
-CUresult pool_free_in_turn(CUdeviceptr address, CUstream stream, CUresult (*call)(CUdeviceptr, CUstream));
+CUresult pool_free_now(CUdeviceptr address, CUstream stream, CUresult (*call)(CUdeviceptr, CUstream));
 extern uint32_t pools_seen __attribute__((visibility("hidden")));
 static inline int pools_known(void) { return __atomic_load_n(&pools_seen, __ATOMIC_RELAXED) != 0; }
 
@@ -140,7 +140,7 @@ struct pool_row {
 enum { POOL_LIVE = 1, POOL_UNCHARGED = 2, POOL_DESTROYED = 3 };
 struct hook_state {
   struct gate_lock contexts_lock, pools_lock;
-  struct gate_lock pool_turn; // one allocation or free of a pool at a time, or the end of one, the real call included: see hooks_grow.c
+  struct gate_lock pool_turn; // one allocation from pools at a time, or the end of one, the real call included: see hooks_grow.c
   uint32_t next_owner;
   uint32_t pid; // whose state this is, where that has to be compared
   uint32_t pool_count; // rows ever used

@@ -4,7 +4,8 @@
 // cached.
 //
 // All of it happens in turn, one call of this process at a time, the real call and the end of a pool included: what one call counts on as cached must not be
-// what another, which reserved nothing for it either, is just being given, nor be half way through a free. So a row that a call works on stays.
+// what another, which reserved nothing for it either, is just being given. So a row that a call works on stays. Frees, which may wait for the device, take no
+// turn: what they give back is cached only once the driver has it, and goes off the account of its pool behind that.
 #include "hooks_pool.h"
 #include "layout.gen.h"
 #include "pool_rows.h"
@@ -139,6 +140,18 @@ int stream_is_capturing(CUstream stream, int per_thread) {
   return ((CUresult(*)(CUstream, int *))driver_entry(which))(stream, &status) == CUDA_SUCCESS && status == 1;
 }
 
+int pool_turn_take(struct gate_lock *turn) {
+  uint32_t state = 0;
+  if (compare_swap(&turn->word, &state, 1)) return 0;
+  uint64_t end = sys_nanoseconds() + LEDGER_PATIENCE_MS * UINT64_C(1000000);
+  while (exchange_acquire(&turn->word, 2U) != 0) {
+    uint64_t now = sys_nanoseconds();
+    if (now >= end) return 1;
+    sys_futex_wait(&turn->word, 2, end - now, FUTEX_PRIVATE_);
+  }
+  return 0;
+}
+
 static CUresult alloc_in_turn(struct pool_request *r, CUmemoryPool pool, CUdevice ordinal) {
   for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
     struct growth g;
@@ -172,26 +185,23 @@ CUresult pool_alloc(struct pool_request *r) {
     return result == CUDA_SUCCESS ? CUDA_ERROR_OUT_OF_MEMORY : result;
   }
   struct gate_lock *turn = &hook_state()->pool_turn;
-  gate_lock(turn);
+  if (pool_turn_take(turn)) return CUDA_ERROR_OUT_OF_MEMORY;
   CUresult result = alloc_in_turn(r, pool, ordinal);
   gate_unlock(turn);
   return result;
 }
 
-CUresult pool_free_in_turn(CUdeviceptr address, CUstream stream, CUresult (*call)(CUdeviceptr, CUstream)) {
+CUresult pool_free_now(CUdeviceptr address, CUstream stream, CUresult (*call)(CUdeviceptr, CUstream)) {
   struct map_entry entry;
-  struct gate_lock *turn = &hook_state()->pool_turn;
-  gate_lock(turn);
   int pooled = map_remove(address, KIND_POOLED, &entry);
   int found = pooled || map_remove(address, KIND_LINEAR, &entry);
   CUresult result = freed(call(address, stream), found, &entry);
   if (pooled && result == CUDA_SUCCESS) pool_freed(&entry);
-  gate_unlock(turn);
   return result;
 }
 
 CUresult pool_free(CUdeviceptr address, CUstream stream, int per_thread, CUresult (*call)(CUdeviceptr, CUstream)) {
   // A captured free is a node: what it frees was allocated by the graph.
   if (address == 0 || stream_is_capturing(stream, per_thread)) return call(address, stream);
-  return pool_free_in_turn(address, stream, call);
+  return pool_free_now(address, stream, call);
 }

@@ -124,7 +124,7 @@ static __attribute__((noinline)) CUresult free_slowly(CUdeviceptr address, CUres
   if (!quota_active() || address == 0) return call(address, NULL);
   struct map_entry entry;
   if (map_remove(address, KIND_LINEAR, &entry)) return freed(call(address, NULL), 1, &entry);
-  return pools_known() ? pool_free_in_turn(address, NULL, call) : call(address, NULL);
+  return pools_known() ? pool_free_now(address, NULL, call) : call(address, NULL);
 }
 
 CUresult hook_cuMemFree_v2(CUdeviceptr address) {

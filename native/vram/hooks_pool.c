@@ -226,11 +226,15 @@ CUresult pool_set(CUmemoryPool pool, int which, void *value, CUresult (*set)(CUm
 
 CUresult pool_destroy(CUmemoryPool pool, CUresult (*destroy)(CUmemoryPool)) {
   struct hook_state *s = hook_state();
-  // In turn: what another thread is about to free would be counted twice. The lock is held across the real call: the handle may be given to a new
-  // pool at once, and that one registers behind us.
-  gate_lock(&s->pool_turn);
+  // In turn: an allocation under way works on its row. Where the turn does not come, that can only be another pool's: whoever destroys the one that another
+  // thread is allocating from is told so. The lock is held across the real call: the handle may be given to a new pool at once, and that one registers behind us.
+  int late = pool_turn_take(&s->pool_turn);
   gate_lock(&s->pools_lock);
   struct pool_row *row = pool_find(s, (uint64_t)pool);
+  if (late && row != NULL && row->claimed != 0) {
+    gate_unlock(&s->pools_lock);
+    return CUDA_ERROR_NOT_READY;
+  }
   if (row != NULL && row->state == POOL_LIVE) {
     // What is cached would stay with what is in use, and nobody could ask for it any more.
     DRIVER(cuMemPoolTrimTo, CUmemoryPool, size_t)(pool, 0);
@@ -246,6 +250,6 @@ CUresult pool_destroy(CUmemoryPool pool, CUresult (*destroy)(CUmemoryPool)) {
     }
   }
   gate_unlock(&s->pools_lock);
-  gate_unlock(&s->pool_turn);
+  if (!late) gate_unlock(&s->pool_turn);
   return result;
 }

@@ -13,6 +13,8 @@
 static inline uint64_t pool_round(uint64_t bytes, uint64_t grain) { return sum(bytes, grain - 1) / grain * grain; }
 static inline uint64_t pool_grain(const struct pool_row *row) { return row->grain == 0 ? POOL_GRAIN : row->grain; }
 
+// 0, or 1 where it did not come within LEDGER_PATIENCE_MS: a real call of another thread does not return.
+int pool_turn_take(struct gate_lock *turn);
 uint64_t pool_counter(uint64_t pool, int which);
 struct pool_row *pool_find(struct hook_state *s, uint64_t pool);
 struct pool_row *pool_by_owner(struct hook_state *s, uint64_t owner);

@@ -43,3 +43,13 @@ test.each([
   expect(told ?? run.stdout).not.toBe(run.stdout);
   expect(Number(told?.[1])).toBeGreaterThanOrEqual(count);
 });
+
+test.each([
+  ['external', 'cuMemFree_v2', 'alloc 0 free 0 destroy 0 seconds 0 then 0'],
+  ['pooled', 'cuMemFree_v2', 'alloc 0 free 0 destroy 0 seconds 0 then 0'],
+  ['pool', 'cuMemAllocAsync', 'alloc 2 free 0 destroy 0 seconds 10 then 0'],
+])('while a call of another thread does not return (%s, %s): %s', (mode, call, expected) => {
+  const file = join(slice.folder, `stall-${mode}`);
+  const run = slice.run(join(PROGRAMS, 'pool-stall'), [file, mode], { FAKE_CUDA_STALL: `${call}:${file}` });
+  expect(run).toMatchObject({ status: 0, stderr: '', stdout: `${expected}\n` });
+});

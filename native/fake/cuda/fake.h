@@ -34,7 +34,7 @@ extern struct knobs knobs;
 
 /* 0 when the driver is initialised and no trace, failure or latency is wanted: the fast path's only question. */
 extern _Atomic unsigned fake_armed;
-enum { ARMED_COLD = 1, ARMED_TRACE = 2, ARMED_FAIL = 4, ARMED_LATENCY = 8, ARMED_FORKED = 16 };
+enum { ARMED_COLD = 1, ARMED_TRACE = 2, ARMED_FAIL = 4, ARMED_LATENCY = 8, ARMED_FORKED = 16, ARMED_STALL = 32 };
 CUresult fake_enter_slow(const char *name, bool needs_init);
 void fake_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 #define ENTER_AS(name)                                                                  \

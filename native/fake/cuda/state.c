@@ -97,6 +97,7 @@ static unsigned read_knobs(void) {
     if (!dash) knobs.latency_low = knobs.latency_high;
     if (knobs.latency_high) armed |= ARMED_LATENCY;
   }
+  if (getenv("FAKE_CUDA_STALL")) armed |= ARMED_STALL;
   read_failures(getenv("FAKE_CUDA_FAIL"));
   if (failure_count) armed |= ARMED_FAIL;
   const char *trace = getenv("FAKE_CUDA_TRACE");
@@ -116,6 +117,17 @@ void fake_trace(const char *format, ...) {
   size_t length = (size_t)head + (size_t)(tail < (int)sizeof line - head - 2 ? tail : (int)sizeof line - head - 2);
   line[length++] = '\n';
   if (write(trace_file, line, length) < 0) return;
+}
+
+/* STALL: "cuMemFree_v2:FILE": the first such call makes FILE and does not go on while it is there. */
+static void stall(const char *name) {
+  const char *text = getenv("FAKE_CUDA_STALL"), *file = text ? strchr(text, ':') : NULL;
+  if (!file || strlen(name) != (size_t)(file - text) || strncmp(text, name, (size_t)(file - text)) != 0) return;
+  static atomic_bool done;
+  int made = atomic_exchange(&done, true) ? -1 : open(file + 1, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (made < 0) return;
+  close(made);
+  while (!access(file + 1, F_OK)) usleep(1000);
 }
 
 static uint64_t now_ns(void) {
@@ -139,6 +151,7 @@ CUresult fake_enter_slow(const char *name, bool needs_init) {
   if (armed & ARMED_TRACE) fake_trace("call %s", name);
   if (needs_init && armed & (ARMED_COLD | ARMED_FORKED)) return CUDA_ERROR_NOT_INITIALIZED;
   if (armed & ARMED_LATENCY) be_slow();
+  if (armed & ARMED_STALL) stall(name);
   for (int i = 0; armed & ARMED_FAIL && i < failure_count; i++) {
     struct failure *failure = &failures[i];
     if (strcmp(failure->name, name)) continue;
