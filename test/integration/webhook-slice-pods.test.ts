@@ -10,7 +10,7 @@ import { KubeError } from '#kube/errors.ts';
 import { NAMESPACES, PODS } from '#kube/resource.ts';
 import type { Resource } from '#kube/resource.ts';
 import type { KubeObject } from '#kube/types.ts';
-import type { Delivery } from '#webhook/slice/context.ts';
+import type { Delivery, SliceContext } from '#webhook/slice/context.ts';
 import { contextOf, gpuContainer, gpuNode, settings, slicedPod } from '#webhook/slice/fixtures.ts';
 import { joinSlices } from '#webhook/slice/ephemeral.ts';
 import type { Container, Pod } from '#webhook/slice/pod.ts';
@@ -55,18 +55,16 @@ function apply(pod: Pod, patch: readonly Operation[] = []): Pod {
   return applyPatch(overTheWire(pod), overTheWire(patch) as Operation[], true).newDocument;
 }
 
-/** Sliced pods of generated ones, half of them with an init container for the library. */
-function slicedPods(): Pod[] {
-  const found: Pod[] = [];
+/** Sliced pods of generated ones, half of them with an init container for the library, and by what they were. */
+function slicedPods(): { readonly pod: Pod; readonly context: SliceContext }[] {
+  const found: { readonly pod: Pod; readonly context: SliceContext }[] = [];
   const tolerations = [{ key: 'sharing', operator: 'Exists', effect: 'NoSchedule' }];
   const nodeRequirements = [{ key: 'sharing.example.com/on', operator: 'DoesNotExist' as const }];
   for (const [pod, nodes] of fc.sample(fc.tuple(podArbitrary, nodesArbitrary), { numRuns: 8 * WANTED, seed: SEED })) {
     const delivery: Delivery = { kind: found.length % 2 === 0 ? 'image' : 'init', image, pullPolicy: 'IfNotPresent' };
-    const { outcome, patch } = slicePod(
-      pod,
-      contextOf(nodes, { delivery, settings: { ...settings, tolerations, nodeRequirements } }),
-    );
-    if (outcome === 'mutated' && found.length < WANTED) found.push(apply(pod, patch));
+    const context = contextOf(nodes, { delivery, settings: { ...settings, tolerations, nodeRequirements } });
+    const { outcome, patch } = slicePod(pod, context);
+    if (outcome === 'mutated' && found.length < WANTED) found.push({ pod: apply(pod, patch), context });
   }
   return found;
 }
@@ -81,6 +79,12 @@ function dryRun(pod: Pod): Promise<StoredPod> {
     metadata: { ...metadata, name: name ?? `pod-${randomBytes(6).toString('hex')}`, namespace },
   };
   return client.create(PODS, object as unknown as StoredPod, { dryRun: true });
+}
+
+/** As somebody copies it. */
+function withoutServerParts({ metadata, spec }: Pod): Pod {
+  const { annotations = {}, generateName = 'copy-' } = metadata;
+  return { metadata: { generateName, annotations }, spec };
 }
 
 const restricted = {
@@ -100,13 +104,20 @@ describe('a real API server with PodSecurity restricted', () => {
     let next = 0;
     const lane = async (): Promise<void> => {
       while (next < pods.length) {
-        const pod = pods[next++]!;
+        const { pod, context } = pods[next++]!;
         try {
           const stored = await dryRun(pod);
           expect(stored.spec).toMatchObject(overTheWire(withoutMovedParts(pod)));
           // And once more, on what the API server's defaults have made of it.
-          const again = slicePod(stored, contextOf([gpuNode('elsewhere', { shared: [] })]));
+          const again = slicePod(stored, context);
           expect([again.outcome, again.reason]).toEqual(['noop', 'already-sliced']);
+          // And as a copy where nothing is shared: what is left of it is a pod like any other.
+          const elsewhere = contextOf([gpuNode('elsewhere', { shared: [] })]);
+          const { restored, patch } = slicePod(stored, elsewhere);
+          expect(restored).toBe(true);
+          const whole = await dryRun(withoutServerParts(apply(stored, patch)));
+          expect(slicePod(whole, elsewhere).patch).toBeUndefined();
+          expect(JSON.stringify(whole.spec)).not.toMatch(/penstock-(?:vram|quota)/);
         } catch (error) {
           if (!(error instanceof KubeError)) throw error;
           refusals.push(error.message);

@@ -143,12 +143,6 @@ it('the requirements that came with a slice are no reason to give another number
 
 describe('when the cluster has changed in between', () => {
   const first = passed(slicedPod({ 'penstock.dev/slice-ratio': '2' }));
-  it('and no node would serve it any more, it stays as it is', () => {
-    expect(slicePod(first, contextOf([]))).toMatchObject({ outcome: 'noop', reason: 'already-sliced' });
-    expect(slicePod(first, contextOf([gpuNode('big', { offer: { slotsPerGPU: 2 } })]))).toMatchObject({
-      reason: 'already-sliced',
-    });
-  });
   it('and the card is smaller, the quota follows', () => {
     const smaller = contextOf([gpuNode('big', { cardMemory: 2 ** 33 })]);
     expect(passed(first, smaller).metadata.annotations?.['main.vram.penstock.dev/quota']).toBe(String(2 ** 32));

@@ -20,6 +20,22 @@ describe('annotations that are understood', () => {
       { slice: undefined },
     ],
     ['opt-out beats castops', { 'castops.io/optimize': 'true', [own('slice')]: 'false' }, { slice: false }],
+    ['castops opts out', { 'castops.io/optimize': 'false' }, { slice: false }],
+    ['our opt-in beats that opt-out', { 'castops.io/optimize': 'false', [own('slice')]: 'true' }, { slice: true }],
+    [
+      'castops says the size, we opt in',
+      { 'castops.io/slice-ratio': '3', 'castops.io/workload-type': 'training', [own('slice')]: 'true' },
+      {
+        slice: true,
+        size: { kind: 'ratio', ratio: 3, from: 'castops.io/slice-ratio' },
+        workloadType: { type: 'training', from: 'castops.io/workload-type' },
+      },
+    ],
+    [
+      'castops says the size, a policy may opt in',
+      { 'castops.io/slice-ratio': '3' },
+      { slice: undefined, size: { kind: 'ratio', ratio: 3, from: 'castops.io/slice-ratio' } },
+    ],
     ['dry run', { [own('slice-dry-run')]: 'true' }, { dryRun: true }],
     ['a ratio', { [own('slice-ratio')]: '64' }, { size: { kind: 'ratio', ratio: 64, from: own('slice-ratio') } }],
     ['memory', { [own('vram')]: '10Gi' }, { size: { kind: 'vram', bytes: 10 * GIB, from: own('vram') } }],
@@ -106,6 +122,18 @@ describe('annotations that are refused', () => {
       'is not an annotation of Penstock; did you mean penstock.dev/slice-ratio?',
     ],
     [own('vrams'), '2', 'FieldValueNotSupported', 'is not an annotation of Penstock; did you mean penstock.dev/vram?'],
+    [
+      own('Slice'),
+      'true',
+      'FieldValueNotSupported',
+      'is not an annotation of Penstock; did you mean penstock.dev/slice?',
+    ],
+    [
+      own('Slice-Ratio'),
+      '2',
+      'FieldValueNotSupported',
+      'is not an annotation of Penstock; did you mean penstock.dev/slice-ratio?',
+    ],
     [own('slice-ratio.mian'), '2', 'FieldValueNotFound', `the pod has no container "mian"; it has main, side, ${LONG}`],
     [
       'mian.slice.penstock.dev/ratio',
@@ -124,6 +152,22 @@ describe('annotations that are refused', () => {
       { field: `metadata.annotations[${key}]`, reason, message },
     ]);
   });
+
+  it.each([
+    ['silce-ratio', 'slice-ratio'],
+    ['ratio', 'slice-ratio'],
+    ['dry-run', 'slice-dry-run'],
+    ['Vram', 'vram'],
+  ])('%s is doubted or refused: %s was meant', (name, meant) => {
+    const { causes, doubts } = readWish({ [own(name)]: '2' }, CONTAINERS);
+    const text = [...causes.map(({ message }) => message), ...doubts].join();
+    expect(text).toContain(`is not an annotation of Penstock; did you mean ${own(meant)}?`);
+  });
+
+  it.each(['retired', 'retire-reason', 'app', 'app-uid', 'unit', 'revision', 'placement', 'pricing', 'team'])(
+    '%s is nothing of slices',
+    (name) => expect(readWish({ [own(name)]: '2' }, CONTAINERS)).toMatchObject({ causes: [], doubts: [] }),
+  );
 
   it('a bad value of castops, where its own opt-in stands beside it', () => {
     const annotations = { 'castops.io/optimize': 'true', 'castops.io/workload-type': 'web' };
@@ -160,6 +204,10 @@ describe('annotations that are refused', () => {
   it('shows the start of a long value, and no more than sixteen causes', () => {
     const many = Object.fromEntries(Array.from({ length: 40 }, (_, index) => [own(`slice-ratio.c${index}`), '1']));
     expect(readWish(many, CONTAINERS).causes).toHaveLength(16);
+    const names = Array.from({ length: 500 }, (_, index) => `name-${index}`);
+    const { causes } = readWish(many, names);
+    expect(causes).toHaveLength(16);
+    expect(causes[0]?.message).toMatch(/name-15 and 484 more$/);
     expect(readWish({ [own('vram')]: 'x'.repeat(10_000) }, CONTAINERS).causes[0]?.message.length).toBeLessThan(200);
   });
 });

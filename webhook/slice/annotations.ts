@@ -216,7 +216,8 @@ class Reader {
     if (GUARDED.test(name)) this.#unknown(key, KNOWN);
     else if (this.#doubts.length < MAX_DOUBTS) {
       const near = nearest(name, NEAR_MISSES);
-      const meant = near === undefined ? undefined : ALIASES.get(near);
+      // Short words are all near to each other: a slip is hardly in the first letter.
+      const meant = near?.[0] === name[0]?.toLowerCase() ? ALIASES.get(near ?? '') : undefined;
       if (meant !== undefined) this.#doubts.push(`${key} is not an annotation of Penstock; did you mean ${meant}?`);
     }
   }

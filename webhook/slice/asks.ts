@@ -62,21 +62,31 @@ export function countOf({ resources }: Container, resource: string): number | 'o
 export function heldBy(
   container: Container,
   gpus: number,
-  { containers }: SliceRecord,
-  { gpuResource, preference }: Pick<SliceSettings, 'gpuResource' | 'preference'>,
+  record: SliceRecord,
+  settings: Pick<SliceSettings, 'gpuResource' | 'preference'>,
 ): Held | undefined {
-  const given = containers.get(container.name);
-  if (given?.[1] === gpuResource) {
-    const [asked, resource, units] = given;
+  const given = record.containers.get(container.name);
+  const { gpuResource } = settings;
+  if (given === undefined)
+    return gpus === 0 && isMarked(container) ? heldAsCopy(container, record, settings) : undefined;
+  const [asked, resource, units] = given;
+  if (resource === gpuResource) {
     // Slots that are called GPUs: without our mounts, or with another number, they are what somebody asked for.
     return gpus === units && isMarked(container) ? { gpus: asked, resource, units, intact: true } : undefined;
   }
-  if (gpus > 0 || (given === undefined && !isMarked(container))) return undefined;
-  // A container that was copied under another name: it asks for what the one it was copied from was given.
-  const names = given ? [given[1]] : [...[...containers.values()].map(([, resource]) => resource), ...preference];
-  for (const resource of names) {
+  const now = gpus > 0 ? 0 : countOf(container, resource);
+  return now === 'odd' || now === 0 ? undefined : { gpus: asked, resource, units: now, intact: now === units };
+}
+
+/** A container that was copied under another name: it asks for what the one that it was copied from was given. */
+function heldAsCopy(
+  container: Container,
+  { containers }: SliceRecord,
+  { gpuResource, preference }: Pick<SliceSettings, 'gpuResource' | 'preference'>,
+): Held | undefined {
+  for (const resource of new Set([...[...containers.values()].map(([, name]) => name), ...preference])) {
     const units = resource === gpuResource ? 0 : countOf(container, resource);
-    if (units !== 'odd' && units > 0) return { gpus: given?.[0] ?? 1, resource, units, intact: units === given?.[2] };
+    if (units !== 'odd' && units > 0) return { gpus: 1, resource, units, intact: false };
   }
   return undefined;
 }

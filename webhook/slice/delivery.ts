@@ -70,17 +70,24 @@ function initContainer(delivery: Delivery, spec: PodSpec): Readonly<Record<strin
 function initResources(spec: PodSpec): Resources {
   const stated: Record<string, string> = {};
   if (spec.resources !== undefined) return stated;
-  const all = places(spec).map(({ container }) => container.resources);
   for (const [name, least] of Object.entries(INIT_RESOURCES)) {
-    let smallest: { text: string; value: number } | undefined;
-    for (const resources of all) {
-      const text = resources?.requests?.[name] ?? resources?.limits?.[name];
-      const value = parseQuantity(text);
-      if (value === undefined || (smallest !== undefined && smallest.value <= value)) continue;
-      smallest = { text: String(text), value };
-    }
+    const smallest = smallestOf(spec, name);
     if (smallest === undefined) continue;
     stated[name] = smallest.value > (parseQuantity(least) ?? 0) ? smallest.text : least;
   }
   return Object.keys(stated).length > 0 ? { limits: stated, requests: stated } : {};
+}
+
+/** Of what the containers ask for of a resource; undefined where none does. */
+function smallestOf(spec: PodSpec, resource: string): { readonly text: string; readonly value: number } | undefined {
+  return places(spec)
+    .flatMap(({ container: { resources } }) => {
+      const text = resources?.requests?.[resource] ?? resources?.limits?.[resource];
+      const value = parseQuantity(text);
+      return value === undefined ? [] : [{ text: String(text), value }];
+    })
+    .reduce<{ text: string; value: number } | undefined>(
+      (least, one) => (least === undefined || one.value < least.value ? one : least),
+      undefined,
+    );
 }

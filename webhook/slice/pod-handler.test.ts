@@ -20,6 +20,7 @@ function handlers(given: SliceContext = contextOf([gpuNode('big')]), changes: Pa
       asked.push(namespace);
       return given.delivery;
     },
+    policyUnread: () => false,
     settings: () => settings,
     report: (report) => reports.push(report),
     emit: (event) => events.push(event),

@@ -84,6 +84,20 @@ describe('LD_PRELOAD', () => {
       },
     ],
     [
+      'an optional reference, that may turn out to be nothing',
+      { env: [{ name: 'LD_PRELOAD', valueFrom: { secretKeyRef: { name: 's', key: 'k', optional: true } } }] },
+      {
+        env: [
+          { name: 'PENSTOCK_FORMER_LD_PRELOAD', value: '' },
+          {
+            name: 'PENSTOCK_FORMER_LD_PRELOAD',
+            valueFrom: { secretKeyRef: { name: 's', key: 'k', optional: true } },
+          },
+          { name: 'LD_PRELOAD', value: `${PRELOAD}:$(PENSTOCK_FORMER_LD_PRELOAD)` },
+        ],
+      },
+    ],
+    [
       'a reference whose new name is taken',
       {
         env: [
@@ -120,11 +134,18 @@ describe('LD_PRELOAD', () => {
       [],
     ],
     [
-      'of an optional reference',
+      'nothing of an optional reference',
       { env: [{ name: 'LD_PRELOAD', valueFrom: { secretKeyRef: { name: 's', key: 'k', optional: true } } }] },
-      [
-        'penstock: main: where the optional source of its LD_PRELOAD is missing, the loader prints a line about it and goes on',
-      ],
+      [],
     ],
   ])('warns %s', (_, changes, warnings) => expect(slicePod(withEnv(changes), context).warnings).toEqual(warnings));
+
+  it('is warned about once, whatever the number of containers', () => {
+    const names = ['a', 'b', 'c', 'd', 'e'];
+    const pod = slicedPod({}, { containers: names.map((name) => gpuContainer(name)) });
+    const { warnings } = slicePod(pod, contextOf([gpuNode('big', { offer: { slotsPerGPU: 8 } })]));
+    expect(warnings).toEqual([
+      'penstock: a, b, c, d and 1 more: an LD_PRELOAD set by the image is not kept; state it in env if the program needs it',
+    ]);
+  });
 });

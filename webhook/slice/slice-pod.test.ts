@@ -3,7 +3,7 @@ import { applyPatch } from 'fast-json-patch';
 import type { Operation } from 'fast-json-patch';
 import { describe, expect, it } from 'vitest';
 import type { SliceContext } from './context.ts';
-import { contextOf, GIB, gpuContainer, gpuNode, slicedPod } from './fixtures.ts';
+import { contextOf, gpuContainer, gpuNode, slicedPod } from './fixtures.ts';
 import type { Container, Pod, PodSpec } from './pod.ts';
 import { slicePod } from './slice-pod.ts';
 
@@ -22,8 +22,6 @@ function sliced(pod: Pod, given: SliceContext = context): Pod {
 }
 
 const main = (pod: Pod): Container => pod.spec.containers[0]!;
-const valueOf = (container: Container, name: string): string | undefined =>
-  container.env?.findLast((one) => one.name === name)?.value;
 
 describe('the patch of an ordinary pod', () => {
   it('is these bytes', () => {
@@ -51,7 +49,8 @@ describe('the patch of an ordinary pod', () => {
         '{"nodeSelectorTerms":[{"matchExpressions":[{"key":"nvidia.com/gpu.count","operator":"In","values":["1"]}]}]}}}}',
       '{"op":"add","path":"/metadata/annotations/main.vram.penstock.dev~1quota","value":"42949672960"}',
       `{"op":"add","path":"/metadata/annotations/penstock.dev~1slice-status","value":${JSON.stringify(status)}}`,
-      '{"op":"add","path":"/metadata/annotations/penstock.dev~1sliced","value":"{\\"v\\":1,\\"containers\\":{\\"main\\":[1,\\"nvidia.com/gpu.shared\\",2]}}"}',
+      '{"op":"add","path":"/metadata/annotations/penstock.dev~1sliced","value":"{\\"v\\":1,\\"containers\\":{\\"main\\":[1,\\"nvidia.com/gpu.shared\\",2]},' +
+        '\\"requirements\\":[{\\"key\\":\\"nvidia.com/gpu.count\\",\\"operator\\":\\"In\\",\\"values\\":[\\"1\\"]}]}"}',
     ]);
   });
 
@@ -64,13 +63,12 @@ describe('the patch of an ordinary pod', () => {
         image: 'vram:1',
         imagePullPolicy: 'IfNotPresent',
         args: ['/penstock/vram/lib'],
-        resources: { limits: { cpu: '50m', memory: '32Mi' }, requests: { cpu: '50m', memory: '32Mi' } },
+        resources: {},
         securityContext: {
           allowPrivilegeEscalation: false,
           capabilities: { drop: ['ALL'] },
           readOnlyRootFilesystem: true,
           runAsNonRoot: true,
-          runAsUser: 65_532,
           seccompProfile: { type: 'RuntimeDefault' },
         },
         volumeMounts: [{ name: 'penstock-vram-lib', mountPath: '/penstock/vram/lib' }],
@@ -85,10 +83,14 @@ describe('the patch of an ordinary pod', () => {
 
   it.each([
     ['the user of the pod', 1000, undefined],
+    ["the image's user where the pod names none", undefined, undefined],
     ['never root', 0, 65_532],
   ])('that init container runs as %s', (_, runAsUser, expected) => {
     const delivery = { kind: 'init', image: 'vram:1' } as const;
-    const pod = sliced(slicedPod({}, { securityContext: { runAsUser } }), contextOf(nodes, { delivery }));
+    const pod = sliced(
+      slicedPod({}, { securityContext: runAsUser === undefined ? {} : { runAsUser } }),
+      contextOf(nodes, { delivery }),
+    );
     expect(pod.spec.initContainers?.[0]).toMatchObject({ securityContext: { runAsNonRoot: true } });
     const [init] = pod.spec.initContainers as unknown as { securityContext: { runAsUser?: number } }[];
     expect(init?.securityContext.runAsUser).toBe(expected);
@@ -117,8 +119,8 @@ describe('resources', () => {
     ],
     [
       'claims stay',
-      { limits: { 'nvidia.com/gpu': '1' }, claims: [{ name: 'x' }] } as Container['resources'],
-      { limits: shared, claims: [{ name: 'x' }] } as Container['resources'],
+      { limits: { 'nvidia.com/gpu': '1' }, claims: [{ name: 'x' }] },
+      { limits: shared, claims: [{ name: 'x' }] },
     ],
   ])('%s', (_, resources, expected) => {
     const pod = slicedPod(
@@ -145,8 +147,23 @@ describe('resources', () => {
     const result = slicePod(slicedPod({}, { containers: [{ name: 'main', resources }] }), context);
     expect(result).toMatchObject({
       reason: 'malformed',
-      wholeBecause: 'container main asks for nvidia.com/gpu.shared beside nvidia.com/gpu',
+      wholeBecause: 'container main asks for nvidia.com/gpu.shared itself',
     });
+  });
+
+  it('nor is one sliced beside a container that asks for slots by their name: they would have to fit onto one node', () => {
+    const other = { name: 'other', resources: { limits: { 'nvidia.com/gpu.shared': '4' } } };
+    const result = slicePod(slicedPod({}, { containers: [gpuContainer('main'), other] }), context);
+    expect(result).toMatchObject({
+      reason: 'malformed',
+      wholeBecause: expect.stringContaining('other asks') as string,
+    });
+  });
+
+  it('devices by resource claims are told not to be limited', () => {
+    const resources = { limits: { 'nvidia.com/gpu': '1' }, claims: [{ name: 'gpu' }] };
+    const { warnings } = slicePod(slicedPod({}, { containers: [{ name: 'main', resources }] }), context);
+    expect(warnings).toContain('penstock: main: resource claims are not looked at; what they allocate is not limited');
   });
 });
 
@@ -198,11 +215,36 @@ describe('what is left as it is', () => {
       { containers: [gpuContainer('main', 1, { volumeMounts: [{ name: 'mine', mountPath: '/penstock/vram/lib' }] })] },
       'container main mounts volume mine at /penstock/vram/lib',
     ],
+    ...['/penstock', '/penstock/', '/', '/penstock//vram/lib', 'penstock/vram/lib', '/penstock/./vram/region/x'].map(
+      (mountPath): [string, Partial<PodSpec>, string] => [
+        `a mount at ${mountPath}`,
+        { containers: [gpuContainer('main', 1, { volumeMounts: [{ name: 'mine', mountPath }] })] },
+        `container main mounts volume mine at ${mountPath}`,
+      ],
+    ),
   ])('a pod with %s, with a warning', (_, spec, why) => {
     const result = slicePod(slicedPod({}, spec), context);
     expect(result).toMatchObject({ outcome: 'noop', reason: 'malformed' });
     expect(result.wholeBecause).toContain(why);
     expect(result.warnings[0]).toContain('keeps its whole GPUs');
+  });
+
+  it.each(['slice-dry-run', 'workload-type'])('says so when %s is given without an opt-in', (name) => {
+    const value = name === 'workload-type' ? 'dev' : 'true';
+    expect(slicePod(plain({ [`penstock.dev/${name}`]: value }), context).warnings).toEqual([
+      `penstock: penstock.dev/${name} has no effect without penstock.dev/slice: "true"`,
+    ]);
+  });
+
+  it('says nothing of what castops means by its own', () => {
+    expect(slicePod(plain({ 'castops.io/slice-ratio': '2' }), context).warnings).toEqual([]);
+  });
+
+  it('says so when a key looks like one of ours', () => {
+    const { warnings } = slicePod(slicedPod({ 'penstock.dev/silce-ratio': '2' }), context);
+    expect(warnings[0]).toBe(
+      'penstock: penstock.dev/silce-ratio is not an annotation of Penstock; did you mean penstock.dev/slice-ratio?',
+    );
   });
 
   it('says so when sizes are given without an opt-in', () => {
@@ -269,39 +311,5 @@ describe('refusal', () => {
         message: 'is "two", must be a whole number from 1 to 64: the slots to be had',
       },
     ]);
-  });
-});
-
-describe('several containers', () => {
-  it('have a region and a quota each, init containers and sidecars too', () => {
-    const pod = slicedPod(
-      { 'penstock.dev/slice-ratio': '1', 'main.slice.penstock.dev/vram': '30Gi' },
-      {
-        initContainers: [
-          { name: 'plain' },
-          gpuContainer('warm'),
-          gpuContainer('server', 1, { restartPolicy: 'Always' }),
-        ],
-        containers: [gpuContainer('main')],
-      },
-    );
-    const after = sliced(pod);
-    expect(after.metadata.annotations).toMatchObject({
-      'warm.vram.penstock.dev/quota': String(20 * GIB),
-      'server.vram.penstock.dev/quota': String(20 * GIB),
-      'main.vram.penstock.dev/quota': String(30 * GIB),
-    });
-    const regions = [...after.spec.initContainers!, ...after.spec.containers].map(
-      ({ volumeMounts }) => volumeMounts?.find(({ mountPath }) => mountPath.endsWith('region'))?.name,
-    );
-    expect(regions).toEqual([undefined, 'penstock-vram-0', 'penstock-vram-1', 'penstock-vram-2']);
-    expect(valueOf(main(after), 'LD_PRELOAD')).toBe(PRELOAD);
-  });
-
-  it('of which one is several GPUs: units are told to be of fewer cards at worst', () => {
-    const pod = slicedPod({}, { containers: [gpuContainer('main', 2)] });
-    const { warnings, gpusSaved } = slicePod(pod, contextOf([gpuNode('two', { cards: 2 })]));
-    expect(gpusSaved).toBe(1.5);
-    expect(warnings[1]).toContain('2 units of nvidia.com/gpu.shared can be of fewer than 2 GPUs');
   });
 });

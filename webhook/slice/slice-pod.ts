@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The decision on one pod, also on one that was made of the manifest of a sliced pod.
-import { applyPatch } from 'fast-json-patch';
+import jsonPatch from 'fast-json-patch';
 import type { Operation } from 'fast-json-patch';
 import { chooseNow } from './choices.ts';
 import type { Chooser } from './choices.ts';
@@ -47,7 +47,7 @@ function restored(
   context: SliceContext,
   choose: Chooser,
 ): Sliced {
-  const whole = applyPatch(structuredClone(pod), structuredClone([...operations])).newDocument;
+  const whole = jsonPatch.applyPatch(structuredClone(pod), structuredClone([...operations])).newDocument;
   const now = decide(whole, context, choose);
   const patch = [...operations, ...(now.patch ?? [])];
   if (now.outcome === 'mutated') {
