@@ -64,6 +64,8 @@ struct ipc {
   X(cuDeviceGetDefaultMemPool, cuDeviceGetDefaultMemPool, (void **, int))     \
   X(cuMemCreate, cuMemCreate, (uint64_t *, size_t, const void *, u64))        \
   X(cuMemRelease, cuMemRelease, (uint64_t))                                   \
+  X(cuMemExportToShareableHandle, cuMemExportToShareableHandle, (void *, uint64_t, int, u64)) \
+  X(cuMemImportFromShareableHandle, cuMemImportFromShareableHandle, (uint64_t *, void *, int)) \
   X(cuMemAddressReserve, cuMemAddressReserve, (uint64_t *, size_t, size_t, uint64_t, u64)) \
   X(cuMemMap, cuMemMap, (uint64_t, size_t, size_t, uint64_t, u64))            \
   X(cuMemUnmap, cuMemUnmap, (uint64_t, size_t))                               \
@@ -218,6 +220,17 @@ static CUresult map_memory(void) { // map:ADDRESS:HANDLE
   CUresult result = p_cuMemAddressReserve(&address->value, address->bytes, 0, 0, 0);
   return result ? result : p_cuMemMap(address->value, address->bytes, 0, value(a[2]), 0);
 }
+static CUresult export_handle(void) { // export:FILE:HANDLE
+  int file = -1;
+  CUresult result = p_cuMemExportToShareableHandle(&file, value(a[2]), 1, 0);
+  keep(a[1])->value = (uint64_t)file;
+  keep(a[1])->bytes = keep(a[2])->bytes;
+  return result;
+}
+static CUresult import_handle(void) { // import:HANDLE:FILE
+  keep(a[1])->bytes = keep(a[2])->bytes;
+  return p_cuMemImportFromShareableHandle(&keep(a[1])->value, (void *)(uintptr_t)value(a[2]), 1);
+}
 // ipc-out:ADDRESS:FILE writes the handle, ipc-in:NAME:FILE opens it: in another process, as it is meant.
 static CUresult ipc_file(int out) {
   struct ipc handle = {{0}};
@@ -362,6 +375,9 @@ static CUresult step(void) {
   if (IS("threshold")) return threshold();
   if (IS("create")) return physical();
   if (IS("release")) return p_cuMemRelease(value(a[1]));
+  if (IS("export")) return export_handle();
+  if (IS("import")) return import_handle();
+  if (IS("shut")) return close((int)value(a[1]));
   if (IS("map")) return map_memory();
   if (IS("unmap")) return p_cuMemUnmap(value(a[1]), keep(a[1])->bytes);
   if (IS("retain")) return p_cuMemRetainAllocationHandle(&keep(a[1])->value, (void *)(uintptr_t)(value(a[2]) + N(3)));

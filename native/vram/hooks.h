@@ -16,6 +16,7 @@ enum {
   KIND_PHYSICAL = 6, // number of an allocation of cuMemCreate; count: handles and mappings
   KIND_HANDLE = 7,   // its handle, not charged by itself; owner: that number
   KIND_MAPPING = 8,  // address that it is mapped at, not charged; owner: that number
+  KIND_EXPORTED = 11, // by what it was exported as; owner: the number of the allocation
   KIND_OPENED = 10,  // device address of another process's memory: the exporter pays
   KIND_TILE = 9,     // part of a sparse array that it is mapped to, not charged; owner: that number
 };

@@ -9,6 +9,9 @@
 #define STEP (UINT64_C(2) << 20)   // mappings lie at multiples of the granularity, 2 MiB on every GPU so far
 #define MAX_STEPS (1U << 20)       // 2 TiB of addresses
 #define TILE_MAP 1U                // CUmemOperationType
+#define TYPE_DESCRIPTOR 1          // CUmemAllocationHandleType
+#define TYPE_FABRIC 8
+#define EXPORT_MARK (UINT64_C(1) << 63) // of keys of exports: no number of an allocation or a context has it
 
 // CUmemAllocationProp, as far as it tells where the memory lies.
 struct allocation_properties {
@@ -31,6 +34,7 @@ CUresult hook_cuMemRelease(CUhandle handle);
 CUresult hook_cuMemRetainAllocationHandle(CUhandle *handle, void *address);
 CUresult hook_cuMemMap(CUdeviceptr address, size_t bytes, size_t offset, CUhandle handle, unsigned long long flags);
 CUresult hook_cuMemUnmap(CUdeviceptr address, size_t bytes);
+CUresult hook_cuMemExportToShareableHandle(void *to, CUhandle handle, int type, unsigned long long flags);
 CUresult hook_cuMemImportFromShareableHandle(CUhandle *handle, void *from, int type);
 CUresult hook_cuMemMapArrayAsync(struct tile *tiles, unsigned count, CUstream stream);
 CUresult hook_cuMemMapArrayAsync_ptsz(struct tile *tiles, unsigned count, CUstream stream);
@@ -39,8 +43,11 @@ static uint64_t next_number(void) { return (uint64_t)fetch_add(&hook_state()->ne
 
 // One user of the memory less; the last one gives its bytes back. After the real call.
 static void drop_user(uint64_t number) {
-  struct map_entry physical;
-  if (map_count(number, KIND_PHYSICAL, -1, &physical) && physical.count == 0) release(physical.device, physical.bytes);
+  struct map_entry physical, exported;
+  if (!map_count(number, KIND_PHYSICAL, -1, &physical) || physical.count != 0) return;
+  release(physical.device, physical.bytes);
+  if (physical.owner != 0 && map_find(physical.owner, KIND_EXPORTED, &exported) && exported.owner == number)
+    map_remove(physical.owner, KIND_EXPORTED, NULL);
 }
 
 static int insert(uint64_t key, int kind, uint64_t number, uint64_t bytes, int device) {
@@ -141,12 +148,44 @@ CUresult hook_cuMemUnmap(CUdeviceptr address, size_t bytes) {
   return result;
 }
 
-// The exporter pays. An own export that comes back under a known handle is one more reference to it.
-CUresult hook_cuMemImportFromShareableHandle(CUhandle *handle, void *from, int type) {
-  CUresult result = NEXT(cuMemImportFromShareableHandle)(handle, from, type);
+// ---- memory that goes from process to process: the exporter pays ----
+
+// What an export is known by: the number of its descriptor, or the 64 bytes of a fabric handle. 0: neither.
+static uint64_t export_key(int descriptor, const uint64_t *words, int type) {
+  uint64_t hash = 0;
+  if (type == TYPE_DESCRIPTOR) return EXPORT_MARK | (uint32_t)descriptor;
+  if (type != TYPE_FABRIC || words == NULL) return 0;
+  for (int i = 0; i < 8; i++) hash = (hash ^ words[i]) * UINT64_C(0xff51afd7ed558ccd) + (hash >> 29);
+  return EXPORT_MARK | hash;
+}
+
+CUresult hook_cuMemExportToShareableHandle(void *to, CUhandle handle, int type, unsigned long long flags) {
+  CUresult result = NEXT(cuMemExportToShareableHandle)(to, handle, type, flags);
   struct map_entry entry;
-  if (result != CUDA_SUCCESS || !quota_active()) return result;
-  if (map_count(*handle, KIND_HANDLE, 1, &entry)) map_count(entry.owner, KIND_PHYSICAL, 1, NULL);
+  if (result != CUDA_SUCCESS || to == NULL || !quota_active() || !map_find(handle, KIND_HANDLE, &entry)) return result;
+  uint64_t key = export_key(type == TYPE_DESCRIPTOR ? *(const int *)to : 0, to, type);
+  if (key == 0) return result;
+  insert(key, KIND_EXPORTED, entry.owner, 0, -1);
+  map_own(entry.owner, KIND_PHYSICAL, 0, key); // so that its end takes the note away
+  return result;
+}
+
+// Memory that this process has exported itself gets one more user; what the real call makes of that is a handle of its own, or a known one. It is known by its
+// descriptor's number: one that was closed and is something else now makes the old memory last for longer here, one that was duplicated or sent is not known.
+CUresult hook_cuMemImportFromShareableHandle(CUhandle *handle, void *from, int type) {
+  struct map_entry exported, entry;
+  uint64_t key = quota_active() ? export_key((int)(uintptr_t)from, from, type) : 0;
+  // Counted before the real call: another thread may let go of it meanwhile.
+  int own = key != 0 && map_find(key, KIND_EXPORTED, &exported) && map_count(exported.owner, KIND_PHYSICAL, 1, NULL);
+  CUresult result = NEXT(cuMemImportFromShareableHandle)(handle, from, type);
+  if (result == CUDA_SUCCESS && quota_active() && map_count(*handle, KIND_HANDLE, 1, &entry)) {
+    map_count(entry.owner, KIND_PHYSICAL, 1, NULL);
+    if (own) drop_user(exported.owner);
+  } else if (own && result == CUDA_SUCCESS) {
+    insert(*handle, KIND_HANDLE, exported.owner, 0, -1); // without memory for the entry it stays charged
+  } else if (own) {
+    drop_user(exported.owner);
+  }
   return result;
 }
 

@@ -385,7 +385,7 @@ PLAIN 378, cuMemDiscardAndPrefetchBatchAsync
 PLAIN 379, cuMemDiscardAndPrefetchBatchAsync_ptsz
 PLAIN 380, cuMemDiscardBatchAsync
 PLAIN 381, cuMemDiscardBatchAsync_ptsz
-PLAIN 382, cuMemExportToShareableHandle
+HOOKED 382, cuMemExportToShareableHandle
 HOOKED 383, cuMemFree
 HOOKED 384, cuMemFreeAsync
 HOOKED 385, cuMemFreeAsync_ptsz

@@ -41,6 +41,7 @@ static const struct variant VARIANTS[] = {
   {"cuMemAllocPitch", 2000, 0, 372},
   {"cuMemAllocPitch", 3020, 0, 373},
   {"cuMemCreate", 10020, 0, 377},
+  {"cuMemExportToShareableHandle", 10020, 0, 382},
   {"cuMemFree", 2000, 0, 383},
   {"cuMemFree", 3020, 0, 387},
   {"cuMemFreeAsync", 11020, 0, 384},

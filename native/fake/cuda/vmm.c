@@ -14,7 +14,11 @@ struct physical {
   uint64_t size, handle;
   unsigned references, mappings;
   bool charged, imported;
+  struct physical *of, *next; /* an import of this process's own: what it holds; all that live */
+  uint64_t serial;
 };
+static struct physical *all;
+static uint64_t serials;
 struct mapping {
   struct mapping *next;
   CUdeviceptr address;
@@ -32,7 +36,8 @@ static CUresult check(const CUmemAllocationProp *prop) {
   return CUDA_SUCCESS;
 }
 
-static CUresult create(CUhandle *out, uint64_t size, const CUmemAllocationProp *prop, bool imported) {
+/* `serial`: of this process's own memory that an import is of; 0: another's. */
+static CUresult create(CUhandle *out, uint64_t size, const CUmemAllocationProp *prop, bool imported, uint64_t serial) {
   struct physical *memory = calloc(1, sizeof *memory);
   if (!memory) return CUDA_ERROR_OUT_OF_MEMORY;
   bool charged = on_device(prop) && !imported;
@@ -41,7 +46,14 @@ static CUresult create(CUhandle *out, uint64_t size, const CUmemAllocationProp *
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
   *memory = (struct physical){.prop = *prop, .size = size, .references = 1, .charged = charged, .imported = imported};
-  LOCKED(*out = memory->handle = object_new(OBJECT_PHYSICAL, memory));
+  pthread_mutex_lock(&fake_lock);
+  for (struct physical *at = imported ? all : NULL; at; at = at->next)
+    if (at->serial == serial) (memory->of = at)->mappings++;
+  memory->serial = ++serials;
+  memory->next = all;
+  all = memory;
+  *out = memory->handle = object_new(OBJECT_PHYSICAL, memory);
+  pthread_mutex_unlock(&fake_lock);
   return CUDA_SUCCESS;
 }
 
@@ -49,6 +61,12 @@ static CUresult create(CUhandle *out, uint64_t size, const CUmemAllocationProp *
 static void end_unused(struct physical *memory) {
   if (memory->references || memory->mappings) return;
   if (memory->charged) card_give(memory->prop.location.id, memory->size);
+  for (struct physical **at = &all; *at; at = &(*at)->next) {
+    if (*at != memory) continue;
+    *at = memory->next;
+    break;
+  }
+  if (memory->of && --memory->of->mappings == 0) end_unused(memory->of);
   free(memory);
 }
 
@@ -64,7 +82,7 @@ API CUresult cuMemCreate(CUhandle *out, size_t size, const CUmemAllocationProp *
   CUresult result = check(prop);
   if (result) return result;
   if (!out || !size || size % GRANULARITY || flags) return CUDA_ERROR_INVALID_VALUE;
-  return create(out, size, prop, false);
+  return create(out, size, prop, false, 0);
 }
 API CUresult cuMemRelease(CUhandle handle) {
   ENTER();
@@ -192,9 +210,10 @@ API CUresult cuMemMapArrayAsync_ptsz(void *list, unsigned int count, CUstream st
   return CUDA_ERROR_NOT_SUPPORTED;
 }
 
-/* ---- handles for other processes: a file that says what there is; it is the exporter's memory ---- */
+/* ---- handles for other processes: a file that says what there is; it is the exporter's memory, which an import of its own keeps ---- */
 struct shared {
-  uint64_t magic, size;
+  uint64_t magic, size, serial;
+  pid_t process;
   CUmemAllocationProp prop;
 };
 static const uint64_t shared_magic = 0x6d656d656b6166;
@@ -205,7 +224,7 @@ API CUresult cuMemExportToShareableHandle(void *out, CUhandle handle, int type, 
   pthread_mutex_lock(&fake_lock);
   struct physical *memory = object_get(handle, OBJECT_PHYSICAL);
   bool fine = memory && out && !flags && type == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
-  if (fine) shared.size = memory->size, shared.prop = memory->prop;
+  if (fine) shared.size = memory->size, shared.prop = memory->prop, shared.serial = memory->serial, shared.process = getpid();
   pthread_mutex_unlock(&fake_lock);
   if (!fine) return CUDA_ERROR_INVALID_VALUE;
   int file = memfd_create("fake-cuda-memory", MFD_CLOEXEC);
@@ -222,5 +241,5 @@ API CUresult cuMemImportFromShareableHandle(CUhandle *out, void *shared_handle, 
   int file = (int)(intptr_t)shared_handle;
   if (!out || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) return CUDA_ERROR_INVALID_VALUE;
   if (pread(file, &shared, sizeof shared, 0) != sizeof shared || shared.magic != shared_magic) return CUDA_ERROR_INVALID_VALUE;
-  return create(out, shared.size, &shared.prop, true);
+  return create(out, shared.size, &shared.prop, true, shared.process == getpid() ? shared.serial : 0);
 }
