@@ -22,6 +22,8 @@ const MAX_VRAM = 2 ** 50;
 const MAX_CAUSES = 16;
 /** Also of warnings about keys that look like ours. */
 const MAX_DOUBTS = 4;
+/** Keys of our domain that are held against ours; a pod with more of them has them from elsewhere. */
+const MAX_COMPARED = 64;
 const SHOWN = 64;
 const MAX_NAMED = 16;
 
@@ -74,6 +76,7 @@ class Reader {
   readonly #annotations: Annotations;
   readonly #containers: ReadonlySet<string>;
   readonly #doubts: string[] = [];
+  #compared = 0;
   readonly #causes: FieldCause[] = [];
   readonly #sizes = new Map<string, Sized>();
 
@@ -214,7 +217,8 @@ class Reader {
   /** A key of our domain that is none of ours. */
   #foreign(key: string, name: string): void {
     if (GUARDED.test(name)) this.#unknown(key, KNOWN);
-    else if (this.#doubts.length < MAX_DOUBTS) {
+    else if (this.#doubts.length < MAX_DOUBTS && this.#compared < MAX_COMPARED) {
+      this.#compared += 1;
       const near = nearest(name, NEAR_MISSES);
       // Short words are all near to each other: a slip is hardly in the first letter.
       const meant = near?.[0] === name[0]?.toLowerCase() ? ALIASES.get(near ?? '') : undefined;
