@@ -2,8 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { isFloating, parseImage } from './image-reference.ts';
+import { isFloating, isImageReference, parseImage } from './image-reference.ts';
 import { readImages } from './images.ts';
+
+const A = `sha256:${'a'.repeat(64)}`;
+const B = `sha256:${'b'.repeat(64)}`;
 
 const rule = (images: readonly string[], namespaces: readonly string[] = ['team']): string =>
   JSON.stringify({ version: 1, rules: [{ namespaces, images }] });
@@ -16,8 +19,32 @@ describe('an image', () => {
     ['registry:5000/a/b@sha256:00', ['registry:5000', 'a', 'b']],
     ['localhost/a', ['localhost', 'a']],
     ['ghcr.io/a/b/c:v1', ['ghcr.io', 'a', 'b', 'c']],
+    ['docker.io/busybox', ['docker.io', 'library', 'busybox']],
+    ['index.docker.io/busybox:1', ['docker.io', 'library', 'busybox']],
+    ['Registry/a', ['Registry', 'a']],
+    ['[::1]:5000/a', ['[::1]:5000', 'a']],
   ])('%s lies at %j', (image, parts) => {
     expect(parseImage(image).parts).toEqual(parts);
+    expect(isImageReference(image)).toBe(!image.includes('@sha256:00'));
+  });
+
+  it.each([
+    ['the id of an image on the node', `sha256:${'a'.repeat(64)}`],
+    ['the same without its algorithm', 'a'.repeat(64)],
+    ['a step up', 'docker.io/corp/../evil/x'],
+    ['an empty part', 'docker.io/corp//x'],
+    ['an upper-case repository', 'ghcr.io/Acme/x'],
+    ['a digest that is none', 'ghcr.io/acme/x@sha256:00'],
+    ['two digests', `ghcr.io/acme/x@sha256:${'a'.repeat(64)}@sha256:${'b'.repeat(64)}`],
+    ['a space', 'ghcr.io/acme/x y'],
+    ['an empty tag', 'ghcr.io/acme/x:'],
+    ['an endless name', `ghcr.io/${'a/'.repeat(200)}a`],
+    ['nothing', ''],
+  ])('is not %s', (_what, image) => {
+    expect(isImageReference(image)).toBe(false);
+    expect(readImages(rule(['**', 'docker.io/library/*']))?.refusal('team', image)).toBe(
+      'it is no name of an image in a registry',
+    );
   });
 
   it.each([
@@ -46,11 +73,16 @@ describe('a pattern', () => {
     ['ghcr.io/acme/ocr', 'ghcr.io/acme/ocr:9', true],
     ['ghcr.io/acme/ocr:1', 'ghcr.io/acme/ocr:2', false],
     ['ghcr.io/acme/ocr:1.*', 'ghcr.io/acme/ocr:1.7', true],
-    ['ghcr.io/acme/ocr:1', 'ghcr.io/acme/ocr:1@sha256:00', false],
-    ['ghcr.io/acme/ocr', 'ghcr.io/acme/ocr:1@sha256:00', true],
-    ['ghcr.io/acme/ocr@sha256:00', 'ghcr.io/acme/ocr@sha256:00', true],
-    ['ghcr.io/acme/ocr@sha256:00', 'ghcr.io/acme/ocr@sha256:01', false],
-    ['ghcr.io/acme/ocr@sha256:00', 'ghcr.io/acme/ocr', false],
+    ['ghcr.io/acme/ocr:1', `ghcr.io/acme/ocr:1@${A}`, false],
+    ['ghcr.io/acme/ocr', `ghcr.io/acme/ocr:1@${A}`, true],
+    [`ghcr.io/acme/ocr@${A}`, `ghcr.io/acme/ocr@${A}`, true],
+    [`ghcr.io/acme/ocr@${A}`, `ghcr.io/acme/ocr@${B}`, false],
+    [`ghcr.io/acme/ocr@${A}`, 'ghcr.io/acme/ocr', false],
+    ['docker.io/**', 'Evil/ocr:1', false],
+    ['docker.io/library/*', 'docker.io/busybox', true],
+    ['docker.io/*', 'busybox', true],
+    ['docker.io/**', 'docker.io/team/model', true],
+    ['busybox', 'index.docker.io/busybox', true],
     ['ghcr.io/acme/ocr:latest', 'ghcr.io/acme/ocr', true],
     ['*.acme.io/**', 'eu.acme.io/ocr', true],
     ['*.acme.io/**', 'acme.io.evil.io/ocr', false],

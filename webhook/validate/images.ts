@@ -2,7 +2,7 @@
 import { Ajv } from 'ajv';
 import type { ErrorObject, JSONSchemaType } from 'ajv';
 import { parse } from 'yaml';
-import { parseImage } from './image-reference.ts';
+import { isImageReference, parseImage } from './image-reference.ts';
 import type { ImageReference } from './image-reference.ts';
 import { IMAGES_SCHEMA } from './images.schema.ts';
 
@@ -47,6 +47,8 @@ export function readImages(text: string): ImagePolicy | undefined {
     refusal: (namespace, image) => {
       const about = rules.filter((rule) => rule.namespaces.some((matches) => matches(namespace)));
       if (about.length === 0) return refuseOthers ? 'no image is allowed in this namespace' : undefined;
+      // Runtimes read such a thing in a way of their own, or as the id of an image that another team pulled.
+      if (!isImageReference(image)) return 'it is no name of an image in a registry';
       const reference = parseImage(image);
       if (about.some((rule) => rule.patterns.some((matches) => matches(reference)))) return undefined;
       const all = about.flatMap((rule) => rule.images);
