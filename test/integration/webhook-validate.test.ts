@@ -280,8 +280,8 @@ describe('ceilings of tenants', () => {
     const large = anApp({}, { scaling: { maxUnits: 5 }, resources: { memory: '1Gi', gpu: { count: 3 } } });
     await until(async () => !(await tried(large)).ok, { what: 'ceilings in force' });
     const said = await tried(large);
-    expect(said.text).toContain('spec.scaling.maxUnits: must be at most 4 in namespace team');
-    expect(said.text).toContain('spec.resources.gpu.count: must be at most 2 in namespace team');
+    expect(said.text).toContain('spec.scaling.maxUnits: must be at most 4 for an app in namespace team');
+    expect(said.text).toContain('spec.resources.gpu.count: must be at most 2 for an app in namespace team');
     expect((await tried(anApp({}, { scaling: { maxUnits: 4 } }))).ok).toBe(true);
     await must(kubectl(['delete', 'configmap', '-n', OBJECTS.systemNamespace, OBJECTS.tenantsConfigMap]));
   });

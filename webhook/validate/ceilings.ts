@@ -14,7 +14,7 @@ export function ceilingProblems(app: InferenceApp, namespace: string, tenants: T
   const { maxUnits, gpusPerUnit, gpus } = ceilingsOf(namespace, tenants);
   const units = app.spec.scaling.maxUnits;
   const count = app.spec.resources?.gpu?.count ?? 0;
-  const why = `in namespace ${namespace} (penstock-tenants)`;
+  const why = `for an app in namespace ${namespace} (penstock-tenants)`;
   const problems: Problem[] = [];
   if (maxUnits !== undefined && units > maxUnits) {
     problems.push(forbidden(MAX_UNITS, `must be at most ${maxUnits} ${why}, not ${units}`));
@@ -23,7 +23,7 @@ export function ceilingProblems(app: InferenceApp, namespace: string, tenants: T
     problems.push(forbidden(COUNT, `must be at most ${gpusPerUnit} ${why}, not ${count}`));
   }
   if (gpus !== undefined && count * units > gpus) {
-    const message = `${units} units with ${count} GPUs each are ${units * count}, at most ${gpus} are allowed ${why}`;
+    const message = `${units} units with ${count} GPUs each are ${units * count} GPUs, at most ${gpus} are allowed ${why}`;
     problems.push(forbidden(MAX_UNITS, message, [COUNT]));
   }
   return problems;
