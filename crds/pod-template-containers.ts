@@ -44,6 +44,19 @@ const IN_OTHERS = [
   'stdinOnce',
   'tty',
 ];
+/**
+ * Not of a Sidecar app's worker, which is Penstock's adapter: with a hook, a folder or a mount of its own an app would run code, or put
+ * some in place of ours, beside the unit token.
+ */
+export const NOT_IN_ADAPTER: readonly string[] = [
+  'lifecycle',
+  'terminationMessagePath',
+  'volumeDevices',
+  'volumeMounts',
+  'workingDir',
+];
+const BESIDE_TOKEN =
+  'may not be specified: the worker of a Sidecar app is the adapter, beside whose token nothing of the app runs or lies';
 const NO_PROBES = 'may not be specified: no probe ends a unit or says when it is ready; see spec.worker.server';
 /** Members of the worker and the server that have a place of their own in the spec, or none. */
 const OWNED: Readonly<Record<string, string>> = {
@@ -91,11 +104,10 @@ function containerErrors(
   archetype: InferenceAppWorker['archetype'],
 ): FieldError[] {
   const ours = item['name'] === UNIT_POD.worker || item['name'] === UNIT_POD.server;
-  const owned = ours ? Object.keys(OWNED).filter((key) => (item[key] ?? undefined) !== undefined) : [];
   const known = ours ? [...IN_ANY, ...Object.keys(OWNED)] : IN_OTHERS;
   return [
     ...unknownMembers(item, known, path),
-    ...owned.map((key) => ({ path: member(path, key), message: OWNED[key] ?? '' })),
+    ...(ours ? ownedErrors(item, path, archetype) : []),
     ...containerSecurityErrors(
       item['securityContext'],
       member(path, 'securityContext'),
@@ -109,6 +121,19 @@ function containerErrors(
       hostErrors(item[key], member(path, key)),
     ),
   ];
+}
+
+function ownedErrors(
+  item: Readonly<Record<string, unknown>>,
+  path: string,
+  archetype: InferenceAppWorker['archetype'],
+): FieldError[] {
+  const isAdapter = item['name'] === UNIT_POD.worker && archetype === 'Sidecar';
+  return Object.keys(item).flatMap((key) => {
+    const own = Object.hasOwn(OWNED, key) ? OWNED[key] : undefined;
+    const message = own ?? (isAdapter && NOT_IN_ADAPTER.includes(key) ? BESIDE_TOKEN : undefined);
+    return message === undefined || item[key] === null ? [] : [{ path: member(path, key), message }];
+  });
 }
 
 /** cpu and memory of the container that does the work are the unit's. */

@@ -19,6 +19,12 @@ export function unknownMembers(
     });
 }
 
+/** Extended resources that are GPUs and their like: by who makes them, or by what they are called. */
+const ACCELERATORS: readonly RegExp[] = [
+  /^(?:[^/]*\.)?(?:nvidia\.com|amd\.com|gpu\.intel\.com|habana\.ai|huawei\.com|cambricon\.com)\//i,
+  /\/(?:[^/]*[^a-z/])?(?:[a-z]?gpu|tpu|npu|xpu|mlu|dcu|neuron|gaudi|ascend|vcuda)/i,
+];
+
 /** GPUs are asked for in one place only, or nobody could tell what a unit takes. */
 export function gpuErrors(resources: unknown, path: string): FieldError[] {
   if (!isRecord(resources)) return [];
@@ -26,7 +32,7 @@ export function gpuErrors(resources: unknown, path: string): FieldError[] {
     const entries = resources[list];
     if (!isRecord(entries)) return [];
     return Object.keys(entries)
-      .filter((name) => name.startsWith('nvidia.com/'))
+      .filter((name) => ACCELERATORS.some((accelerator) => accelerator.test(name)))
       .map((name) => ({
         path: member(path, list),
         message: `${echo(name)} may not be specified: GPUs are asked for by spec.resources.gpu`,

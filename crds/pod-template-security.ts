@@ -62,6 +62,23 @@ export function containerSecurityErrors(context: unknown, path: string, readOnly
   return fault === undefined ? errors : [...errors, { path: member(path, 'readOnlyRootFilesystem'), message: fault }];
 }
 
+/** The members of a security context that the checks have nothing against: for a merge with what nobody has checked. */
+export function harmlessPart(
+  context: Readonly<Record<string, unknown>>,
+  of: 'pod' | 'container',
+): Readonly<Record<string, unknown>> {
+  const checks = of === 'pod' ? POD : CONTAINER;
+  const kept = Object.entries(context).filter(([key, value]) => {
+    const check = Object.hasOwn(checks, key) ? checks[key] : undefined;
+    return check !== undefined && check(value) === undefined && (key !== 'sysctls' || areSafe(context));
+  });
+  return Object.fromEntries(kept);
+}
+
+function areSafe(context: Readonly<Record<string, unknown>>): boolean {
+  return sysctlErrors(context, '').length === 0;
+}
+
 function contextErrors(context: unknown, path: string, checks: Readonly<Record<string, Check>>): FieldError[] {
   if (context === undefined || context === null) return [];
   if (!isRecord(context)) return [{ path, message: 'must be an object' }];

@@ -200,11 +200,38 @@ describe('a pod template', () => {
     expect(paths(server({ volumeMounts: [{ name: 'a', mountPath: '/a' }] }), 'Sidecar')).toEqual([]);
     // Its layer may be written to or not, as the app likes.
     expect(paths(server({ securityContext: { readOnlyRootFilesystem: true } }), 'Sidecar')).toEqual([]);
-    expect(paths(server({ startupProbe: {}, args: [] }), 'Sidecar')).toEqual([
+    expect(paths(server({ args: [], startupProbe: {} }), 'Sidecar')).toEqual([
       '.spec.initContainers[0].args',
       '.spec.initContainers[0].startupProbe',
     ]);
     expect(paths(worker({ resources: { limits: { memory: '1Gi' } } }), 'Sidecar')).toEqual([]);
+  });
+
+  test.each<[string, unknown]>([
+    ['lifecycle', { postStart: { exec: { command: ['node', '-e', ''] } } }],
+    ['volumeMounts', [{ name: 'a', mountPath: '/app' }]],
+    ['volumeDevices', []],
+    ['workingDir', '/evil'],
+    ['terminationMessagePath', '/app/main.ts'],
+  ])('of a Sidecar app may not have %s of the adapter, which has the token', (key, value) => {
+    expect(paths(worker({ [key]: value }), 'Sidecar')).toEqual([`.spec.containers[0].${key}`]);
+    expect(paths(worker({ [key]: value }), 'Handler')).toEqual([]);
+    expect(paths(worker({ [key]: null }), 'Sidecar')).toEqual([]);
+  });
+
+  test.each([
+    ['nvidia.com/gpu.shared', false],
+    ['amd.com/gpu', false],
+    ['gpu.intel.com/i915', false],
+    ['volcano.sh/vgpu-number', false],
+    ['huawei.com/Ascend910', false],
+    ['aws.amazon.com/neuroncore', false],
+    ['rdma/hca', true],
+    ['example.com/output', true],
+    ['ephemeral-storage', true],
+  ])('may have %s: %s', (name, may) => {
+    const path = '.spec.initContainers[0].resources.limits';
+    expect(paths(helper({ resources: { limits: { [name]: 1 } } }))).toEqual(may ? [] : [path]);
   });
 
   test('is bounded in size, depth and number of errors', () => {
@@ -216,7 +243,11 @@ describe('a pod template', () => {
     const large = { metadata: { annotations: { a: 'x'.repeat(65_536) } } };
     expect(podTemplateErrors(large, 'Handler')[0]?.message).toMatch(/^must have at most 65536 bytes as JSON, not 65/);
     const many = Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`x${index}`, 1]));
-    expect(podTemplateErrors({ spec: many }, 'Handler')).toHaveLength(32);
+    const errors = podTemplateErrors({ spec: many }, 'Handler');
+    expect(errors).toHaveLength(32);
+    // A path that any change of the template changes.
+    const rest = { path: 'spec.worker.podTemplate', message: 'has 69 more faults: mend these first' };
+    expect(errors.at(-1)).toEqual(rest);
   });
 
   test('is looked into by the local validator, with a fix', () => {

@@ -90,7 +90,10 @@ export function podTemplateErrors(
     ...templateMetadataErrors(metadata, member(POD_TEMPLATE, 'metadata')),
     ...podErrors(spec, member(POD_TEMPLATE, 'spec'), archetype),
   ];
-  return errors.slice(0, MAX_REPORTED);
+  if (errors.length <= MAX_REPORTED) return errors;
+  // What is left out stands for the whole template: a change of any part of it answers for this, so that none hides behind old faults.
+  const more = `has ${errors.length - MAX_REPORTED + 1} more faults: mend these first`;
+  return [...errors.slice(0, MAX_REPORTED - 1), { path: POD_TEMPLATE, message: more }];
 }
 
 function sizeFault(template: Readonly<Record<string, unknown>>): string | undefined {
@@ -137,8 +140,13 @@ const APPARMOR = 'container.apparmor.security.beta.kubernetes.io/';
 function unconfined(annotations: unknown, path: string): FieldError[] {
   if (!isRecord(annotations)) return [];
   return Object.entries(annotations)
-    .filter(([key, value]) => key.startsWith(APPARMOR) && value === 'unconfined')
+    .filter(isUnconfined)
     .map(([key]) => ({ path, message: `${echo(key)} must not be unconfined` }));
+}
+
+/** Whether the entry of a pod's annotations takes a container out of its AppArmor profile. */
+export function isUnconfined([key, value]: readonly [string, unknown]): boolean {
+  return key.startsWith(APPARMOR) && value === 'unconfined';
 }
 
 function podErrors(spec: unknown, path: string, archetype: InferenceAppWorker['archetype']): FieldError[] {

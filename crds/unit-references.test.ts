@@ -87,6 +87,42 @@ describe('references of an app', () => {
       spec({ podTemplate: { metadata: { labels: { app: 'shop' }, annotations: { a: 'b' } } } }),
       ['spec.worker.podTemplate.metadata.labels', 'spec.worker.podTemplate.metadata.annotations'],
     ],
+    [
+      'who finds it, whom it finds, and who places it when',
+      template({
+        hostname: 'a',
+        subdomain: 'b',
+        setHostnameAsFQDN: true,
+        dnsPolicy: 'None',
+        dnsConfig: { nameservers: ['10.0.0.1'] },
+        hostAliases: [{ ip: '127.0.0.1', hostnames: ['x'] }],
+        schedulerName: 'mine',
+        schedulingGates: [{ name: 'a/b' }],
+      }),
+      [
+        'dnsConfig',
+        'dnsPolicy',
+        'hostAliases',
+        'hostname',
+        'schedulerName',
+        'schedulingGates',
+        'setHostnameAsFQDN',
+        'subdomain',
+      ].map((key) => `${T}.${key}`),
+    ],
+    [
+      'nothing of the kind',
+      template({ hostname: '', schedulingGates: [], dnsConfig: {}, setHostnameAsFQDN: false, schedulerName: null }),
+      [],
+    ],
+    [
+      'devices of the nodes',
+      template({
+        resources: { limits: { memory: 1 } },
+        containers: [{ resources: { limits: { 'rdma/hca': 1, cpu: 1 }, requests: { 'rdma/hca': 1 } } }],
+      }),
+      [`${T}.containers[0].resources.limits`, `${T}.containers[0].resources.requests`],
+    ],
     ['no labels', spec({ podTemplate: { metadata: { labels: {}, annotations: null } } }), []],
     [
       'nothing where a template is nonsense',

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What of the app's namespace a unit would get to see or use, by path: who makes an app with it must be somebody who may create pods
 // there, or making an app would be a way around that.
-import { element, isRecord, member } from './field-error.ts';
+import { echo, element, isRecord, member } from './field-error.ts';
 import type { InferenceApp, InferenceAppEnv, InferenceAppWorker } from './inference-app.gen.ts';
 import { POD_TEMPLATE } from './pod-template.ts';
 
@@ -16,6 +16,18 @@ type Json = Readonly<Record<string, unknown>>;
 
 /** Volumes that hold nothing of the namespace. */
 const HARMLESS_VOLUMES: readonly string[] = ['name', 'emptyDir', 'downwardAPI', 'image'];
+/** By which name a pod is found, which names it finds, who places it and when: as labels, these reach beyond the pod. */
+const POD_WIDE: readonly string[] = [
+  'dnsConfig',
+  'dnsPolicy',
+  'hostAliases',
+  'hostname',
+  'hostnameOverride',
+  'schedulerName',
+  'schedulingGates',
+  'setHostnameAsFQDN',
+  'subdomain',
+];
 const KINDS: Readonly<Record<string, string>> = {
   secretKeyRef: 'Secret',
   secretRef: 'Secret',
@@ -67,6 +79,8 @@ function templateReferences(template: InferenceAppWorker['podTemplate']): UnitRe
   const path = member(POD_TEMPLATE, 'spec');
   return [
     ...accountReferences(spec, path),
+    ...POD_WIDE.filter((key) => says(spec[key])).map((key) => ({ path: member(path, key), what: `${key} of a pod` })),
+    ...resourceReferences(spec, path),
     ...records(spec['volumes']).flatMap(({ item, index }) =>
       volumeReferences(item, element(member(path, 'volumes'), index)),
     ),
@@ -76,6 +90,7 @@ function templateReferences(template: InferenceAppWorker['podTemplate']): UnitRe
         return [
           ...envReferences(item['env'] as InferenceAppEnv[] | undefined, member(at, 'env')),
           ...envFromReferences(item['envFrom'], member(at, 'envFrom')),
+          ...resourceReferences(item, at),
         ];
       }),
     ),
@@ -104,6 +119,22 @@ function accountReferences(spec: Json, path: string): UnitReference[] {
       what: 'a ResourceClaim',
     })),
   ];
+}
+
+/** Devices of the nodes, which no ceiling of a tenant counts. */
+function resourceReferences({ resources }: Json, path: string): UnitReference[] {
+  if (!isRecord(resources)) return [];
+  return ['limits', 'requests'].flatMap((list) => {
+    const entries = resources[list];
+    const names = isRecord(entries) ? Object.keys(entries).filter((name) => name.includes('/')) : [];
+    return names.map((name) => ({ path: member(path, `resources.${list}`), what: `resource ${echo(name)}` }));
+  });
+}
+
+/** Whether a field is there and not empty. */
+function says(value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) return Object.keys(value).length > 0;
+  return value !== undefined && value !== null && value !== '' && value !== false;
 }
 
 function volumeReferences(volume: Json, path: string): UnitReference[] {

@@ -26,19 +26,25 @@ const OWN = {
   },
 };
 
+const HANDLER = { adapter: false };
+const APPARMOR = 'container.apparmor.security.beta.kubernetes.io/worker';
 const under = (spec: Record<string, unknown>): Record<string, never> =>
-  underTemplate(OWN, { spec }).spec as unknown as Record<string, never>;
+  underTemplate(OWN, { spec }, HANDLER).spec as unknown as Record<string, never>;
 
 describe('a pod under a template', () => {
   it('is the same object without one', () => {
-    expect(underTemplate(OWN, undefined)).toBe(OWN);
-    expect(underTemplate(OWN, {})).toBe(OWN);
-    expect(underTemplate(OWN, { metadata: null, spec: null })).toBe(OWN);
+    expect(underTemplate(OWN, undefined, HANDLER)).toBe(OWN);
+    expect(underTemplate(OWN, {}, HANDLER)).toBe(OWN);
+    expect(underTemplate(OWN, { metadata: null, spec: null }, HANDLER)).toBe(OWN);
   });
 
   it('has the labels of both, ours where they meet, and never changes what it was given', () => {
     const before = structuredClone(OWN);
-    const pod = underTemplate(OWN, { metadata: { labels: { unit: 'b', team: 'x' }, annotations: { a: 'b' } } });
+    const pod = underTemplate(
+      OWN,
+      { metadata: { labels: { unit: 'b', team: 'x' }, annotations: { a: 'b', [APPARMOR]: 'unconfined' } } },
+      HANDLER,
+    );
     expect(pod.metadata).toEqual({ labels: { unit: 'a', team: 'x' }, annotations: { a: 'b' } });
     expect(OWN).toEqual(before);
   });
@@ -104,6 +110,61 @@ describe('a pod under a template', () => {
     expect(under({ serviceAccountName: 'a', automountServiceAccountToken: true })).toMatchObject({
       serviceAccountName: 'a',
       automountServiceAccountToken: true,
+    });
+  });
+});
+
+describe('what nobody has checked', () => {
+  const CONTEXT = {
+    runAsUser: 0,
+    privileged: true,
+    procMount: 'Unmasked',
+    seLinuxOptions: { type: 'spc_t' },
+    appArmorProfile: { type: 'Unconfined' },
+    capabilities: { add: ['SYS_ADMIN'] },
+    futurePower: true,
+  };
+  const PROBE = { httpGet: { host: '10.0.0.1', port: 80 } };
+  const EVIL = {
+    ports: [{ containerPort: 80, hostPort: 80, hostIP: '0.0.0.0' }],
+    volumeMounts: [
+      { name: 'token', mountPath: '/mine' },
+      { name: 'x', mountPath: '/x' },
+    ],
+    securityContext: CONTEXT,
+    lifecycle: { preStop: PROBE, postStart: { exec: { command: ['a'] } } },
+  };
+  const first = (list: unknown): Record<string, unknown> => (list as Record<string, unknown>[])[0]!;
+
+  it('reaches neither out of the pod nor for the token', () => {
+    const { securityContext, initContainers } = under({
+      securityContext: { ...CONTEXT, sysctls: [{ name: 'kernel.msgmax', value: '1' }] },
+      initContainers: [{ ...EVIL, name: 'helper', livenessProbe: PROBE }],
+    });
+    expect(securityContext).toEqual(OWN.spec.securityContext);
+    expect(first(initContainers)).toEqual({
+      name: 'helper',
+      ports: [{ containerPort: 80 }],
+      volumeMounts: [{ name: 'x', mountPath: '/x' }],
+      securityContext: LOCKED_DOWN,
+      lifecycle: { preStop: { httpGet: { port: 80 } }, postStart: { exec: { command: ['a'] } } },
+      livenessProbe: { httpGet: { port: 80 } },
+    });
+  });
+
+  it('runs and lies nowhere in an adapter, and in a worker of the app only', () => {
+    const spec = { containers: [{ ...EVIL, name: 'worker', workingDir: '/x', terminationMessagePolicy: 'File' }] };
+    const [own] = OWN.spec.containers;
+    const adapter = first(underTemplate(OWN, { spec }, { adapter: true }).spec.containers);
+    expect(adapter).toEqual({
+      ...own,
+      terminationMessagePolicy: 'File',
+      ports: [{ containerPort: 80 }, ...own!.ports],
+    });
+    expect(first(under(spec)['containers'])).toMatchObject({
+      workingDir: '/x',
+      lifecycle: { postStart: { exec: { command: ['a'] } } },
+      volumeMounts: [{ name: 'x' }, { name: 'token', mountPath: '/token' }],
     });
   });
 });

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import { UNIT_POD } from '#crds/names.ts';
+import { NOT_IN_ADAPTER } from '#crds/pod-template-containers.ts';
+import { harmlessPart } from '#crds/pod-template-security.ts';
+import { isUnconfined } from '#crds/pod-template.ts';
 import { isObject } from '#base/json.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -51,17 +55,24 @@ const NEVER_IN_OWN_CONTAINER = [
   'readinessProbe',
   'startupProbe',
 ];
-const NEVER_IN_SECURITY = ['privileged', 'procMount', 'windowsOptions'];
+const HOST_OF_PORT = ['hostPort', 'hostIP'];
+/** Members in which the kubelet is told whom to ask. */
+const ASKING = ['lifecycle', 'livenessProbe', 'readinessProbe', 'startupProbe'];
+
+interface MergeOptions {
+  /** The worker is our adapter: nothing of a template runs or lies beside its token. */
+  readonly adapter: boolean;
+}
 
 /**
  * A pod of ours with a user's template under it: maps are merged and lists of named things joined by name, as in a strategic merge;
  * what we say wins, and what we say of security is only added to. The template's items come first in every list, in their order, so that a
  * path of the API server's into the result is the same path in the template. Without a template the pod is returned as it is.
  */
-export function underTemplate<T extends OwnPod>(own: T, template: Json | undefined): T {
+export function underTemplate<T extends OwnPod>(own: T, template: Json | undefined, { adapter }: MergeOptions): T {
   const given = template === undefined ? {} : record(withoutNulls(template));
   if (Object.keys(given).length === 0) return own;
-  const metadata = record(given['metadata']);
+  const metadata = confined(record(given['metadata']));
   return {
     ...own,
     metadata: {
@@ -69,11 +80,11 @@ export function underTemplate<T extends OwnPod>(own: T, template: Json | undefin
       ...merged('labels', metadata, own.metadata),
       ...merged('annotations', metadata, own.metadata),
     },
-    spec: mergeSpec(own.spec, record(given['spec'])),
+    spec: mergeSpec(own.spec, record(given['spec']), adapter),
   };
 }
 
-function mergeSpec(own: OwnPod['spec'] & Json, given: Json): OwnPod['spec'] {
+function mergeSpec(own: OwnPod['spec'] & Json, given: Json, adapter: boolean): OwnPod['spec'] {
   const spec: Json = { ...without(given, NEVER_IN_POD), ...own };
   const chosen = OVERRIDABLE.filter((key) => given[key] !== undefined).map((key) => [key, given[key]]);
   const affinity = { ...without(record(given['affinity']), ['nodeAffinity']), ...record(own['affinity']) };
@@ -82,9 +93,11 @@ function mergeSpec(own: OwnPod['spec'] & Json, given: Json): OwnPod['spec'] {
     ...Object.fromEntries(chosen),
     ...merged('nodeSelector', given, own),
     ...(Object.keys(affinity).length > 0 ? { affinity } : {}),
-    securityContext: secure(record(given['securityContext']), own.securityContext),
-    ...mergeInitContainers(own.initContainers ?? [], named(given['initContainers'])),
-    containers: own.containers.map((container) => patched(container, named(given['containers']))),
+    securityContext: secure(harmlessPart(record(given['securityContext']), 'pod'), own.securityContext),
+    ...mergeInitContainers(own.initContainers ?? [], containersOf(given['initContainers'])),
+    containers: own.containers.map((container) =>
+      patched(container, containersOf(given['containers']), adapter ? NOT_IN_ADAPTER : []),
+    ),
     volumes: [
       ...othersThan(own.volumes, named(given['volumes'])).filter((v) => v['hostPath'] === undefined),
       ...own.volumes,
@@ -97,19 +110,19 @@ function mergeInitContainers(own: readonly object[], given: readonly Container[]
   const ours = own as readonly Container[];
   const inOrder = given.map((item) => {
     const mine = ours.find(({ name }) => name === item.name);
-    const securityContext = secure(record(item['securityContext']), LOCKED_DOWN);
-    return mine === undefined ? { ...item, securityContext } : patched(mine, [item]);
+    const securityContext = secure(containerSecurity(item), LOCKED_DOWN);
+    return mine === undefined ? { ...item, securityContext } : patched(mine, [item], []);
   });
   const rest = ours.filter(({ name }) => !given.some((item) => item.name === name));
   const all = [...inOrder, ...rest];
   return all.length === 0 ? {} : { initContainers: all };
 }
 
-function patched(own: object, templates: readonly Container[]): object {
+function patched(own: object, templates: readonly Container[], sealed: readonly string[]): object {
   const mine = own as Container;
   const found = templates.find(({ name }) => name === mine.name);
   if (found === undefined) return own;
-  const given = without(found, NEVER_IN_OWN_CONTAINER);
+  const given = without(found, [...NEVER_IN_OWN_CONTAINER, ...sealed]);
   const resources = { ...record(given['resources']) };
   for (const list of ['limits', 'requests'])
     Object.assign(resources, merged(list, record(given['resources']), record(mine['resources'])));
@@ -120,7 +133,7 @@ function patched(own: object, templates: readonly Container[]): object {
     ...joined('ports', given, mine),
     ...joined('volumeMounts', given, mine),
     ...(Object.keys(resources).length > 0 ? { resources } : {}),
-    securityContext: secure(record(given['securityContext']), record(mine['securityContext'])),
+    securityContext: secure(containerSecurity(given), record(mine['securityContext'])),
   };
 }
 
@@ -130,11 +143,47 @@ function secure(given: Json, own: Json): Json {
   const add = listOf(record(given['capabilities'])['add']).filter((name) => name === 'NET_BIND_SERVICE');
   const capabilities = { ...record(own['capabilities']), ...(add.length > 0 ? { add } : {}) };
   return {
-    ...without(given, [...NEVER_IN_SECURITY, 'seccompProfile', 'capabilities']),
+    ...without(given, ['seccompProfile', 'capabilities']),
     ...own,
     ...(type === 'Localhost' || type === 'RuntimeDefault' ? { seccompProfile: given['seccompProfile'] } : {}),
     ...(Object.keys(capabilities).length > 0 ? { capabilities } : {}),
   };
+}
+
+function containerSecurity(container: Json): Json {
+  return harmlessPart(record(container['securityContext']), 'container');
+}
+
+function confined(metadata: Json): Json {
+  const entries = Object.entries(record(metadata['annotations'])).filter((entry) => !isUnconfined(entry));
+  return { ...metadata, annotations: Object.fromEntries(entries) };
+}
+
+/** Without what would reach out of the pod, or for the unit token. */
+function containersOf(list: unknown): Container[] {
+  return named(list).map((container) => {
+    const { ports, volumeMounts } = container;
+    const asking = ASKING.filter((key) => container[key] !== undefined);
+    return {
+      ...container,
+      ...(Array.isArray(ports) ? { ports: ports.filter(isObject).map((port) => without(port, HOST_OF_PORT)) } : {}),
+      ...(Array.isArray(volumeMounts) ? { volumeMounts: volumeMounts.filter((mount) => !isOfToken(mount)) } : {}),
+      ...Object.fromEntries(asking.map((key) => [key, withoutHosts(container[key])])),
+    };
+  });
+}
+
+function isOfToken(mount: unknown): boolean {
+  return isObject(mount) && mount['name'] === UNIT_POD.tokenVolume;
+}
+
+function withoutHosts(value: unknown): unknown {
+  if (!isObject(value)) return value;
+  const members = Object.entries(value).map(([key, sub]) => {
+    const asks = (key === 'httpGet' || key === 'tcpSocket') && isObject(sub);
+    return [key, asks ? without(sub, ['host']) : withoutHosts(sub)];
+  });
+  return Object.fromEntries(members) as unknown;
 }
 
 function merged(key: string, given: Json, own: Json): Json {

@@ -29,7 +29,9 @@ export function unitJob(plan: UnitPlan, placement: Placement, settings: JobSetti
       backoffLimit: 0,
       // A pod that is being evicted may still hold a request: the Job has not failed before it has ended.
       podReplacementPolicy: 'Failed',
-      template: underTemplate(pod, plan.app.spec.worker.podTemplate),
+      template: underTemplate(pod, plan.app.spec.worker.podTemplate, {
+        adapter: plan.app.spec.worker.archetype === 'Sidecar',
+      }),
     },
   };
 }

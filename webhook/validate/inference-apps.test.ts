@@ -200,19 +200,19 @@ describe('references of an app', () => {
 });
 
 describe('a pod template', () => {
-  const podTemplate = { spec: { hostname: 'a' } };
+  const podTemplate = { spec: { nodeSelector: { zone: 'a' } } };
 
   it('is tried when it is new or changes, and not otherwise', async () => {
     const { asked, review } = setUp();
     await review(aReview(anApp({ podTemplate })));
     await review(aReview(anApp({ podTemplate }, { scaling: { maxUnits: 3 } }), anApp({ podTemplate })));
-    await review(aReview(anApp({ podTemplate: { spec: { hostname: 'b' } } }), anApp({ podTemplate })));
+    await review(aReview(anApp({ podTemplate: { spec: { nodeSelector: { zone: 'b' } } } }), anApp({ podTemplate })));
     await review(aReview(anApp({ podTemplate: {} })));
     expect(asked).toEqual(['dry run in team', 'dry run in team']);
   });
 
   it('is refused for what the API server says of its Job, and not for what keeps it from saying anything', async () => {
-    const path = 'spec.worker.podTemplate.spec.hostname';
+    const path = 'spec.worker.podTemplate.spec.nodeSelector';
     const refused = { problems: [{ path, message: 'no', reason: 'FieldValueInvalid' }], warnings: [] } as const;
     expect(fields(await create(anApp({ podTemplate }), { dryRun: refused }))).toEqual([422, [path]]);
     const late = { problems: [], warnings: ['spec.worker.podTemplate: could not be tried'] };
@@ -248,6 +248,15 @@ describe('an update', () => {
     expect(
       fields(await update(old, change({ worker: { ...WORKER, ...HOST, instances: 1, image: 'evil/b:1' } }), world)),
     ).toEqual([422, ['spec.worker.image']]);
+  });
+
+  it('cannot hide a new fault behind many old ones', async () => {
+    const faults = Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`x${index}`, 1]));
+    const old = unchecked({ podTemplate: { spec: faults } });
+    const other = unchecked({ podTemplate: { spec: faults }, handler: 'b.ts' });
+    expect((await update(old, other)).refusal).toBeUndefined();
+    const next = unchecked({ podTemplate: { spec: { ...faults, hostNetwork: true } } });
+    expect(fields(await update(old, next))).toEqual([422, expect.arrayContaining(['spec.worker.podTemplate'])]);
   });
 
   it('cannot hide a new reference behind an old fault', async () => {

@@ -40,7 +40,7 @@ export function skeletonJob(app: InferenceApp, namespace: string): object {
       completions: 1,
       backoffLimit: 0,
       podReplacementPolicy: 'Failed',
-      template: underTemplate(pod, worker.podTemplate),
+      template: underTemplate(pod, worker.podTemplate, { adapter: sidecar }),
     },
   };
 }
