@@ -51,10 +51,9 @@ class LeaseServer {
         if (!this.lease) throw new KubeError('none', { status: 404, reason: 'NotFound' });
         return structuredClone(this.lease);
       },
-      create: async (_resource: unknown, lease: Lease, options: CallOptions) => {
+      apply: async (_resource: unknown, lease: Lease, options: CallOptions) => {
         await network(options);
-        if (this.lease) throw new KubeError('there', { status: 409, reason: 'AlreadyExists' });
-        return store(lease, `uid-${this.#version}`);
+        return this.lease ? structuredClone(this.lease) : store(lease, `uid-${this.#version}`);
       },
       replace: async (_resource: unknown, lease: Lease, options: CallOptions) => {
         await network(options);
@@ -124,7 +123,7 @@ describe('leader election', () => {
       acquireTime: first?.acquireTime,
     });
     expect(server.lease?.spec?.renewTime).toMatch(/^2026-01-01T00:01:00\.\d{3}000Z$/);
-    expect(server.lease?.metadata.resourceVersion).toBe('31');
+    expect(server.lease?.metadata.resourceVersion).toBe('32');
     await a.stop();
     await b.stop();
   });

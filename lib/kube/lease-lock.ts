@@ -2,11 +2,14 @@
 import type { Clock } from '#base/clock.ts';
 import { find } from './apply.ts';
 import type { KubeClient } from './client.ts';
-import { KubeError, isAlreadyExists, isConflict } from './errors.ts';
+import { KubeError, isConflict } from './errors.ts';
 import { microTime } from './micro-time.ts';
 import { LEASES } from './resource.ts';
 import type { CallOptions } from './transport.ts';
 import type { KubeObject, ObjectRef } from './types.ts';
+
+/** Of the empty Lease; who holds it writes the rest. */
+const FIELD_MANAGER = 'penstock-lease';
 
 interface LeaseSpec {
   readonly holderIdentity?: string;
@@ -80,7 +83,7 @@ class Lock implements LeaseLock {
     } catch (err) {
       // Whatever it was, what we know may be outdated: the answer can be lost and the write not.
       this.#last = undefined;
-      if (isConflict(err) || isAlreadyExists(err)) return undefined;
+      if (isConflict(err)) return undefined;
       throw err;
     }
   }
@@ -113,11 +116,16 @@ class Lock implements LeaseLock {
 
   async #write(spec: LeaseSpec, call: CallOptions): Promise<void> {
     const { client, lease } = this.#options;
+    // An apply makes it, since RBAC can bind a right to create to a name only where the path has one. Empty, and the same by every
+    // candidate: so it settles nothing, the PUT with its resourceVersion does.
+    const before =
+      this.#last ??
+      (await client.apply<Lease>(LEASES, { metadata: { ...lease } }, { ...call, fieldManager: FIELD_MANAGER }));
+    if (this.#last === undefined && before.spec?.holderIdentity) {
+      throw new KubeError(`lease ${lease.name} was taken meanwhile`, { status: 409, reason: 'Conflict' });
+    }
     // PUT with the resourceVersion we read: of two candidates only one gets through.
-    const written = this.#last
-      ? await client.replace<Lease>(LEASES, { ...this.#last, spec }, call)
-      : await client.create<Lease>(LEASES, { metadata: { ...lease }, spec }, call);
-    this.#observe(written);
+    this.#observe(await client.replace<Lease>(LEASES, { ...before, spec }, call));
   }
 
   async #refresh(call: CallOptions): Promise<void> {
