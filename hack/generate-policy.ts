@@ -18,8 +18,9 @@ const INTRO = [
   'ConfigMap `penstock-slicing` in the namespace of the webhook, key `policy.yaml`: which pods get a slice of a GPU without asking for it,',
   'and what is known of the shared resources beside the labels of the nodes. [config/samples/slicing.yaml](../config/samples/slicing.yaml)',
   'is one to start from. It is optional. A change is in force within a second, without a restart, for pods that are created from then on.',
-  'A document that does not fit, down to a misspelt field, is refused as a whole: the last good one stays in force (at first start: none),',
-  'and Event `PolicyRefused` on the ConfigMap, the log and `penstock_webhook_policy_last_reload_success` = 0 tell of it, with the field and what',
+  'A document that does not fit, down to a misspelt field, is refused as a whole: the last good one stays in force. A replica that starts with',
+  'such a document knows no good one, and slices nothing (`no-policy`) until there is one, or the ConfigMap is deleted.',
+  'Event `PolicyRefused` on the ConfigMap, the log and `penstock_webhook_policy_last_reload_success` = 0 tell of it, with the field and what',
   'to write. Without the ConfigMap nobody is enrolled, and the rest has its defaults.',
   '',
 ];

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+import { expect, it } from 'vitest';
+import { applyPatch } from 'fast-json-patch';
+import { contextOf, gpuNode, slicedPod } from './fixtures.ts';
+import { slicePod } from './slice-pod.ts';
+
+const given = contextOf([gpuNode('big')]);
+const unread = { ...given, policyUnread: true };
+const UNASKED = { metadata: { annotations: {} }, spec: slicedPod().spec };
+
+it.each([
+  ['a pod that asks for a slice', slicedPod()],
+  ['a pod that the policy might enrol', UNASKED],
+])('before any document of the policy could be read %s passes as it is, counted and with a warning', (_name, pod) => {
+  const { outcome, reason, patch, warnings } = slicePod(pod, unread);
+  expect([outcome, reason, patch]).toEqual(['noop', 'no-policy', undefined]);
+  expect(warnings).toEqual([expect.stringContaining('ConfigMap penstock-slicing')]);
+});
+
+it('a pod that was sliced by another replica keeps its slice', () => {
+  const { patch = [] } = slicePod(slicedPod(), given);
+  const pod = applyPatch(structuredClone(slicedPod()), structuredClone([...patch]), true).newDocument;
+  expect(slicePod(pod, unread)).toMatchObject({ outcome: 'noop', reason: 'no-policy' });
+});
+
+it('a pod that wants no slice, or has no GPU, is not bothered', () => {
+  expect(slicePod(slicedPod({ 'penstock.dev/slice': 'false' }), unread)).toMatchObject({
+    reason: 'opted-out',
+    warnings: [],
+  });
+  const without = { metadata: {}, spec: { containers: [{ name: 'main', image: 'app:1' }] } };
+  expect(slicePod(without, unread)).toMatchObject({ reason: 'no-gpu', warnings: [] });
+});
