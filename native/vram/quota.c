@@ -88,18 +88,32 @@ static void draw(uint64_t number[2]) {
   number[1] = cpu_ticks() ^ (uint64_t)(uintptr_t)number << 16;
 }
 
+/** Device and inode of what a descriptor is; zeros where it is nothing. */
+struct file { uint64_t device, inode; };
+static struct file file_at(long fd) {
+  struct { struct file file; uint64_t rest[30]; } stat = {{0, 0}, {0}};
+  sys4(SYS_newfstatat, fd, "", &stat, AT_EMPTY_PATH_);
+  return stat.file;
+}
+static int is_still(long fd, struct file file) {
+  struct file now = file_at(fd);
+  return now.inode == file.inode && now.device == file.device && file.inode != 0;
+}
+
 /**
- * Its size comes by writing its last byte, not by truncating: if another thread closed all descriptors meanwhile and opened something of its own
- * under this number, none of that would be cut off.
+ * The descriptor lies in the program's table: a thread that closes all descriptors at this moment and opens something of its own may do so under this number.
+ * So each step, the link and the close too, looks first whether it is still the file that was made. That leaves the instant between two system calls; none of
+ * the steps cuts anything off (the size comes by writing the last byte, not by truncating).
  */
-static long fill(long fd, const struct draft *draft) {
+static long fill(long fd, struct file file, const struct draft *draft) {
   if (draft->size > draft->head_size) {
-    long last = sys4(SYS_pwrite64, fd, "", 1, draft->size - 1);
+    long last = is_still(fd, file) ? sys4(SYS_pwrite64, fd, "", 1, draft->size - 1) : -E_AGAIN;
     if (last < 0) return last;
   }
-  long done = sys4(SYS_pwrite64, fd, draft->head, draft->head_size, 0);
+  long done = is_still(fd, file) ? sys4(SYS_pwrite64, fd, draft->head, draft->head_size, 0) : -E_AGAIN;
   if (done < 0) return done;
-  return (uint64_t)done == draft->head_size ? sys2(SYS_fchmod, fd, draft->mode) : -E_NOSPC;
+  if ((uint64_t)done != draft->head_size) return -E_NOSPC;
+  return is_still(fd, file) ? sys2(SYS_fchmod, fd, draft->mode) : -E_AGAIN;
 }
 
 static long link(const char *from, const char *to) { return sys6(SYS_linkat, AT_FDCWD_, (long)from, AT_FDCWD_, (long)to, AT_SYMLINK_FOLLOW_, 0); }
@@ -110,9 +124,10 @@ static long publish_nameless(struct work *w, const struct draft *draft) {
   struct text source = text_in(w->source, sizeof w->source);
   text_add(&source, "/proc/self/fd/");
   add_number(&source, (uint64_t)fd);
-  long result = fill(fd, draft);
-  if (result == 0) result = link(w->source, w->target);
-  sys_close(fd);
+  struct file file = file_at(fd);
+  long result = fill(fd, file, draft);
+  if (result == 0) result = is_still(fd, file) ? link(w->source, w->target) : -E_AGAIN;
+  if (is_still(fd, file)) sys_close(fd);
   return result;
 }
 
@@ -126,8 +141,9 @@ static long publish_named(struct work *w, const struct draft *draft) {
   if (source.cut) return -E_NOENT;
   long fd = sys4(SYS_openat, AT_FDCWD_, w->source, O_CREAT_ | O_EXCL_ | O_NOFOLLOW_ | O_WRONLY_ | O_CLOEXEC_, 0600);
   if (fd < 0) return fd == -E_EXIST ? -E_AGAIN : fd;
-  long result = fill(fd, draft);
-  sys_close(fd);
+  struct file file = file_at(fd);
+  long result = fill(fd, file, draft);
+  if (is_still(fd, file)) sys_close(fd);
   if (result == 0) result = link(w->source, w->target);
   sys3(SYS_unlinkat, AT_FDCWD_, w->source, 0);
   return result;
@@ -206,7 +222,7 @@ static enum quota make(struct work *w, const char *directory, const char **why) 
     if (result == 0) result = read_ledger(w); // perhaps another's
   }
   if (result == 0) result = make_control(w, limit);
-  if (is_scarce(result)) return QUOTA_LATER;
+  if (is_scarce(result) || result == -E_AGAIN) return QUOTA_LATER; // E_AGAIN: its descriptor was closed meanwhile
   return result == 0 ? QUOTA_MADE : refuse(why, cause(result));
 }
 
