@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hostile-ledger LEDGER LIMIT SEED: scribbles on the ledger page while processes of the session allocate and free. For each number on standard input
+// hostile-ledger LEDGER LIMIT SEED: scribbles on the ledger page, the words that tell the cards of its entries included, while processes of the session allocate and free. For each number on standard input
 // it makes that many corruptions, puts the words back by which the file is known as this session's ledger, and prints `scribbled`; at the end of input it
 // stops the workers and prints
 //   `ops N linear N pooled N physical N over N worst-ms N crashed N`: what the workers did, and were granted of each kind; how often one process held more than LIMIT by its own account; the longest
@@ -141,6 +141,7 @@ static void scribble_header(struct ledger_header *header) {
     case 3: header->slots = number; break;
     case 4: header->devices = number; break;
     case 5: header->session[draw(16)] = (uint8_t)number; break;
+    case 6: header->cards[draw(4)] = draw(3) ? tempting() : header->cards[draw(sizeof header->cards / 8)]; break;
     default: header->top = number; break;
   }
   // Later processes would find no ledger of theirs at all, which is denial and not a test of anything else.

@@ -10,7 +10,9 @@ import { statusJson, statusText } from '#native/cli/commands/status-text.ts';
 import { overviews } from '#native/cli/sessions/overview.ts';
 import { createAccount, storeOf } from './cli.ts';
 import type { Account } from './cli.ts';
+import { createPod } from './pod.ts';
 import { BUILT, fakeEnvironment, PROGRAMS, rounds, within } from './slice.ts';
+import type { Run } from './slice.ts';
 
 const LIMIT = 2 ** 30;
 const CORRUPTIONS = rounds(100_000);
@@ -64,12 +66,13 @@ function lookOutside(): void {
 type Outcome = Readonly<Record<string, number>>;
 
 /** Starts the workers and the scribbler; `batch` makes some corruptions, `end` stops them all. */
-function startHostile(seed: number): { batch(count: number): Promise<void>; end(): Promise<Outcome> } {
-  const dir = join(account.stateDir, 'sessions/team');
-  const object = join(dir, 'object.so');
-  symlinkSync(join(BUILT, 'lib/libpenstock_vram.so'), object);
-  const env = fakeEnvironment({ LD_PRELOAD: object, FAKE_CUDA_MEMORY: String(64 * LIMIT) });
-  const args = [join(dir, 'ledger'), String(LIMIT), String(seed)];
+function startHostile(
+  seed: number,
+  ledger: string,
+  given: Readonly<Record<string, string>>,
+): { batch(count: number): Promise<void>; end(): Promise<Outcome> } {
+  const env = fakeEnvironment({ ...given, FAKE_CUDA_MEMORY: String(64 * LIMIT) });
+  const args = [ledger, String(LIMIT), String(seed)];
   const child = spawn(join(PROGRAMS, 'hostile-ledger'), args, { env, stdio: ['pipe', 'pipe', 'inherit'] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const next = async (): Promise<string> => String((await lines.next()).value);
@@ -91,7 +94,10 @@ test(
   'corruptions by the hundred thousand: no hang, no crash, nobody above the limit',
   { timeout: 240_000 },
   async () => {
-    const hostile = startHostile(7);
+    const dir = join(account.stateDir, 'sessions/team');
+    const object = join(dir, 'object.so');
+    symlinkSync(join(BUILT, 'lib/libpenstock_vram.so'), object);
+    const hostile = startHostile(7, join(dir, 'ledger'), { LD_PRELOAD: object });
     const batches = CORRUPTIONS / BATCH;
     for (let i = 1; i <= batches; i += 1) {
       await hostile.batch(BATCH);
@@ -103,5 +109,36 @@ test(
     expect(outcome['worst-ms']).toBeLessThan(WORST_MS);
     // Workers that were starved all the time would prove nothing.
     for (const kind of ['linear', 'pooled', 'physical']) expect(outcome[kind]).toBeGreaterThan(rounds(10_000));
+  },
+);
+
+test(
+  'likewise on a region made from a quota, where it says which cards the entries stand for',
+  { timeout: 120_000 },
+  async () => {
+    const pod = createPod(String(LIMIT));
+    const use = (bytes: number): Run =>
+      pod.run(join(PROGRAMS, 'vram-use'), [String(bytes)], { FAKE_CUDA_MEMORY: String(64 * LIMIT) });
+    try {
+      expect(use(1)).toMatchObject({ status: 0, stderr: '' });
+      const hostile = startHostile(11, join(pod.region, 'ledger'), pod.env);
+      const batches = CORRUPTIONS / BATCH / 5;
+      for (let i = 1; i <= batches; i += 1) {
+        await hostile.batch(BATCH);
+        // One that comes now has to find its card among what stands there: it is granted or denied.
+        const fresh = use(i % 2 ? LIMIT + 1 : 1024);
+        expect(fresh.status).toBeOneOf(i % 2 ? [1] : [0, 1]);
+        expect(fresh.signal).toBeNull();
+        const [, free = '0', total = '0'] = /^(\d+) of (\d+) bytes free$/m.exec(fresh.stdout) ?? [];
+        expect(Number(free)).toBeLessThanOrEqual(Number(total));
+        expect(Number(total)).toBeLessThanOrEqual(LIMIT);
+      }
+      const outcome = await hostile.end();
+      expect(outcome).toMatchObject({ over: 0, crashed: 0 });
+      expect(outcome['worst-ms']).toBeLessThan(WORST_MS);
+      for (const kind of ['linear', 'pooled', 'physical']) expect(outcome[kind]).toBeGreaterThan(rounds(1000));
+    } finally {
+      pod.remove();
+    }
   },
 );
