@@ -66,6 +66,13 @@ describe('a pod that was sliced', () => {
     expect(await valueOf('penstock_webhook_policy_enrolled_total', { rule: 'notebooks' })).toBe(1);
   });
 
+  it('before, and was made whole again, has one line with the reason', () => {
+    told.report({ ...sliced, outcome: 'noop', reason: 'no-node', restored: true });
+    expect(lines).toMatchObject([
+      { level: 'info', message: 'pod made whole again', fields: { pod: 'trainer', reason: 'no-node', restored: true } },
+    ]);
+  });
+
   it('in a request that was only a try is not counted', async () => {
     told.report({ ...sliced, requestDryRun: true });
     expect(await valueOf('penstock_webhook_mutations_total', { namespace: 'team' })).toBeUndefined();

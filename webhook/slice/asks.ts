@@ -17,7 +17,7 @@ export interface GpuPlace extends Place {
 }
 
 /** What an earlier pass has left of a container's GPUs. */
-export interface Held {
+interface Held {
   /** Whole GPUs that it asked for; one where nobody knows any more. */
   readonly gpus: number;
   readonly resource: string;

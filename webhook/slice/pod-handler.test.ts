@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { applyPatch } from 'fast-json-patch';
 import { describe, expect, it } from 'vitest';
 import type { AdmissionRequest } from '../admission/types.ts';
 import type { SliceContext, SliceDeps, SliceEvent, SliceReport } from './context.ts';
@@ -119,6 +120,19 @@ describe('a review of a pod', () => {
         reason: 'NotSliced',
         message: `web-5d-* keeps its whole GPUs: ${why}`,
       },
+    ]);
+  });
+
+  it('that is made whole again is warned about, and an Event tells so', async () => {
+    const first = await handlers().review(slicedPod());
+    const copy = applyPatch(structuredClone(slicedPod()), structuredClone([...(first.patch ?? [])])).newDocument;
+    const { review, events, reports } = handlers(contextOf([]));
+    const verdict = await review(copy);
+    expect(verdict.patch?.length).toBeGreaterThan(5);
+    expect(verdict.warnings).toEqual([expect.stringContaining('the pod has its whole GPUs again')]);
+    expect(reports).toMatchObject([{ outcome: 'noop', reason: 'no-target', restored: true }]);
+    expect(events).toMatchObject([
+      { reason: 'NotSliced', message: 'pod has its whole GPUs again: it may land on no node with a GPU' },
     ]);
   });
 
