@@ -250,6 +250,34 @@ describe('the refusals that matter most', () => {
   });
 });
 
+describe('the right to create a Lease', () => {
+  const lease = (name: string): string =>
+    JSON.stringify({
+      apiVersion: 'coordination.k8s.io/v1',
+      kind: 'Lease',
+      metadata: { name, namespace: OBJECTS.systemNamespace },
+    });
+  const apply = async (account: string, name: string): Promise<string> => {
+    const folder = mkdtempSync(join(tmpdir(), 'penstock-rbac-'));
+    try {
+      writeFileSync(join(folder, 'lease.json'), lease(name));
+      const as = `system:serviceaccount:${OBJECTS.systemNamespace}:penstock-${account}`;
+      return await api.kube('apply', '--server-side', '-f', join(folder, 'lease.json'), `--as=${as}`);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  };
+
+  it.each([
+    ['operator', OBJECTS.operatorLease, OBJECTS.webhookLease],
+    ['webhook', OBJECTS.webhookLease, OBJECTS.operatorLease],
+  ])('of the %s is one to make its own', async (account, own, other) => {
+    await expect(apply(account, other)).rejects.toThrow('forbidden');
+    expect(await apply(account, own)).toContain('serverside-applied');
+    await api.kube('delete', 'lease', own, '-n', OBJECTS.systemNamespace);
+  });
+});
+
 describe('the right to create Jobs, of the webhook', () => {
   const job = JSON.stringify({
     apiVersion: 'batch/v1',

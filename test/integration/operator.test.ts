@@ -337,6 +337,34 @@ describe('deleting an app', () => {
     await until(async () => (await app.get()) === undefined, { what: 'the app to go' });
   });
 
+  // Admission lets every change of an app pass that is being deleted, so nothing of its spec has been checked.
+  it('starts nothing more of it, whoever holds it and whatever its spec says by then', async () => {
+    const app = await AppFixture.make(cluster, 'held');
+    await until(async () => (await app.get())?.metadata.finalizers?.includes(FINALIZERS.units), {
+      what: 'our finalizer',
+    });
+    const change = (patch: object): Promise<unknown> =>
+      cluster.client.patch(INFERENCE_APPS, app, patch, { type: 'merge' });
+    const isLookedAt = async (minUnits: number): Promise<void> => {
+      await change({ spec: { scaling: { minUnits, maxUnits: 4 } } });
+      // A later change of another app has had its effect by then.
+      await (await AppFixture.make(cluster, `later-${minUnits}`, { scaling: { minUnits: 1 } })).untilJobs(1);
+      expect(await app.jobs()).toEqual([]);
+    };
+    await change({ metadata: { finalizers: [FINALIZERS.units, 'example.com/hold'] } });
+    cluster.gateway.purging.add(app.uid);
+    await app.delete();
+    app.demand({ queued: 1 });
+    await isLookedAt(1);
+    cluster.gateway.purging.delete(app.uid);
+    await until(async () => !(await app.get())?.metadata.finalizers?.includes(FINALIZERS.units), {
+      what: 'ours to go',
+    });
+    await isLookedAt(2);
+    await change({ metadata: { finalizers: [] } });
+    await until(async () => (await app.get()) === undefined, { what: 'the app to go' });
+  });
+
   it('gives a re-created app of the same name nothing of the old one', async () => {
     const app = await AppFixture.make(cluster, 'again', { scaling: { minUnits: 1 } });
     const [old] = await app.untilJobs(1);
