@@ -20,6 +20,7 @@ export interface WebhookConfig {
   readonly drainSeconds: number;
   readonly syncGraceSeconds: number;
   readonly missedSeconds: number;
+  readonly clientCa: string;
   readonly kubeconfig: string;
   readonly logLevel: LogLevel;
 }
@@ -97,6 +98,12 @@ export const WEBHOOK_SCHEMA: ConfigSchema<WebhookConfig> = {
       minimum: 10,
       maximum: 86_400,
       description: 'how often one of the replicas looks for pods that passed while none was there',
+    },
+    clientCa: {
+      type: 'string',
+      default: '',
+      description:
+        "PEM file of CAs; only clients with a certificate by one of them are let in, so the API servers need one; '' = anybody who reaches the port",
     },
     kubeconfig: {
       type: 'string',

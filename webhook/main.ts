@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { systemClock } from '#base/clock.ts';
@@ -37,6 +38,7 @@ async function main(config: WebhookConfig): Promise<void> {
     random: systemRandom,
     logger,
     changes: changes.logger,
+    ...(config.clientCa === '' ? {} : { clientCa: readFileSync(config.clientCa, 'utf8') }),
   });
   // The ops port comes first and goes last: a probe must hear "not ready" while the rest starts and stops.
   const ops = await startOpsServer({
@@ -50,7 +52,7 @@ async function main(config: WebhookConfig): Promise<void> {
   shutdown.onStop('connections', () => kubeConfig.close());
   shutdown.onStop('webhook', () => webhook.stop());
   const port = await webhook.start();
-  logger.info({ port, opsPort: ops.port, instance }, 'webhook started');
+  if (port !== undefined) logger.info({ port, opsPort: ops.port, instance }, 'webhook started');
   await shutdown.done;
   process.exit();
 }

@@ -21,9 +21,10 @@ export function createReadiness(sources: ReadinessSources, clock: Clock, graceMs
   const graceEnds = clock.monotonic() + graceMs;
   return () => {
     if (sources.stopping()) return 'stopping';
-    if (!sources.listening()) return 'not listening yet';
+    // It listens once there is one.
     const untrusted = sources.certificate();
     if (untrusted !== undefined) return untrusted;
+    if (!sources.listening()) return 'not listening yet';
     if (sources.synced() || clock.monotonic() >= graceEnds) return undefined;
     return `what decisions rest on has not been read yet${because(sources.trouble())}`;
   };

@@ -12,6 +12,7 @@ import { createCluster } from './cluster/cluster.ts';
 import type { Cluster } from './cluster/cluster.ts';
 import type { WebhookConfig } from './config.ts';
 import { createWebhookMetrics } from './metrics.ts';
+import { forExisting } from './existing-namespaces.ts';
 import { createMissedReport } from './missed/missed-report.ts';
 import { createReadiness } from './readiness.ts';
 import { createRoutes } from './server/routes.ts';
@@ -40,6 +41,8 @@ export interface WebhookDeps extends Omit<KubeDeps, 'metrics'> {
     | 'missedSeconds'
   > &
     Partial<Pick<WebhookConfig, 'certificateDays' | 'certificateRenewalDays'>>;
+  /** PEM: who calls must have a certificate by one of these CAs. */
+  readonly clientCa?: string;
   /** One line for each pod that is changed. */
   readonly changes: LineLogger;
   /** Unique for each process run. */
@@ -47,8 +50,8 @@ export interface WebhookDeps extends Omit<KubeDeps, 'metrics'> {
 }
 
 export interface Webhook {
-  /** Serves, and reads what its answers rest on. Answers the admission port. */
-  start(): Promise<number>;
+  /** Reads what its answers rest on, and serves once it has a certificate. Answers the admission port; undefined: it was stopped before. */
+  start(): Promise<number | undefined>;
   /** Serves on for `drainSeconds`, then ends connections in order, then everything else. */
   stop(): Promise<void>;
   /** Why the API server should not be sent here, or undefined. */
@@ -118,7 +121,7 @@ function createParts(deps: WebhookDeps) {
   const { identity } = deps;
   const intervalMs = config.missedSeconds * 1000;
   const missed = createMissedReport({ ...kube, cluster, namespace, identity, events, registry, intervalMs });
-  const slices = createSliceReport({ ...deps, metrics, events });
+  const slices = createSliceReport({ ...deps, ...forExisting(cluster.namespaces, { metrics, events }) });
   const server: AdmissionServer = createAdmissionServer({
     ...deps,
     host: config.host,

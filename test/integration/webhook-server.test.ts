@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The admission server as the API server sees it: what it changes and refuses, how it comes and goes.
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { connect } from 'node:http2';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { InferenceApp } from '#crds/inference-app.gen.ts';
 import { INFERENCE_APPS, PLACEMENTS, PODS } from '#kube/resource.ts';
@@ -143,6 +145,35 @@ describe('an object of ours', () => {
     expect(answered['webhook="inferenceapps",result="allowed"']).toBe(1);
     expect(answered['webhook="inferenceapps",result="refused"']).toBe(1);
     expect(answered['webhook="placements",result="refused"']).toBe(1);
+  });
+});
+
+describe('somebody in the cluster network who is no API server', () => {
+  it('and fills all places with bodies that never end takes none from it', async () => {
+    const sessions = await Promise.all(
+      [1, 2, 3].map(async () => {
+        const session = connect(`https://127.0.0.1:${webhook.port}`, { rejectUnauthorized: false });
+        session.on('error', () => {});
+        await once(session, 'remoteSettings');
+        return session;
+      }),
+    );
+    const path = '/mutate/pods?timeout=30s';
+    for (const session of sessions)
+      for (let at = 0; at < 256; at++) {
+        const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/json' });
+        stream.on('error', () => {});
+        stream.resume();
+        stream.write('{');
+      }
+    await until(async () => (await webhook.metric('penstock_webhook_in_flight'))[''] === 512, {
+      what: 'a full house',
+      everyMs: 5,
+    });
+    const before = performance.now();
+    expect(limitsOf(await create(aPod(SLICED)))).toEqual({ 'nvidia.com/gpu.shared': '2' });
+    expect(performance.now() - before).toBeLessThan(1_500);
+    for (const session of sessions) session.destroy();
   });
 });
 

@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:
 import { constants } from 'node:http2';
 import type { IncomingHttpHeaders as Http2Headers, OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Readable } from 'node:stream';
+import type { Connection } from './connections.ts';
 import { LINGER_MS } from './limits.ts';
 
 export interface AnswerOptions {
@@ -18,15 +19,25 @@ export interface Call {
   readonly url: string;
   readonly headers: IncomingHttpHeaders | Http2Headers;
   readonly body: Readable;
+  readonly connection: Connection;
   /** Tells when it has ended; after its answer that is no news. */
   onGone(listener: () => void): void;
   /** Once. */
   answer(status: number, body: Buffer, options?: AnswerOptions): void;
+  /** Ends it, whether or not its answer has arrived. */
+  cut(): void;
 }
 
 /** @param closing whether connections are to be given up after their next answer */
-export function http1Call(req: IncomingMessage, res: ServerResponse, closing: () => boolean): Call {
+export function http1Call(
+  req: IncomingMessage,
+  res: ServerResponse,
+  connection: Connection,
+  closing: () => boolean,
+): Call {
   return {
+    connection,
+    cut: () => void res.destroy(),
     method: req.method ?? '',
     url: req.url ?? '',
     headers: req.headers,
@@ -56,8 +67,10 @@ export function http1Call(req: IncomingMessage, res: ServerResponse, closing: ()
   };
 }
 
-export function http2Call(stream: ServerHttp2Stream, headers: Http2Headers): Call {
+export function http2Call(stream: ServerHttp2Stream, headers: Http2Headers, connection: Connection): Call {
   return {
+    connection,
+    cut: () => stream.close(constants.NGHTTP2_CANCEL),
     method: headers[':method'] ?? '',
     url: headers[':path'] ?? '',
     headers,

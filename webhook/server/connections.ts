@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { EventEmitter } from 'node:events';
 import { constants } from 'node:http2';
 import type { Http2SecureServer, ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
@@ -7,17 +8,27 @@ import type { Random } from '#base/random.ts';
 import { statusBody } from './answer.ts';
 import { webhookError } from '../errors.ts';
 import type { WebhookError } from '../errors.ts';
-import { GOAWAY_NOTICE_MS, MAX_CONNECTION_AGE_MS, WINDOW_BYTES } from './limits.ts';
+import { GOAWAY_NOTICE_MS, MAX_CONNECTIONS, MAX_CONNECTION_AGE_MS, RETIRE_LIMIT_MS, WINDOW_BYTES } from './limits.ts';
 
 /** Largest stream id: a GOAWAY that names it refuses nothing that is on its way yet (RFC 9113 §6.8). */
 const EVERY_STREAM = 2 ** 31 - 1;
 /** Connections end within this part of their age of each other, so that they do not all come back at once. */
 const AGE_SPREAD = 0.2;
 
+/** One TCP connection. */
+export interface Connection {
+  /** Calls that have not ended. */
+  open: number;
+  /** A call has ended on it, so there is somebody who speaks HTTP. */
+  isKnown: boolean;
+}
+
 /** The open connections of a server, and how each kind is ended. */
 export class Connections {
-  readonly #sockets = new Set<Socket>();
-  readonly #sessions = new Set<ServerHttp2Session>();
+  /** The one on which nothing has ended for longest first. */
+  readonly #sockets = new Map<Connection, Socket>();
+  readonly #byPeer = new Map<string, Connection>();
+  readonly #sessions = new Map<ServerHttp2Session, Connection>();
   readonly #random: Random;
   readonly #maxAgeMs: number;
 
@@ -29,8 +40,15 @@ export class Connections {
   /** Counts and looks after all connections that `server` accepts from now on. */
   watch(server: Http2SecureServer): void {
     server.on('connection', (socket: Socket) => {
-      this.#sockets.add(socket);
-      socket.once('close', () => this.#sockets.delete(socket));
+      const connection = { open: 0, isKnown: false };
+      const peer = peerOf(socket);
+      this.#sockets.set(connection, socket);
+      this.#byPeer.set(peer, connection);
+      socket.once('close', () => {
+        this.#sockets.delete(connection);
+        if (this.#byPeer.get(peer) === connection) this.#byPeer.delete(peer);
+      });
+      if (this.#sockets.size > MAX_CONNECTIONS) this.#evict(connection);
     });
     server.on('session', (session) => this.#keep(session));
     // Told by the session itself, too; without a listener each would be an error of the process.
@@ -48,22 +66,50 @@ export class Connections {
     );
   }
 
+  /** That of a call that begins. `call` emits `close` when it ends. */
+  begin(call: EventEmitter, by: ServerHttp2Session | Socket): Connection {
+    const known = 'goaway' in by ? this.#sessions.get(by) : this.#byPeer.get(peerOf(by));
+    // Closed meanwhile.
+    const connection = known ?? { open: 0, isKnown: false };
+    connection.open += 1;
+    call.once('close', () => {
+      connection.open -= 1;
+      connection.isKnown = true;
+      const socket = this.#sockets.get(connection);
+      if (socket !== undefined && this.#sockets.delete(connection)) this.#sockets.set(connection, socket);
+    });
+    return connection;
+  }
+
   get size(): number {
     return this.#sockets.size;
   }
 
   /** Tells HTTP/2 clients that their connection will end: what they send until they hear of it is still answered. */
   announceEnd(): void {
-    for (const session of this.#sessions) announce(session);
+    for (const session of this.#sessions.keys()) announce(session);
   }
 
   /** Ends what is left, answered or not. */
   cut(): void {
-    for (const socket of this.#sockets) socket.destroy();
+    for (const socket of this.#sockets.values()) socket.destroy();
+  }
+
+  /** Makes room for `newest`: strangers go first, then who has had nothing to say for longest; who is in the middle of it stays. */
+  #evict(newest: Connection): void {
+    const others = [...this.#sockets.keys()].filter((one) => one !== newest);
+    const goes =
+      others.find((one) => !one.isKnown && one.open === 0) ??
+      others.find((one) => !one.isKnown) ??
+      others.find((one) => one.open === 0) ??
+      newest;
+    this.#sockets.get(goes)?.destroy();
+    // Its end is told later; it has gone for whoever counts.
+    this.#sockets.delete(goes);
   }
 
   #keep(session: ServerHttp2Session): void {
-    this.#sessions.add(session);
+    this.#sessions.set(session, this.#byPeer.get(peerOf(session.socket)) ?? { open: 0, isKnown: false });
     session.on('error', () => {});
     session.setLocalWindowSize(WINDOW_BYTES);
     const age = this.#maxAgeMs * (1 - AGE_SPREAD * this.#random.fraction());
@@ -82,7 +128,17 @@ function announce(session: ServerHttp2Session): void {
 /** In order: the notice, then, when it must have been heard, the end after what is under way. */
 function retire(session: ServerHttp2Session): void {
   announce(session);
-  setTimeout(() => session.close(), GOAWAY_NOTICE_MS).unref();
+  setTimeout(() => {
+    session.close();
+    // That waits for streams which a client may hold open for ever.
+    const limit = setTimeout(() => session.destroy(), RETIRE_LIMIT_MS).unref();
+    session.once('close', () => clearTimeout(limit));
+  }, GOAWAY_NOTICE_MS).unref();
+}
+
+/** The same for a connection and for the TLS upon it. */
+function peerOf({ remoteAddress, remotePort }: Pick<Socket, 'remoteAddress' | 'remotePort'>): string {
+  return `${remoteAddress} ${remotePort}`;
 }
 
 /** What is no HTTP/1.1, or comes too slowly, or no TLS at all. */

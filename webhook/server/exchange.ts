@@ -7,9 +7,10 @@ import { WebhookError, webhookError } from '../errors.ts';
 import type { WebhookErrorCode } from '../errors.ts';
 import type { Result, WebhookMetrics } from '../metrics.ts';
 import { allowedAnswer, errorAnswer, statusBody, verdictAnswer } from './answer.ts';
-import type { Call } from './call.ts';
-import { MAX_BODY_BYTES } from './limits.ts';
-import type { Load, UnderWay } from './load.ts';
+import type { AnswerOptions, Call } from './call.ts';
+import type { Connection } from './connections.ts';
+import { ANSWER_MS, BODY_MS, CHUNK_COST_BYTES, MAX_BODY_BYTES } from './limits.ts';
+import type { Loads, UnderWay } from './load.ts';
 import { readReview } from './review.ts';
 import { handlerOf } from './routes.ts';
 import type { Route } from './routes.ts';
@@ -18,14 +19,14 @@ import type { Route } from './routes.ts';
 const LOGGED_BYTES = 1024;
 /** Headers that belong to an error. */
 const HEADERS: Readonly<Partial<Record<WebhookErrorCode, Readonly<Record<string, string>>>>> = {
+  // Retry-After has no place here: an API server that meets one waits and asks again, until the review's time is up.
   'method-not-allowed': { allow: 'POST' },
-  busy: { 'retry-after': '1' },
 };
 const MEDIA_TYPE = /^application\/json *(?:;|$)/i;
 
 export interface ExchangeContext {
   readonly routes: ReadonlyMap<string, Route>;
-  readonly load: Load;
+  readonly load: Loads;
   /** Milliseconds that a call may take, by its URL. */
   readonly deadlineOf: (url: string) => number;
   readonly clock: Clock;
@@ -35,12 +36,15 @@ export interface ExchangeContext {
 
 /** One call from its headers to its answer: read, understood, handed to its handler, answered once, whatever comes in between. */
 export class Exchange implements UnderWay {
-  readonly deadlineAt: number;
+  readonly connection: Connection;
   readonly #call: Call;
   readonly #context: ExchangeContext;
   readonly #startedAt: number;
   readonly #route: Route | undefined;
-  #phase: 'reading' | 'handling' | 'done' = 'reading';
+  readonly #lateAt: number;
+  /** `answered`: what is left is the client's reading. */
+  #phase: 'reading' | 'handling' | 'answered' | 'gone' = 'reading';
+  #deadlineAt: number;
   #chunks: Buffer[] = [];
   #bytes = 0;
   #request: AdmissionRequest | undefined;
@@ -50,9 +54,15 @@ export class Exchange implements UnderWay {
     this.#call = call;
     this.#context = context;
     this.#startedAt = context.clock.monotonic();
-    this.deadlineAt = this.#startedAt + context.deadlineOf(call.url);
+    this.connection = call.connection;
+    this.#lateAt = this.#startedAt + context.deadlineOf(call.url);
+    this.#deadlineAt = Math.min(this.#lateAt, this.#startedAt + BODY_MS);
     const query = call.url.indexOf('?');
     this.#route = context.routes.get(query < 0 ? call.url : call.url.slice(0, query));
+  }
+
+  get deadlineAt(): number {
+    return this.#deadlineAt;
   }
 
   start(): void {
@@ -61,7 +71,7 @@ export class Exchange implements UnderWay {
     body.on('error', () => {});
     body.on('data', (chunk: Buffer) => this.#take(chunk));
     this.#call.onGone(() => this.#left());
-    const wrong = this.#wrongHead() ?? (this.#context.load.enter(this) ? undefined : tooBusy());
+    const wrong = this.#wrongHead() ?? (this.#context.load.reading.enter(this) ? undefined : tooBusy());
     if (wrong !== undefined) this.#refuseCall(wrong);
     else body.on('end', () => this.#received());
   }
@@ -70,11 +80,20 @@ export class Exchange implements UnderWay {
   expire(): void {
     if (this.#phase === 'reading') {
       this.#refuseCall(webhookError('too-slow', 'the review did not arrive within its time'));
-    } else {
-      const late = webhookError('late', 'the review could not be done within its time');
-      this.#deadline?.abort(late);
-      this.#failed(late);
-    }
+    } else if (this.#phase === 'handling') {
+      this.#giveUp(webhookError('late', 'the review could not be done within its time'));
+    } else this.#call.cut();
+  }
+
+  yieldPlace(): void {
+    if (this.#phase === 'reading') this.#refuseCall(tooBusy());
+    else if (this.#phase === 'handling') this.#giveUp(tooBusy());
+    else this.#call.cut();
+  }
+
+  #giveUp(error: WebhookError): void {
+    this.#deadline?.abort(error);
+    this.#failed(error);
   }
 
   #wrongHead(): WebhookError | undefined {
@@ -95,27 +114,29 @@ export class Exchange implements UnderWay {
   #take(chunk: Buffer): void {
     if (this.#phase !== 'reading') return;
     if (this.#bytes + chunk.length > MAX_BODY_BYTES) return this.#refuseCall(tooLarge());
-    if (!this.#context.load.hold(chunk.length)) return this.#refuseCall(tooBusy());
+    if (!this.#context.load.reading.hold(this, chunk.length + CHUNK_COST_BYTES)) return this.#refuseCall(tooBusy());
     this.#bytes += chunk.length;
-    this.#chunks.push(chunk);
+    // A small piece must not keep the whole of what was read from the connection at once.
+    this.#chunks.push(chunk.length * 2 < chunk.buffer.byteLength ? Buffer.from(chunk) : chunk);
   }
 
   #received(): void {
     if (this.#phase !== 'reading') return;
     this.#phase = 'handling';
+    this.#context.load.reading.leave(this);
     const [first, ...more] = this.#chunks;
     const body = first !== undefined && more.length === 0 ? first : Buffer.concat(this.#chunks);
     this.#chunks = [];
     try {
       const review = readReview(body);
-      if ('request' in review) this.#dispatch(review.request);
+      if ('request' in review) this.#dispatch(review.request, review.bytes);
       else this.#refuseReview(review.uid, webhookError('bad-review', review.fault));
     } catch (err) {
       this.#refuseCall(err instanceof WebhookError ? err : webhookError('malformed', 'the body cannot be read', err));
     }
   }
 
-  #dispatch(request: AdmissionRequest): void {
+  #dispatch(request: AdmissionRequest, bytes: number): void {
     this.#request = request;
     const handle = handlerOf(this.#route as Route, request);
     if (handle === undefined) return this.#done('allowed', allowedAnswer(request.uid));
@@ -124,20 +145,27 @@ export class Exchange implements UnderWay {
       const path = this.#call.url.split('?', 1)[0];
       return this.#failed(webhookError('misrouted', `${path} does not review ${resource}${group && `.${group}`}`));
     }
-    this.#run(handle, request);
+    this.#run(handle, request, bytes);
   }
 
-  #run(handle: AdmissionHandler, request: AdmissionRequest): void {
+  #run(handle: AdmissionHandler, request: AdmissionRequest, bytes: number): void {
     this.#deadline = new AbortController();
     try {
       const verdict = handle(request, this.#deadline.signal);
       // Most are decided at once; a turn of the event loop for each would show in the tail.
-      if (verdict instanceof Promise)
+      if (verdict instanceof Promise) {
         verdict.then((later) => this.#decided(request, later)).catch((err: unknown) => this.#threw(err));
-      else this.#decided(request, verdict);
+        this.#wait(bytes);
+      } else this.#decided(request, verdict);
     } catch (err) {
       this.#threw(err);
     }
+  }
+
+  #wait(bytes: number): void {
+    const { waiting } = this.#context.load;
+    this.#deadlineAt = this.#lateAt;
+    if (!waiting.enter(this) || !waiting.hold(this, bytes)) this.#giveUp(tooBusy());
   }
 
   #decided(request: AdmissionRequest, verdict: Verdict): void {
@@ -172,7 +200,8 @@ export class Exchange implements UnderWay {
     const route = this.#route;
     if (this.#phase !== 'handling' || request === undefined || route === undefined) return;
     const { uid, namespace, name } = request;
-    this.#context.logger.error(
+    // Under load there is one for each of many; the metric counts them.
+    this.#context.logger[error.code === 'busy' ? 'debug' : 'error'](
       { webhook: route.webhook, namespace, name, code: error.code, err: error },
       'review failed',
     );
@@ -188,25 +217,29 @@ export class Exchange implements UnderWay {
 
   /** There is nothing to answer to but the call itself. */
   #refuseCall(error: WebhookError): void {
-    if (this.#phase === 'done') return;
+    if (this.#phase === 'answered' || this.#phase === 'gone') return;
     this.#context.metrics.failed(error.code);
     this.#context.logger.debug({ path: this.#call.url, code: error.code, why: error.message }, 'call refused');
     const unread = this.#phase === 'reading' && !this.#call.body.readableEnded;
-    this.#close('error');
-    this.#call.answer(error.status, statusBody(error), { unread, headers: HEADERS[error.code] ?? {} });
+    this.#answer('error', error.status, statusBody(error), { unread, headers: HEADERS[error.code] ?? {} });
   }
 
   #done(result: Result, answer: Buffer): void {
-    this.#close(result);
-    this.#call.answer(200, answer);
+    this.#answer(result, 200, answer);
   }
 
-  #close(result: Result): void {
+  #answer(result: Result, status: number, body: Buffer, options?: AnswerOptions): void {
     const { load, metrics, clock } = this.#context;
-    this.#phase = 'done';
+    const now = clock.monotonic();
+    this.#phase = 'answered';
     this.#forget();
-    load.leave(this, this.#bytes);
-    metrics.answered(this.#route?.webhook ?? 'none', result, (clock.monotonic() - this.#startedAt) / 1000);
+    load.reading.leave(this);
+    load.waiting.leave(this);
+    metrics.answered(this.#route?.webhook ?? 'none', result, (now - this.#startedAt) / 1000);
+    this.#call.answer(status, body, options);
+    // Until the client has taken it: one that never does must not have us keep it.
+    this.#deadlineAt = now + ANSWER_MS;
+    if (!load.answered.enter(this) || !load.answered.hold(this, body.length)) this.#call.cut();
   }
 
   /** The stream keeps its exchange until it is closed for good: reviews that are held for so long are most of what the collector copies. */
@@ -215,14 +248,16 @@ export class Exchange implements UnderWay {
     this.#request = undefined;
   }
 
-  /** The client left before its answer was out. */
+  /** The call has ended: with its answer, or because the client left before it was out. */
   #left(): void {
-    if (this.#phase === 'done') return;
-    this.#phase = 'done';
+    const { load, metrics } = this.#context;
+    const isAnswered = this.#phase === 'answered';
+    this.#phase = 'gone';
+    for (const one of Object.values(load)) one.leave(this);
+    if (isAnswered) return;
     this.#forget();
     this.#deadline?.abort(new Error('the client left'));
-    this.#context.load.leave(this, this.#bytes);
-    this.#context.metrics.gone();
+    metrics.gone();
   }
 }
 

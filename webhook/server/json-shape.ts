@@ -13,10 +13,10 @@ export interface JsonBounds {
 }
 
 /**
- * What of these bounds JSON text goes beyond, or undefined. It is not checked for being JSON: JSON.parse does that, but only after it
+ * How many objects and arrays are in JSON text, or what of these bounds it goes beyond. It is not checked for being JSON: JSON.parse does that, but only after it
  * has made an array for each of seven million brackets.
  */
-export function jsonExcess(text: Uint8Array, { depth, containers }: JsonBounds): 'depth' | 'containers' | undefined {
+export function jsonContainers(text: Uint8Array, { depth, containers }: JsonBounds): number | 'depth' | 'containers' {
   let open = 0;
   let made = 0;
   for (let at = 0; at < text.length; at++) {
@@ -30,7 +30,7 @@ export function jsonExcess(text: Uint8Array, { depth, containers }: JsonBounds):
       if (made > containers) return 'containers';
     } else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) open -= 1;
   }
-  return undefined;
+  return made;
 }
 
 /** Where the string that begins at `start` has its closing quote; the text's length when it has none. */

@@ -3,22 +3,34 @@
 
 /** Body of one review: what controller-runtime takes. The API server's own limit for an object is 3 MiB, and an update carries two. */
 export const MAX_BODY_BYTES = 7 * 1024 * 1024;
-/** Bodies that are being received, all together: nine of the largest, or sixteen thousand ordinary pods. */
-export const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
-/** Bodies above this are looked over before they are parsed: what a smaller one can grow to in memory does not matter. */
-export const SCAN_BYTES = 64 * 1024;
+/** Bodies that are being received, all together: four of the largest, or some thousand ordinary pods. */
+export const MAX_BUFFERED_BYTES = 32 * 1024 * 1024;
+/** What a piece of a body takes beside its bytes: one that is sent byte by byte takes hundreds of times its size. */
+export const CHUNK_COST_BYTES = 512;
 /** Deepest nesting of a review: the API server's own schemas end far above. */
 export const MAX_JSON_DEPTH = 512;
-/** Objects and arrays in one review: some 30 MiB once parsed; a list of empty arrays would take twenty times its size. */
-export const MAX_JSON_CONTAINERS = 500_000;
-/** Reviews received or handled at once, over all connections. Handlers take some 50 µs each: more than this is no queue, it is an attack. */
+/** Objects and arrays in one review: some 16 MiB once parsed; a list of empty arrays would take twenty times its size. */
+export const MAX_JSON_CONTAINERS = 250_000;
+/** What an object or array takes beside what is in it. */
+export const CONTAINER_COST_BYTES = 64;
+/** What a byte of numbers and short texts takes once parsed: six of them at worst. */
+export const PARSED_BYTES = 6;
+/** Reviews that are being received, over all connections. Most are handled in the moment in which their body is there: more is an attack. */
 export const MAX_IN_FLIGHT = 512;
+/** Reviews whose handler waits for somebody, as those of apps do for the API server; a hundred a second each have half a second. */
+export const MAX_WAITING = 64;
+/** What those take once parsed: the largest one that is allowed, or a few thousand ordinary ones. */
+export const MAX_WAITING_BYTES = 64 * 1024 * 1024;
+/** Calls that were answered and have not ended yet, since their client does not read: as many as may be received. */
+export const MAX_ANSWERED = 512;
+/** Answers that those have not read. */
+export const MAX_ANSWERED_BYTES = 16 * 1024 * 1024;
 /** Reviews at once on one HTTP/2 connection; the API server opens a second one for more. */
 export const MAX_STREAMS = 256;
-/** Connections: an API server has one (HTTP/2) or some dozens (HTTP/1.1), and there are a handful of API servers. */
-export const MAX_CONNECTIONS = 512;
-/** Request line and headers; Node's own default, the API server sends 300 bytes. */
-export const MAX_HEADER_BYTES = 16 * 1024;
+/** Connections: an API server has a few (HTTP/2), and there are a handful of API servers. For one more, one that is idle has to go. */
+export const MAX_CONNECTIONS = 128;
+/** Request line and headers; the API server sends 300 bytes. */
+export const MAX_HEADER_BYTES = 4 * 1024;
 
 /** A TLS handshake that takes longer is nobody's who means it. */
 export const HANDSHAKE_MS = 5_000;
@@ -26,6 +38,10 @@ export const HANDSHAKE_MS = 5_000;
 export const HEADERS_MS = 5_000;
 /** Time for a whole HTTP/1.1 request: above the deadline of any review, which ends it first with a better answer. */
 export const REQUEST_MS = 35_000;
+/** Time for the body of a review, whatever time its client states for the whole: the API server sends it together with the headers. */
+export const BODY_MS = 2_000;
+/** Time to take an answer. */
+export const ANSWER_MS = 3_000;
 /** How often connections and reviews past their time are looked for: the most by which a deadline is overrun. */
 export const SWEEP_MS = 100;
 /** A connection on which nothing moves: above the 90 s after which the API server closes it itself, so that ours never closes under a review. */
@@ -48,6 +64,8 @@ export const MIN_DEADLINE_MS = 50;
 export const GOAWAY_NOTICE_MS = 1_000;
 /** After that, for reviews under way; what is left is cut. Drain, notice and this together stay below the 25 s of a shutdown. */
 export const CLOSE_LIMIT_MS = 5_000;
+/** The same for a connection that ends while the server goes on: no review takes longer. */
+export const RETIRE_LIMIT_MS = 30_000;
 /** How long a refused client may go on sending what nobody reads, so that it gets to see the answer. */
 export const LINGER_MS = 1_000;
 
@@ -60,5 +78,5 @@ export const MAX_UID_CHARS = 256;
 /** Received and not yet taken on one HTTP/2 connection: a whole large review beside many small ones. A stream may have a part of it. */
 export const WINDOW_BYTES = 8 * 1024 * 1024;
 export const STREAM_WINDOW_BYTES = 1024 * 1024;
-/** What Node holds for one HTTP/2 connection: headers and frames that were not handed on, MB; the windows are beyond it. */
-export const SESSION_MEMORY_MB = 16;
+/** What Node holds for one HTTP/2 connection, MB: as many answers as it may have streams, with patches. New streams are refused beyond it. */
+export const SESSION_MEMORY_MB = 4;

@@ -3,16 +3,16 @@ import { isUtf8 } from 'node:buffer';
 import { isObject } from '#base/json.ts';
 import type { AdmissionRequest, GroupVersionKind } from '../admission/types.ts';
 import { webhookError } from '../errors.ts';
-import { jsonExcess } from './json-shape.ts';
-import { MAX_JSON_CONTAINERS, MAX_JSON_DEPTH, MAX_UID_CHARS, SCAN_BYTES } from './limits.ts';
+import { jsonContainers } from './json-shape.ts';
+import { CONTAINER_COST_BYTES, MAX_JSON_CONTAINERS, MAX_JSON_DEPTH, MAX_UID_CHARS, PARSED_BYTES } from './limits.ts';
 
 const API_VERSION = 'admission.k8s.io/v1';
 const KIND = 'AdmissionReview';
 const OPERATIONS: ReadonlySet<unknown> = new Set(['CREATE', 'UPDATE', 'DELETE', 'CONNECT']);
 
-/** A review that can be answered, because its uid is known: understood, or at fault in what follows. */
+/** A review that can be answered, because its uid is known: understood (`bytes`: what it takes in memory, at most), or at fault. */
 export type Review =
-  | { readonly uid: string; readonly request: AdmissionRequest }
+  | { readonly uid: string; readonly request: AdmissionRequest; readonly bytes: number }
   | { readonly uid: string; readonly fault: string };
 
 type Raw = Readonly<Record<string, unknown>>;
@@ -23,7 +23,7 @@ type Raw = Readonly<Record<string, unknown>>;
  * @throws WebhookError `malformed` when it is no AdmissionReview v1 with a uid to answer to
  */
 export function readReview(body: Buffer): Review {
-  const review = parse(body);
+  const { value: review, bytes } = parse(body);
   if (!isObject(review)) throw webhookError('malformed', `the body must be a JSON object, an ${KIND}`);
   if (review['kind'] !== KIND || review['apiVersion'] !== API_VERSION) {
     throw webhookError(
@@ -38,27 +38,29 @@ export function readReview(body: Buffer): Review {
     throw webhookError('malformed', `request.uid: must be a string of 1 to ${MAX_UID_CHARS} characters`);
   }
   const fault = faultOf(request);
-  return fault === undefined ? { uid, request: toRequest(uid, request) } : { uid, fault };
+  return fault === undefined ? { uid, request: toRequest(uid, request), bytes } : { uid, fault };
 }
 
-function parse(body: Buffer): unknown {
+function parse(body: Buffer): { readonly value: unknown; readonly bytes: number } {
   if (body.length === 0) throw webhookError('malformed', `the body is empty: an ${KIND} is expected`);
   if (!isUtf8(body)) throw webhookError('malformed', 'the body is not UTF-8');
-  if (body.length > SCAN_BYTES) checkShape(body);
+  const bytes = parsedBytes(body);
   try {
-    return JSON.parse(body.toString('utf8'));
+    return { value: JSON.parse(body.toString('utf8')), bytes };
   } catch (err) {
     // The parser's own words quote the body.
     throw webhookError('malformed', 'the body is not JSON', err);
   }
 }
 
-function checkShape(body: Buffer): void {
-  const excess = jsonExcess(body, { depth: MAX_JSON_DEPTH, containers: MAX_JSON_CONTAINERS });
-  if (excess === 'depth') throw webhookError('malformed', `the body is nested deeper than ${MAX_JSON_DEPTH} levels`);
-  if (excess === 'containers') {
+/** Looked over before it is parsed: afterwards it is there. */
+function parsedBytes(body: Buffer): number {
+  const found = jsonContainers(body, { depth: MAX_JSON_DEPTH, containers: MAX_JSON_CONTAINERS });
+  if (found === 'depth') throw webhookError('malformed', `the body is nested deeper than ${MAX_JSON_DEPTH} levels`);
+  if (found === 'containers') {
     throw webhookError('malformed', `the body has more than ${MAX_JSON_CONTAINERS} objects and arrays`);
   }
+  return body.length * PARSED_BYTES + found * CONTAINER_COST_BYTES;
 }
 
 /** What of a request is not as admission.k8s.io/v1 has it, in a sentence. */

@@ -5,8 +5,8 @@ import type {
   Http2SecureServer,
   Http2ServerRequest,
   Http2ServerResponse,
-  IncomingHttpHeaders,
   SecureServerOptions,
+  ServerHttp2Session,
   ServerHttp2Stream,
 } from 'node:http2';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -17,10 +17,12 @@ import type { Random } from '#base/random.ts';
 import type { ServingCertificate } from '../certs/serving-certificate.ts';
 import type { WebhookMetrics } from '../metrics.ts';
 import { http1Call, http2Call } from './call.ts';
+import type { Call } from './call.ts';
 import { Connections } from './connections.ts';
 import { Exchange } from './exchange.ts';
 import * as limits from './limits.ts';
-import { Load } from './load.ts';
+import { createLoads } from './load.ts';
+import type { Loads } from './load.ts';
 import type { Route } from './routes.ts';
 import { deadlines } from './timeout.ts';
 
@@ -36,11 +38,13 @@ export interface AdmissionServerOptions {
   readonly logger: Logger;
   /** Of an HTTP/2 connection; default 15 minutes. */
   readonly maxAgeMs?: number;
+  /** PEM of CAs. Given: only clients with a certificate by one of them are let in. */
+  readonly clientCa?: string;
 }
 
 export interface AdmissionServer {
-  /** Listens; handshakes succeed from the first certificate on. Answers the port. */
-  start(): Promise<number>;
+  /** Listens once there is a certificate, since nobody could be answered before. Answers the port; undefined when it ended before. */
+  start(): Promise<number | undefined>;
   listening(): boolean;
   /** Reviews under way and open connections. */
   load(): { readonly reviews: number; readonly connections: number };
@@ -52,31 +56,32 @@ export interface AdmissionServer {
 
 /** TLS with HTTP/2 and HTTP/1.1 on one port, by plain handlers. */
 export function createAdmissionServer(options: AdmissionServerOptions): AdmissionServer {
-  const { clock, certificate, logger } = options;
-  const load = new Load();
+  const { clock, certificate, logger, clientCa } = options;
+  const load = createLoads();
   const connections = new Connections(options.random, options.maxAgeMs);
   const context = { ...options, load, deadlineOf: deadlines() };
-  const server = createSecureServer(SERVER_OPTIONS);
+  const trust = clientCa === undefined ? {} : { ca: clientCa };
+  const isAsked = clientCa !== undefined;
+  const server = createSecureServer({ ...SERVER_OPTIONS, ...trust, requestCert: isAsked, rejectUnauthorized: isAsked });
+  const certified = Promise.withResolvers<boolean>();
   let stopping = false;
   let sweeping: NodeJS.Timeout | undefined;
   let stopListening = (): void => {};
 
   server.setTimeout(limits.IDLE_MS);
-  server.maxConnections = limits.MAX_CONNECTIONS;
   connections.watch(server);
-  onCalls(server, {
-    http1: (req, res) =>
-      new Exchange(
-        http1Call(req, res, () => stopping),
-        context,
-      ).start(),
-    http2: (stream, headers) => new Exchange(http2Call(stream, headers), context).start(),
-  });
+  onCalls(
+    server,
+    connections,
+    (call) => new Exchange(call, context).start(),
+    () => stopping,
+  );
 
   const serve = (pair: { readonly key: string; readonly cert: string } | undefined): void => {
     if (pair === undefined) return;
     try {
-      server.setSecureContext({ ...pair, minVersion: 'TLSv1.2' });
+      server.setSecureContext({ ...pair, ...trust, minVersion: 'TLSv1.2' });
+      certified.resolve(true);
     } catch (err) {
       logger.error({ err }, 'certificate cannot be served; the one before stays');
     }
@@ -85,17 +90,20 @@ export function createAdmissionServer(options: AdmissionServerOptions): Admissio
     start: async () => {
       stopListening = certificate.onChange(serve);
       serve(certificate.current());
+      if (!(await certified.promise) || stopping) return undefined;
       server.listen(options.port, options.host);
       await once(server, 'listening');
-      sweeping = setInterval(() => load.sweep(clock.monotonic()), limits.SWEEP_MS).unref();
+      sweeping = sweep(load, clock);
       return (server.address() as AddressInfo).port;
     },
     listening: () => server.listening,
-    load: () => ({ reviews: load.reviews, connections: connections.size }),
+    load: () => ({ reviews: load.reading.reviews + load.waiting.reviews, connections: connections.size }),
     stopping: () => stopping,
     drain: async (drainMs, noticeMs = limits.GOAWAY_NOTICE_MS) => {
       stopping = true;
       stopListening();
+      certified.resolve(false);
+      if (!server.listening) return;
       await clock.sleep(drainMs);
       connections.announceEnd();
       await clock.sleep(noticeMs);
@@ -124,12 +132,15 @@ const SERVER_OPTIONS: SecureServerOptions & Readonly<Record<string, unknown>> = 
   },
 };
 
-interface CallListeners {
-  readonly http1: (req: IncomingMessage, res: ServerResponse) => void;
-  readonly http2: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
-}
-
-function onCalls(server: Http2SecureServer, { http1, http2 }: CallListeners): void {
+function onCalls(
+  server: Http2SecureServer,
+  connections: Connections,
+  onCall: (call: Call) => void,
+  stopping: () => boolean,
+): void {
+  const http1 = (req: IncomingMessage, res: ServerResponse): void => {
+    onCall(http1Call(req, res, connections.begin(res, req.socket), stopping));
+  };
   // A listener to requests makes http2 put a compatibility layer between itself and us, which hears of streams: it would answer those, too,
   // and half as fast.
   server.on('request', http1 as unknown as (req: Http2ServerRequest, res: Http2ServerResponse) => void);
@@ -140,10 +151,17 @@ function onCalls(server: Http2SecureServer, { http1, http2 }: CallListeners): vo
     // Nobody hears of the errors of a stream that is refused before anything of it is read.
     stream.on('error', () => {});
     // Reset in the same breath in which it was opened.
-    if (stream.destroyed || stream.closed) return;
+    if (stream.destroyed || stream.closed || stream.session === undefined) return;
     if (headers['expect'] === '100-continue') stream.additionalHeaders({ ':status': 100 });
-    http2(stream, headers);
+    onCall(http2Call(stream, headers, connections.begin(stream, stream.session as ServerHttp2Session)));
   });
+}
+
+function sweep(loads: Loads, clock: Clock): NodeJS.Timeout {
+  return setInterval(() => {
+    const now = clock.monotonic();
+    for (const load of Object.values(loads)) load.sweep(now);
+  }, limits.SWEEP_MS).unref();
 }
 
 /** Ends idle connections at once, the others after their answers, and whoever does not end by then. */

@@ -38,7 +38,7 @@ export interface TestServer {
 export async function startTestServer(
   handlers: Partial<Handlers> = {},
   logger: Logger = silentLogger,
-  times: { readonly maxAgeMs?: number } = {},
+  options: { readonly maxAgeMs?: number; readonly clientCa?: string } = {},
 ): Promise<TestServer> {
   const authority = await mintAuthority(systemClock.now(), YEAR_MS);
   const leaf = async (): Promise<KeyPair> => {
@@ -64,9 +64,10 @@ export async function startTestServer(
     clock: systemClock,
     random: seededRandom(1),
     logger,
-    ...times,
+    ...options,
   });
   const port = await server.start();
+  if (port === undefined) throw new Error('it ended before it began');
   return {
     server,
     port,
