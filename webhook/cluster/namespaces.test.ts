@@ -42,6 +42,13 @@ describe('labels of namespaces', () => {
     expect(labels.of('new')).toEqual({ team: 'z' });
   });
 
+  test('by a name that no namespace can have are not asked for', () => {
+    const { cache, labels, asked } = aWorld([]);
+    cache.replace([]);
+    for (const name of ['', 'a,metadata.name!=b', 'A', 'a'.repeat(64)]) expect(labels.prepare(name)).toBeUndefined();
+    expect(asked).toEqual([]);
+  });
+
   test('of one that was deleted are forgotten', async () => {
     const { cache, labels } = aWorld([aNamespace('new')]);
     cache.replace([]);

@@ -10,6 +10,9 @@ const READ_DEADLINE_MS = 300;
 /** Namespaces that were read before the watch told of them; it does so within moments. */
 const MAX_AHEAD = 256;
 
+/** What a namespace can be called; anything else would say more than a name in a field selector. */
+const NAME = /^[a-z0-9][-a-z0-9]{0,62}$/;
+
 const NO_LABELS: Labels = Object.freeze({});
 
 /** An informer's `keep`: labels are all that is asked for. */
@@ -63,7 +66,7 @@ export function createNamespaceLabels(client: Pick<KubeClient, 'list'>, cache: C
   return {
     of,
     prepare: (namespace) => {
-      if (!cache.hasSynced() || of(namespace) !== undefined) return undefined;
+      if (!cache.hasSynced() || of(namespace) !== undefined || !NAME.test(namespace)) return undefined;
       const going = reading.get(namespace) ?? read(namespace);
       if (!reading.has(namespace)) reading.set(namespace, going);
       return going;
