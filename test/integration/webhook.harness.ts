@@ -58,11 +58,13 @@ export interface WebhookProcess {
 }
 
 /** An API server with everything of config/ that the admission server needs, one sharing GPU node, and no admission server yet. */
-export async function webhookCluster(): Promise<WebhookCluster> {
+export async function webhookCluster(
+  flagsFor: (port: number) => Promise<readonly string[]> = async () => [],
+): Promise<WebhookCluster> {
   const folder = mkdtempSync(join(tmpdir(), 'penstock-webhook-'));
-  const api = await startApiServer();
-  const children: Child[] = [];
   const proxy = await startTcpProxy(1);
+  const api = await startApiServer({ flags: await flagsFor(proxy.port) });
+  const children: Child[] = [];
   const admin = aFixture(api.kubeconfig);
   const kubeconfig = await installAccount(api, folder);
   await installConfiguration(api, proxy.port);
