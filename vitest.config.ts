@@ -13,7 +13,7 @@ const retry = 1;
 // room for a limit of address space; ThreadSanitizer's build has no dlsym filter, so no linking matrix; and single steps (ledger-crash) would go through
 // the runtime of the sanitizer.
 const ofEveryBuild =
-  '{hooks-accounting,hooks-model,runtime,nvml,fake-driver,ledger-core,ledger-model,limit-holds,pool-race,process-holds,hostile-ledger,region-from-quota}';
+  '{hooks-accounting,hooks-devices,hooks-model,runtime,nvml,fake-driver,ledger-core,ledger-model,limit-holds,pool-race,process-holds,hostile-ledger,region-from-quota}';
 
 /** The native suite on a build with a sanitizer; what counts rounds makes fewer of them (test/native/slice.ts). */
 const sanitized = (variant: string) => ({
