@@ -34,6 +34,9 @@ beforeAll(async () => {
 
 afterAll(() => judge?.close());
 
+/** The schema keeps a template as it is: what it may hold only the validator says, here and in the webhook. */
+const HELD_AS_IT_IS = 'spec.worker.podTemplate.';
+
 function local({ kind, doc }: ValidCase): { ok: boolean; paths: string[]; spec?: unknown } {
   const verdict = kind === 'InferenceApp' ? validateInferenceApp(doc) : validatePlacement(doc);
   if (!verdict.ok) return { ok: false, paths: verdict.errors.map((error) => error.path) };
@@ -94,7 +97,9 @@ describe('the API server and the local validator', () => {
       const mine = local(item);
       if (server.status >= 500) return [`${item.name}: ${server.message}`];
       if (server.status < 300 !== mine.ok) return [`${item.name}: ${server.message}, validator ${mine.paths.join()}`];
-      return mine.paths.filter((path) => !server.paths.includes(path)).map((path) => `${item.name}: only here ${path}`);
+      return mine.paths
+        .filter((path) => !server.paths.includes(path) && !path.startsWith(HELD_AS_IT_IS))
+        .map((path) => `${item.name}: only here ${path}`);
     });
     expect(differ).toEqual([]);
   });
