@@ -16,8 +16,8 @@ $(INERT_OUT): $(INERT)
 	$(INERT_BUILD) $(INERT_FLAGS) -o $@.$$$$ $< && mv -f $@.$$$$ $@
 
 # dist/native/bench: see test/bench/native.ts.
-BENCH := $(patsubst $(HERE)/bench/%.c,$(OUT)/bench/%,$(wildcard $(HERE)/bench/*.c))
-EXTRA += $(BENCH)
-$(BENCH): $(OUT)/bench/%: $(HERE)/bench/%.c $(HERE)/programs/driver-calls.h
+BENCH_PROGRAMS := $(patsubst $(HERE)/bench/%.c,$(OUT)/bench/%,$(wildcard $(HERE)/bench/*.c))
+EXTRA += $(BENCH_PROGRAMS)
+$(BENCH_PROGRAMS): $(OUT)/bench/%: $(HERE)/bench/%.c $(HERE)/programs/driver-calls.h
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -MMD -MP,$(C)) -D_GNU_SOURCE -o $@.$$$$ $< -pthread -ldl && mv -f $@.$$$$ $@

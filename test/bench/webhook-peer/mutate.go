@@ -60,7 +60,7 @@ func (s *slicer) apply(pod *corev1.Pod, made *plan) {
 		container.VolumeMounts = append(container.VolumeMounts, mounts(one.number)...)
 	}
 	pod.Spec.Volumes = append(pod.Spec.Volumes, s.volumes(pod, made)...)
-	pod.Spec.Affinity = s.affinity(pod, made)
+	pod.Spec.Affinity = made.affinity
 	for key, value := range made.annotations {
 		pod.Annotations[key] = value
 	}
@@ -93,7 +93,7 @@ func (s *slicer) builtPatch(_ []byte, pod *corev1.Pod, made *plan) ([]byte, erro
 	for _, volume := range s.volumes(pod, made) {
 		add("/spec/volumes/-", volume)
 	}
-	add("/spec/affinity", s.affinity(pod, made))
+	add("/spec/affinity", made.affinity)
 	for key, value := range made.annotations {
 		add("/metadata/annotations/"+escape(key), value)
 	}

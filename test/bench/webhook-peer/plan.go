@@ -67,10 +67,13 @@ type grant struct {
 type record struct {
 	V          int               `json:"v"`
 	Containers map[string][3]any `json:"containers"`
+	// As the affinity has them.
+	Requirements []corev1.NodeSelectorRequirement `json:"requirements,omitempty"`
 }
 
 type plan struct {
 	grants      []grant
+	affinity    *corev1.Affinity
 	annotations map[string]string
 }
 
@@ -140,7 +143,9 @@ func (s *slicer) plan(pod *corev1.Pod) (*plan, error) {
 	if len(made.grants) == 0 {
 		return nil, nil
 	}
-	text, err := json.Marshal(record{V: 1, Containers: given})
+	made.affinity = s.affinity(pod, made)
+	required := made.affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchExpressions
+	text, err := json.Marshal(record{V: 1, Containers: given, Requirements: required})
 	if err != nil {
 		return nil, err
 	}
