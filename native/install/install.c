@@ -14,15 +14,6 @@ enum { NAME_BYTES = 4096, BLOCK = 64 * 1024, OBJECT_MODE = 0555, ST_NOEXEC_ = 8 
 static const char OBJECTS[2][24] = {"libpenstock_vram.so", "libpenstock_nvml.so"};
 static char source_folder[NAME_BYTES], source[NAME_BYTES], target[NAME_BYTES], draft[NAME_BYTES], block[BLOCK];
 
-static void add_number(struct text *text, uint64_t number) {
-  char digits[21];
-  int at = sizeof digits - 1;
-  digits[at] = 0;
-  do digits[--at] = (char)('0' + number % 10);
-  while ((number /= 10) != 0);
-  text_add(text, digits + at);
-}
-
 static const char *meaning(long error) {
   switch (-error) {
   case E_NOENT: return "no such file or folder";
@@ -47,7 +38,7 @@ static int tell(int status, const char *what, const char *path, long error) {
     text_add(&text, ": ");
     text_add(&text, meaning(error));
     text_add(&text, " (errno ");
-    add_number(&text, (uint64_t)-error);
+    text_add_number(&text, (uint64_t)-error);
     text_add(&text, ")");
   }
   line[text.length] = '\n';

@@ -72,15 +72,6 @@ static enum quota read_limit(const char *path, uint64_t *bytes, const char **why
 
 /* ---- making a file whole before it has its name ---- */
 
-static void add_number(struct text *text, uint64_t number) {
-  char digits[21];
-  int at = sizeof digits - 1;
-  digits[at] = 0;
-  do digits[--at] = (char)('0' + number % 10);
-  while ((number /= 10) != 0);
-  text_add(text, digits + at);
-}
-
 /** Not secret, but not the same as another's. */
 static void draw(uint64_t number[2]) {
   if (sys3(SYS_getrandom, number, 16, GRND_NONBLOCK_) == 16) return;
@@ -123,7 +114,7 @@ static long publish_nameless(struct work *w, const struct draft *draft) {
   if (fd < 0) return fd;
   struct text source = text_in(w->source, sizeof w->source);
   text_add(&source, "/proc/self/fd/");
-  add_number(&source, (uint64_t)fd);
+  text_add_number(&source, (uint64_t)fd);
   struct file file = file_at(fd);
   long result = fill(fd, file, draft);
   if (result == 0) result = is_still(fd, file) ? link(w->source, w->target) : -E_AGAIN;
@@ -137,7 +128,7 @@ static long publish_named(struct work *w, const struct draft *draft) {
   struct text source = text_in(w->source, sizeof w->source);
   text_add(&source, w->folder);
   text_add(&source, "/.new-");
-  add_number(&source, number[0]);
+  text_add_number(&source, number[0]);
   if (source.cut) return -E_NOENT;
   long fd = sys4(SYS_openat, AT_FDCWD_, w->source, O_CREAT_ | O_EXCL_ | O_NOFOLLOW_ | O_WRONLY_ | O_CLOEXEC_, 0600);
   if (fd < 0) return fd == -E_EXIST ? -E_AGAIN : fd;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { until } from '#test/until.ts';
@@ -30,6 +31,18 @@ function nameOf(main: string): string {
   return `${main.replaceAll('/', '-')}.${Date.now()}.cpuprofile`;
 }
 
+/** Ends a program in order, and waits for it; it does not outlive this process either. */
+export function stopping(child: ChildProcess): () => Promise<void> {
+  const exited = once(child, 'exit');
+  const killed = (): void => void child.kill('SIGKILL');
+  process.once('exit', killed);
+  return async (): Promise<void> => {
+    process.off('exit', killed);
+    child.kill('SIGTERM');
+    await exited;
+  };
+}
+
 /** Starts a program of ours and waits until it is ready. What it logs is thrown away, as formatted as in production. */
 export async function startProgram({ main, env, cwd, ready }: ChildOptions): Promise<BenchChild> {
   const path = fileURLToPath(new URL(`../../${main}`, import.meta.url));
@@ -39,14 +52,7 @@ export async function startProgram({ main, env, cwd, ready }: ChildOptions): Pro
     env: { ...process.env, ...env },
     stdio: ['pipe', log, log],
   });
-  const exited = once(child, 'exit');
-  const killed = (): void => void child.kill('SIGKILL');
-  process.once('exit', killed);
-  const stop = async (): Promise<void> => {
-    process.off('exit', killed);
-    child.kill('SIGTERM');
-    await exited;
-  };
+  const stop = stopping(child);
   const ended = (): boolean => child.exitCode !== null || child.signalCode !== null;
   try {
     await until(async () => ended() || (await ready()), { what: main, timeoutMs: READY_TIMEOUT_MS });

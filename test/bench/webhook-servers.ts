@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { stopping } from './child.ts';
 import type { LoadTarget } from './webhook-load.ts';
 
 /** A server of this benchmark, on a core of its own. */
@@ -47,15 +48,7 @@ function spawnPinned(
     env: { ...process.env, ...env },
     stdio: ['ignore', stdout, debug],
   });
-  const exited = once(child, 'exit');
-  const killed = (): void => void child.kill('SIGKILL');
-  process.once('exit', killed);
-  const stop = async (): Promise<void> => {
-    process.off('exit', killed);
-    child.kill('SIGTERM');
-    await exited;
-  };
-  return { child, stop };
+  return { child, stop: stopping(child) };
 }
 
 /** All its threads may run on any core from now on. */
