@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pods, nodes and contexts for tests of this folder and of the API server's answer to its patches.
+import { applyPatch } from 'fast-json-patch';
+import type { Operation } from 'fast-json-patch';
 import type { SliceContext, SliceSettings } from './context.ts';
 import type { GpuNode, SharedOffer } from './inventory.ts';
 import type { Container, Pod, PodSpec } from './pod.ts';
@@ -69,4 +71,9 @@ export function slicedPod(annotations: Readonly<Record<string, string>> = {}, sp
     metadata: { name: 'pod', namespace: 'team', annotations: { 'penstock.dev/slice': 'true', ...annotations } },
     spec: { containers: [gpuContainer('main')], volumes: [], tolerations: [], ...spec },
   };
+}
+
+/** What the API server makes of a patch: another pod, and an error where an operation is none or does not fit. */
+export function patched(pod: Pod, patch: readonly Operation[] = []): Pod {
+  return applyPatch(structuredClone(pod), structuredClone([...patch]), true).newDocument;
 }

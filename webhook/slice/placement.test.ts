@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import { applyPatch } from 'fast-json-patch';
 import { describe, expect, it } from 'vitest';
 import type { SliceContext } from './context.ts';
-import { contextOf, gpuNode, settings, slicedPod } from './fixtures.ts';
+import { contextOf, gpuNode, patched, settings, slicedPod } from './fixtures.ts';
 import type { Pod, PodSpec } from './pod.ts';
 import { slicePod } from './slice-pod.ts';
 
 function sliced(pod: Pod, given: SliceContext): Pod {
   const { outcome, patch = [] } = slicePod(pod, given);
   expect(outcome).toBe('mutated');
-  return applyPatch(structuredClone(pod), structuredClone([...patch]), true).newDocument;
+  return patched(pod, patch);
 }
 
 describe('where slices may run', () => {

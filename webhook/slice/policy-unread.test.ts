@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, it } from 'vitest';
-import { applyPatch } from 'fast-json-patch';
-import { contextOf, gpuNode, slicedPod } from './fixtures.ts';
+import { contextOf, gpuNode, patched, slicedPod } from './fixtures.ts';
 import { slicePod } from './slice-pod.ts';
 
 const given = contextOf([gpuNode('big')]);
@@ -19,7 +18,7 @@ it.each([
 
 it('a pod that was sliced by another replica keeps its slice', () => {
   const { patch = [] } = slicePod(slicedPod(), given);
-  const pod = applyPatch(structuredClone(slicedPod()), structuredClone([...patch]), true).newDocument;
+  const pod = patched(slicedPod(), patch);
   expect(slicePod(pod, unread)).toMatchObject({ outcome: 'noop', reason: 'no-policy' });
 });
 

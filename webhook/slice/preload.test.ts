@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { applyPatch } from 'fast-json-patch';
 import { describe, expect, it } from 'vitest';
-import { contextOf, gpuContainer, gpuNode, slicedPod } from './fixtures.ts';
+import { contextOf, gpuContainer, gpuNode, patched, slicedPod } from './fixtures.ts';
 import type { Container, Pod } from './pod.ts';
 import { slicePod } from './slice-pod.ts';
 const nodes = [gpuNode('big')];
@@ -11,7 +10,7 @@ const PRELOAD = '/penstock/vram/lib/libpenstock_vram.so:/penstock/vram/lib/libpe
 function sliced(pod: Pod): Pod {
   const { outcome, patch = [] } = slicePod(pod, context);
   expect(outcome).toBe('mutated');
-  return applyPatch(structuredClone(pod), structuredClone([...patch]), true).newDocument;
+  return patched(pod, patch);
 }
 
 const main = (pod: Pod): Container => pod.spec.containers[0]!;

@@ -1,24 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pods of many containers, of large ones, of what the init container asks for, and of dry runs.
-import { applyPatch } from 'fast-json-patch';
-import type { Operation } from 'fast-json-patch';
 import { describe, expect, it } from 'vitest';
 import type { SliceContext } from './context.ts';
-import { contextOf, GIB, gpuContainer, gpuNode, slicedPod } from './fixtures.ts';
+import { contextOf, GIB, gpuContainer, gpuNode, patched, slicedPod } from './fixtures.ts';
 import type { Container, Pod, PodSpec } from './pod.ts';
 import { slicePod } from './slice-pod.ts';
 
 const context = contextOf([gpuNode('big')]);
 const PRELOAD = '/penstock/vram/lib/libpenstock_vram.so:/penstock/vram/lib/libpenstock_nvml.so';
 
-function apply(pod: Pod, patch: readonly Operation[] = []): Pod {
-  return applyPatch(structuredClone(pod), structuredClone([...patch]), true).newDocument;
-}
-
 function sliced(pod: Pod, given: SliceContext = context): Pod {
   const result = slicePod(pod, given);
   expect(result.outcome).toBe('mutated');
-  return apply(pod, result.patch);
+  return patched(pod, result.patch);
 }
 
 const main = (pod: Pod): Container => pod.spec.containers[0]!;
@@ -122,7 +116,7 @@ describe('a dry run', () => {
   const dry = { 'penstock.dev/slice-dry-run': 'true' };
   it('that has been told already is not counted again', () => {
     const pod = slicedPod(dry);
-    const after = apply(pod, slicePod(pod, context).patch);
+    const after = patched(pod, slicePod(pod, context).patch);
     expect(slicePod(after, context)).toMatchObject({ outcome: 'noop', reason: 'already-sliced', warnings: [] });
   });
   it('of what no node can serve only annotates why', () => {

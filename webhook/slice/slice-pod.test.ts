@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { applyPatch } from 'fast-json-patch';
-import type { Operation } from 'fast-json-patch';
 import { describe, expect, it } from 'vitest';
 import type { SliceContext } from './context.ts';
-import { contextOf, gpuContainer, gpuNode, slicedPod } from './fixtures.ts';
+import { contextOf, gpuContainer, gpuNode, patched, slicedPod } from './fixtures.ts';
 import type { Container, Pod, PodSpec } from './pod.ts';
 import { slicePod } from './slice-pod.ts';
 
@@ -11,14 +9,10 @@ const nodes = [gpuNode('big')];
 const context = contextOf(nodes);
 const PRELOAD = '/penstock/vram/lib/libpenstock_vram.so:/penstock/vram/lib/libpenstock_nvml.so';
 
-function apply(pod: Pod, patch: readonly Operation[] = []): Pod {
-  return applyPatch(structuredClone(pod), structuredClone([...patch]), true).newDocument;
-}
-
 function sliced(pod: Pod, given: SliceContext = context): Pod {
   const result = slicePod(pod, given);
   expect(result.outcome).toBe('mutated');
-  return apply(pod, result.patch);
+  return patched(pod, result.patch);
 }
 
 const main = (pod: Pod): Container => pod.spec.containers[0]!;
@@ -271,7 +265,7 @@ describe('the policy', () => {
   it('enrols pods without annotations, and is named', () => {
     const result = slicePod(plain, { ...context, policy: { rule: 'dev', action: 'slice', workloadType: 'inference' } });
     expect(result).toMatchObject({ outcome: 'mutated', rule: 'dev', workloadType: 'inference', gpusSaved: 0.5 });
-    expect(apply(plain, result.patch).metadata.annotations?.['penstock.dev/slice-status']).toContain(
+    expect(patched(plain, result.patch).metadata.annotations?.['penstock.dev/slice-status']).toContain(
       'by policy rule dev (inference)',
     );
   });
@@ -292,7 +286,7 @@ describe('the policy', () => {
   ])('a dry run %s only annotates', (_, pod, given) => {
     const result = slicePod(pod, given);
     expect(result).toMatchObject({ outcome: 'dry-run', gpusSaved: 0.5 });
-    const after = apply(pod, result.patch);
+    const after = patched(pod, result.patch);
     expect(after.spec).toEqual(pod.spec);
     expect(after.metadata.annotations?.['penstock.dev/slice-status']).toMatch(
       /^dry run, nothing was changed; it would be: main: 2 ×/,
