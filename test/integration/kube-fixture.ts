@@ -12,11 +12,18 @@ import type { CacheEvent } from '#kube/cache.ts';
 import type { KubeDeps } from '#kube/informer.ts';
 import { createKubeMetrics } from '#kube/kube-metrics.ts';
 import { PooledKubeConfig } from '#kube/pooled-config.ts';
+import { NAMESPACES } from '#kube/resource.ts';
 import type { Resource } from '#kube/resource.ts';
 import { createTransport } from '#kube/transport.ts';
 import type { KubeObject } from '#kube/types.ts';
 
-const NAMESPACES: Resource = { group: '', version: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
+export const SERVICE_ACCOUNTS: Resource = {
+  group: '',
+  version: 'v1',
+  kind: 'ServiceAccount',
+  plural: 'serviceaccounts',
+  namespaced: true,
+};
 
 export interface ConfigMap extends KubeObject {
   readonly data?: Record<string, string>;

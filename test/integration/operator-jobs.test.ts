@@ -7,23 +7,15 @@ import { createKubeClient } from '#kube/client.ts';
 import type { KubeClient } from '#kube/client.ts';
 import { PooledKubeConfig } from '#kube/pooled-config.ts';
 import { JOBS, PODS, SECRETS } from '#kube/resource.ts';
-import type { Resource } from '#kube/resource.ts';
 import { createTransport } from '#kube/transport.ts';
 import type { KubeObject } from '#kube/types.ts';
 import { unitJob, unitSecret } from '#operator/units/job.ts';
 import { PLAN_CASES, SETTINGS } from '#operator/units/testing.ts';
 import { startApiServer } from '#test/servers/apiserver.ts';
 import type { ApiServer } from '#test/servers/apiserver.ts';
-import { aNamespace } from './kube-fixture.ts';
+import { SERVICE_ACCOUNTS, aNamespace } from './kube-fixture.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const SERVICE_ACCOUNTS: Resource = {
-  group: '',
-  version: 'v1',
-  kind: 'ServiceAccount',
-  plural: 'serviceaccounts',
-  namespaced: true,
-};
 
 let api: ApiServer;
 let client: KubeClient;

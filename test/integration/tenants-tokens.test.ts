@@ -8,23 +8,15 @@ import { createServiceAccounts, TOKEN_AUDIENCE } from '#gateway/auth/service-acc
 import { withServiceAccounts } from '#gateway/auth/tenants-and-accounts.ts';
 import { parseTenants } from '#gateway/auth/tenants.ts';
 import type { TenantSource } from '#gateway/auth/tenants.ts';
-import type { Resource } from '#kube/resource.ts';
 import { reviewToken } from '#kube/token-review.ts';
 import { freePort } from '#test/servers/free-port.ts';
 import { post, problem, status, submit } from './gateway.client.ts';
 import { startStack, testApp } from './gateway.harness.ts';
 import type { Stack } from './gateway.harness.ts';
 import { gatewayProcess } from './gateway.process.ts';
-import { aFixture, aNamespace } from './kube-fixture.ts';
+import { SERVICE_ACCOUNTS, aFixture, aNamespace } from './kube-fixture.ts';
 import type { Fixture } from './kube-fixture.ts';
 
-const SERVICE_ACCOUNTS: Resource = {
-  group: '',
-  version: 'v1',
-  kind: 'ServiceAccount',
-  plural: 'serviceaccounts',
-  namespaced: true,
-};
 const REVIEW_MS = 30_000;
 
 let kubeconfig: string;

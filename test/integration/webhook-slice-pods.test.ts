@@ -8,7 +8,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { KubeClient } from '#kube/client.ts';
 import { KubeError } from '#kube/errors.ts';
 import { NAMESPACES, PODS } from '#kube/resource.ts';
-import type { Resource } from '#kube/resource.ts';
 import type { KubeObject } from '#kube/types.ts';
 import type { Delivery, SliceContext } from '#webhook/slice/context.ts';
 import { contextOf, gpuContainer, gpuNode, settings, slicedPod } from '#webhook/slice/fixtures.ts';
@@ -17,15 +16,8 @@ import type { Container, Pod } from '#webhook/slice/pod.ts';
 import { nodesArbitrary, podArbitrary } from '#webhook/slice/pods.arbitrary.ts';
 import { slicePod } from '#webhook/slice/slice-pod.ts';
 import { sharedKube } from '../servers/kube.ts';
-import { aFixture } from './kube-fixture.ts';
+import { SERVICE_ACCOUNTS, aFixture } from './kube-fixture.ts';
 
-const SERVICE_ACCOUNTS: Resource = {
-  group: '',
-  version: 'v1',
-  kind: 'ServiceAccount',
-  plural: 'serviceaccounts',
-  namespaced: true,
-};
 const WANTED = 320;
 const SEED = 612;
 /** Calls at once; the API server is one process on two cores. */
