@@ -68,7 +68,8 @@ test('a signal goes to the program, once, and to nothing else', async () => {
 });
 
 test('a terminal’s interrupt reaches the program once', async () => {
-  const command = `'${CLI}' run --limit 4GiB -- sh -c 'trap "echo interrupted" INT; echo ready; read x; read x; exit 5'`;
+  // `exec`: a shell that stays (dash does, bash does not) would be ended by the interrupt itself.
+  const command = `exec '${CLI}' run --limit 4GiB -- sh -c 'trap "echo interrupted" INT; echo ready; read x; read x; exit 5'`;
   const terminal = spawn('script', ['-qefc', command, '/dev/null'], { env: account.env, cwd: account.home });
   let seen = '';
   terminal.stdout.on('data', (data) => (seen += String(data)));
