@@ -31,19 +31,9 @@
 #define ARENA_ALIGNMENT 4096
 #endif
 
-/** A place of a shard's table. Four whole words, so that it is written and read in one piece each; kind 0: empty. */
-struct place {
-  uint64_t key, owner, bytes;
-  uint64_t about; // kind | device << 16 | count << 32
-};
-
 struct shard {
   uint32_t lock;
-  uint32_t spare;     // places that may still be filled before the table has to grow
-  uint32_t mask;      // the table has mask + 1 places
-  uint32_t shift;     // 64 - log2 of that
-  struct place *hot;  // the table; NULL: none yet, or every call must look at `table` first (arena_unwiped)
-  struct place *table;
+  int32_t spare; // places that may still be filled before the table has to grow; below 0 where each entry found its own place empty
   /** Bytes that the shard may hold, and how many of them it does not hold yet. The sum of the former is the limit at most. */
   struct { uint64_t cap, left; } account[DEVICES];
 } __attribute__((aligned(64)));
@@ -64,8 +54,9 @@ enum refusal { REFUSED_NOT = 0, REFUSED_OPEN, REFUSED_LEDGER, REFUSED_LOCK, REFU
 struct arena {
   // What the fast path reads; written once per registration and per change of the control page.
   uint64_t gate;                    // state and epoch of the control page under which `cells` may be used
+  uint64_t hot;                     // `table`; 0: none yet, or every call must look whose arena it is first (arena_unwiped)
   struct slot_cell *cells[DEVICES]; // own lines; NULL: slow path
-  uint8_t gap[64 + 56];
+  uint8_t gap[64 + 48];
   // The slow path's own, under `turn`.
   uint32_t turn; // futex: one thread of this process at a time
   uint32_t registered;
@@ -74,6 +65,7 @@ struct arena {
   uint32_t generation;
   uint32_t bare;  // there is a keeper thread
   uint32_t stuck; // the last wait for the ledger's lock ran out
+  uint64_t table; // of the map (map_table.h): changed with all shards locked
   uint32_t dealt; // shards of the map have got shares of a limit
   struct ledger *ledger;
   const struct ledger *view; // read-only mapping of a process without a slot
@@ -178,7 +170,7 @@ HIDDEN uint64_t pool_left(const struct ledger *ledger, int device, uint64_t limi
 /** Registers, with `turn` held: 0 or 1. */
 HIDDEN int register_here(struct arena *arena);
 
-/* ---- map.c ---- */
+/* ---- map_shard.c ---- */
 
 /** The limits changed: the next insertions ask again what they may hold. */
 HIDDEN void map_recap(struct arena *arena);

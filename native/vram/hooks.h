@@ -95,8 +95,12 @@ static inline uint64_t sum(uint64_t a, uint64_t b) {
 #define DEVICE_PAGE (UINT64_C(2) << 20)
 #define SHARED_MAX (UINT64_C(1) << 20)
 #define SHARED_STEP UINT64_C(512)
+static inline uint64_t card_bytes_possible(uint64_t bytes) { // of no more than there is anywhere
+  uint64_t step = bytes > SHARED_MAX ? DEVICE_PAGE : SHARED_STEP;
+  return (bytes + step - 1) & -step;
+}
 static inline uint64_t card_bytes(uint64_t bytes) {
-  uint64_t step = bytes > SHARED_MAX ? DEVICE_PAGE : SHARED_STEP, up = (bytes + step - 1) & -step;
+  uint64_t up = card_bytes_possible(bytes);
   return LIKELY(up >= bytes) ? up : UINT64_MAX;
 }
 

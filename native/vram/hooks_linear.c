@@ -5,6 +5,7 @@
 #include "hooks.h"
 #include "hot.h"
 #include "layout.gen.h"
+#include "map_hot.h"
 
 // Rows of pitched memory begin at multiples of this on every GPU so far; what the driver really did is charged afterwards.
 #define PITCH_ALIGNMENT UINT64_C(512)
@@ -28,22 +29,27 @@ static __attribute__((noinline)) CUresult alloc_slowly(CUdeviceptr *address, siz
   return charge_end(&c, result, result == CUDA_SUCCESS ? *address : 0, KIND_LINEAR, undo);
 }
 
+// It cannot be kept: of all the ways only these end with an error.
+static __attribute__((noinline)) CUresult keep_slowly(CUdeviceptr address, int device, uint64_t charged) {
+  if (map_insert(address, KIND_LINEAR, device, charged) == 0) return CUDA_SUCCESS;
+  undo(address);
+  ledger_release(device, charged);
+  return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 // The one call that programs make often: one charged device, credit at hand, a real call that succeeds. Whose context it is in is asked when a
 // context ends.
 CUresult hook_cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
   int device = device_hot();
-  uint64_t charged = card_bytes(bytes);
-  if (UNLIKELY(device < 0 || address == NULL || bytes == 0)) return alloc_slowly(address, bytes);
+  if (UNLIKELY(device < 0 || address == NULL || bytes - 1 >= MAP_BYTES_MAX / 2)) return alloc_slowly(address, bytes);
+  uint64_t charged = card_bytes_possible(bytes);
   if (UNLIKELY(reserve_hot(device, charged)) && reserve(device, charged) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
   CUresult result = ((__typeof__(&hook_cuMemAlloc_v2))vram_real[I_cuMemAlloc_v2])(address, bytes);
   if (UNLIKELY(result != CUDA_SUCCESS)) {
     ledger_release(device, charged);
-  } else if (UNLIKELY(map_insert(*address, KIND_LINEAR, device, charged) != 0)) {
-    undo(*address);
-    ledger_release(device, charged);
-    result = CUDA_ERROR_OUT_OF_MEMORY;
+    return result;
   }
-  return result;
+  return LIKELY(map_insert_hot(*address, KIND_LINEAR, device, charged) == 0) ? CUDA_SUCCESS : keep_slowly(*address, device, charged);
 }
 
 CUresult hook_cuMemAlloc(uint32_t *address, unsigned bytes) {
@@ -127,19 +133,20 @@ static __attribute__((noinline)) CUresult free_slowly(CUdeviceptr address, CUres
   return pools_known() ? pool_free_now(address, NULL, call) : call(address, NULL);
 }
 
-CUresult hook_cuMemFree_v2(CUdeviceptr address) {
-  struct map_taken taken = map_take(address, KIND_LINEAR);
-  if (UNLIKELY(taken.about == 0)) return free_slowly(address, free_now);
-  CUresult result = ((__typeof__(&hook_cuMemFree_v2))vram_real[I_cuMemFree_v2])(address);
-  if (LIKELY(result == CUDA_SUCCESS)) {
-    int device = taken_device(taken);
-    if (UNLIKELY((uint32_t)device >= DEVICES) || UNLIKELY(release_hot(device, taken.bytes))) release(device, taken.bytes);
-  } else {
-    // Whose it was is asked anew when a context ends.
-    struct map_entry entry = {.key = address, .bytes = taken.bytes, .kind = KIND_LINEAR, .device = (int16_t)taken_device(taken), .count = 1};
-    map_restore(&entry);
-  }
+static __attribute__((noinline)) CUresult put_back(CUdeviceptr address, uint64_t word, CUresult result) {
+  // Whose it was is asked anew when a context ends.
+  struct map_entry entry = {.key = address, .bytes = bytes_of(word), .kind = KIND_LINEAR, .device = (int16_t)device_of(word), .count = 1};
+  map_restore(&entry);
   return result;
+}
+
+CUresult hook_cuMemFree_v2(CUdeviceptr address) {
+  uint64_t word = map_take_hot(address, KIND_LINEAR);
+  if (UNLIKELY(word == 0)) return free_slowly(address, free_now);
+  CUresult result = ((__typeof__(&hook_cuMemFree_v2))vram_real[I_cuMemFree_v2])(address);
+  if (UNLIKELY(result != CUDA_SUCCESS)) return put_back(address, word, result);
+  if (UNLIKELY(release_hot(device_of(word), bytes_of(word)))) ledger_release(device_of(word), bytes_of(word));
+  return CUDA_SUCCESS;
 }
 
 CUresult hook_cuMemFree(uint32_t address) { return free_slowly(address, free_now_v1); }

@@ -1,366 +1,163 @@
 // SPDX-License-Identifier: Apache-2.0
-// What this process holds, in 64 shards of open addressing (linear probing, backward-shift deletion: no tombstones, so the
-// speed does not depend on history). Tables are mappings of their own: malloc could be the program's, with hooks that allocate.
-//
-// Each shard also counts the bytes it holds per device against a share of the control page's limit, under the lock that it
-// takes anyway. So a process never holds more than the limit even if the ledger page tells it lies, at no cost to the fast
-// path: only a shard whose share is short takes all locks, counts exactly, and deals out anew.
+// What this process holds, in 64 shards (map_shard.h), each with a table (map_table.h). Tables are mappings of their own: malloc could be the
+// program's, with hooks that allocate.
 #include "vram/map.h"
-#include "vram/core.h"
 #include "vram/ledger.h"
-
-enum { FIRST_BITS = 7, LAST_BITS = 26, YIELD_AFTER = 256, YIELDS_PER_LOOK = 256 };
-#define PATIENCE (LEDGER_PATIENCE_MS * MILLISECOND)
-
-static inline uint64_t hash(uint64_t key, uint32_t kind) {
-  return (key ^ (uint64_t)kind << 56) * UINT64_C(0x9e3779b97f4a7c15);
-}
-/** The shard by the top bits, the place by those below. */
-static inline struct shard *shard_of(uint64_t hashed) { return &ledger_arena.shards[hashed >> 58]; }
-static inline uint32_t home_of(const struct shard *shard, uint64_t hashed) { return (uint32_t)(hashed << 6 >> shard->shift); }
-
-static __attribute__((noinline)) int lock_slowly(uint32_t *lock) {
-  uint64_t end = 0;
-  for (uint32_t spin = 1;; spin++) {
-    if (load_relaxed(lock) == 0 && exchange_acquire(lock, 1) == 0) return 0;
-    cpu_relax();
-    if (spin % YIELD_AFTER) continue;
-    sys1(SYS_sched_yield, 0);
-    if (spin / YIELD_AFTER % YIELDS_PER_LOOK) continue;
-    // Only a handler that interrupted the holder on its own thread can wait this long; CUDA forbids calls from there.
-    uint64_t now = sys_nanoseconds();
-    if (!end) end = now + PATIENCE;
-    if (now >= end) return 1;
-  }
-}
-
-static inline int lock(struct shard *shard) {
-  return likely(exchange_acquire(&shard->lock, 1) == 0) ? 0 : lock_slowly(&shard->lock);
-}
-static inline void unlock(struct shard *shard) { store_release(&shard->lock, 0); }
-
-/* ---- places ---- */
-
-typedef uint64_t __attribute__((may_alias)) word;
-_Static_assert(sizeof(struct place) == sizeof(struct map_entry), "an entry is a place");
-_Static_assert(offsetof(struct map_entry, kind) == offsetof(struct place, about), "kind is the low half-word");
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "kind is the low half-word");
-
-static inline uint32_t kind_of(uint64_t about) { return (uint16_t)about; }
-static inline int device_of(uint64_t about) { return (int16_t)(about >> 16); }
-static inline uint64_t about(uint32_t kind, int device, uint32_t count) {
-  return (uint64_t)kind | (uint64_t)(uint16_t)device << 16 | (uint64_t)count << 32;
-}
-/** Word by word: a wide load of words that were just stored would wait for them to leave the store buffer. */
-static inline void copy(void *to, const void *from) {
-  const word *source = from;
-  uint64_t a = source[0], b = source[1], c = source[2], d = source[3];
-  __asm__("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d));
-  word *target = to;
-  target[0] = a;
-  target[1] = b;
-  target[2] = c;
-  target[3] = d;
-}
+#include "vram/map_shard.h"
+#include "vram/map_table.h"
 
 /* ---- one shard, locked ---- */
 
-/** The place of a key, or the empty one where it would go: there is one, tables are at most three quarters full. */
-static inline struct place *seek(const struct shard *shard, struct place *table, uint64_t hashed, uint64_t key, uint32_t kind) {
-  uint32_t at = home_of(shard, hashed);
-  for (;;) {
-    struct place *place = &table[at];
-    uint32_t found = kind_of(place->about);
-    if (likely(place->key == key && found == kind) || found == 0) return place;
-    at = (at + 1) & shard->mask;
-  }
+static struct item item_of(const struct map_entry *entry) {
+  return (struct item){entry->key, word_of(entry->kind, entry->device < 0 ? -1 : entry->device, entry->bytes), entry->owner, entry->count};
 }
 
-static inline struct place *find(const struct shard *shard, uint64_t hashed, uint64_t key, uint32_t kind) {
-  if (!shard->table) return NULL;
-  struct place *place = seek(shard, shard->table, hashed, key, kind);
-  return kind_of(place->about) ? place : NULL;
+static void tell(const struct item *item, struct map_entry *out) {
+  if (!out) return;
+  *out = (struct map_entry){item->key, item->owner, bytes_of(item->word), (uint16_t)kind_of(item->word), (int16_t)device_of(item->word), (uint32_t)item->count};
 }
 
-static __attribute__((noinline)) int grow(struct shard *shard) {
-  struct place *before = shard->table;
-  uint32_t places = before ? shard->mask + 1 : 0, bits = before ? 65 - shard->shift : FIRST_BITS;
-  if (bits > LAST_BITS) return 1;
-  uint64_t size = sizeof(struct place) << bits;
-  struct place *table = sys_mmap(size, PROT_READ_ | PROT_WRITE_, MAP_PRIVATE_ | MAP_ANONYMOUS_, -1);
+static int is_possible(const struct map_entry *entry) {
+  return entry->kind != 0 && entry->kind <= WORD_KIND && entry->bytes <= MAP_BYTES_MAX && entry->device < (int)DEVICES;
+}
+
+/** All shards are locked. */
+static int grow(struct arena *arena) {
+  uint64_t before = arena->table, table = table_grow(before);
   if (!table) return 1;
-  // A child starts with an empty map and would only carry these along, unless its kernel does not wipe the arena.
-  if (!arena_unwiped) sys_madvise(table, size, MADV_DONTFORK_);
-  shard->table = table;
-  shard->hot = arena_unwiped ? NULL : table;
-  shard->spare += (1U << bits) / 4 * 3 - places / 4 * 3; // smaller tables win: a miss in a cache costs more than some steps in a line
-  shard->mask = (1U << bits) - 1;
-  shard->shift = 64 - bits;
-  for (uint32_t i = 0; i < places; i++) {
-    uint32_t kind = kind_of(before[i].about);
-    if (kind) copy(seek(shard, table, hash(before[i].key, kind), before[i].key, kind), &before[i]);
-  }
-  if (before) sys_munmap(before, (uint64_t)places * sizeof *before);
+  for (uint32_t i = 0; i < SHARDS; i++) arena->shards[i].spare += (int32_t)(table_room(table) - table_room(before));
+  arena->table = table;
+  store_relaxed(&arena->hot, arena_unwiped ? 0 : table);
   return 0;
 }
 
-/** Closes the hole that taking out a place leaves: each later one of the run moves up unless that is before its home. */
-static inline void take_out(struct shard *shard, struct place *table, struct place *place) {
-  int device = device_of(place->about);
-  if (likely(device >= 0)) shard->account[device].left += place->bytes;
+static void put(struct shard *shard, const struct item *item) {
+  int device = device_of(item->word);
+  table_put(ledger_arena.table, item);
+  shard->spare--;
+  if (device >= 0) shard->account[device].left -= bytes_of(item->word);
+}
+
+static void erase(struct shard *shard, struct place *place) {
+  uint64_t word = place->word;
+  int device = device_of(word);
+  table_erase(ledger_arena.table, place);
   shard->spare++;
-  uint32_t mask = shard->mask, hole = (uint32_t)(place - table);
-  for (uint32_t at = (hole + 1) & mask;; at = (at + 1) & mask) {
-    uint32_t kind = kind_of(table[at].about);
-    if (likely(!kind)) break;
-    uint32_t home = home_of(shard, hash(table[at].key, kind));
-    if (((at - home) & mask) < ((at - hole) & mask)) continue;
-    copy(&table[hole], &table[at]);
-    hole = at;
-  }
-  table[hole].about = 0;
-}
-
-/* ---- the share of the limit ---- */
-
-/** Locks of all shards, lowest first; nobody else ever waits for a second one. */
-static int lock_all(void) {
-  for (uint32_t i = 0; i < SHARDS; i++)
-    if (lock(&ledger_arena.shards[i])) {
-      while (i--) unlock(&ledger_arena.shards[i]);
-      return 1;
-    }
-  return 0;
-}
-
-static void unlock_all(void) {
-  for (uint32_t i = 0; i < SHARDS; i++) unlock(&ledger_arena.shards[i]);
-}
-
-/**
- * With all locks: counts what is held and deals out what is left of the limit, `bytes` of it to `shard` first. 0, or 1 when
- * they are not left; with `forced` the shard may hold them all the same, and others less for it the next time.
- */
-static int deal(struct shard *shard, int device, uint64_t bytes, int forced) {
-  if (device < 0) return 0;
-  store_relaxed(&ledger_arena.dealt, 1);
-  uint64_t limit = control_limit(device), held = 0;
-  for (uint32_t i = 0; i < SHARDS; i++) held += ledger_arena.shards[i].account[device].cap - ledger_arena.shards[i].account[device].left;
-  if (held > limit || bytes > limit - held) {
-    if (forced) shard->account[device].cap += bytes, shard->account[device].left += bytes;
-    return !forced;
-  }
-  uint64_t share = (limit - held - bytes) / SHARDS;
-  for (uint32_t i = 0; i < SHARDS; i++) {
-    struct shard *each = &ledger_arena.shards[i];
-    each->account[device].cap += share - each->account[device].left; // held + share
-    each->account[device].left = share;
-  }
-  shard->account[device].cap += bytes;
-  shard->account[device].left += bytes;
-  return 0;
-}
-
-void map_recap(struct arena *arena) {
-  if (!load_relaxed(&arena->dealt) || lock_all()) return;
-  for (uint32_t i = 0, devices = control_devices(); i < SHARDS; i++)
-    for (uint32_t device = 0; device < devices; device++) {
-      arena->shards[i].account[device].cap -= arena->shards[i].account[device].left;
-      arena->shards[i].account[device].left = 0;
-    }
-  unlock_all();
+  if (device >= 0) shard->account[device].left += bytes_of(word);
 }
 
 /* ---- inserting ---- */
 
-/** All that is not the ordinary case: no table yet or a full one, a place that is taken, a shard short of its share. */
-static __attribute__((noinline)) int insert_slow(const struct place *entry, int forced) {
-  uint32_t kind = kind_of(entry->about);
-  int device = device_of(entry->about);
-  if (kind == 0 || entry->bytes > MAP_BYTES_MAX || device >= (int)DEVICES) return 1;
-  arena_get();
-  uint64_t hashed = hash(entry->key, kind);
+/** All that is not the ordinary case: no table yet or a full one, a key that is there, a shard short of its share. */
+static __attribute__((noinline)) int insert_slow(const struct map_entry *entry, int forced) {
+  if (!is_possible(entry)) return 1;
+  struct arena *arena = arena_get();
+  struct item item = item_of(entry), stale = {0, 0, 0, 0};
+  uint64_t hashed = hash(entry->key, entry->kind);
   struct shard *shard = shard_of(hashed);
-  if (lock_all()) return 1;
-  struct place stale = {0, 0, 0, 0}, *place = find(shard, hashed, entry->key, kind);
-  int refused = 0;
+  int device = device_of(item.word), refused = 0;
+  if (shards_lock()) return 1;
+  struct place *place = table_find(arena->table, hashed, entry->key, entry->kind);
   if (place) {
-    copy(&stale, place);
-    take_out(shard, shard->table, place);
+    stale = table_read(arena->table, place);
+    erase(shard, place);
   }
-  if (!shard->spare) refused = grow(shard);
-  if (!refused && device >= 0 && shard->account[device].left < entry->bytes) refused = deal(shard, device, entry->bytes, forced);
-  if (!refused) {
-    copy(seek(shard, shard->table, hashed, entry->key, kind), entry);
-    shard->spare--;
-    if (device >= 0) shard->account[device].left -= entry->bytes;
-  }
-  unlock_all();
-  if (kind_of(stale.about) && device_of(stale.about) >= 0) ledger_release(device_of(stale.about), stale.bytes);
+  if (shard->spare <= 0) refused = grow(arena);
+  if (!refused && device >= 0 && shard->account[device].left < entry->bytes) refused = shard_deal(shard, device, entry->bytes, forced);
+  if (!refused) put(shard, &item);
+  shards_unlock();
+  if (device_of(stale.word) >= 0) ledger_release(device_of(stale.word), bytes_of(stale.word));
   return refused;
 }
 
-/** Not charged, or the shard's lock was held: one lock still, if there is a free place and enough of the share. */
-static __attribute__((noinline)) int insert_unusual(uint64_t key, uint64_t owner, uint64_t bytes, uint64_t about) {
-  struct place entry = {key, owner, bytes, about};
-  int device = device_of(about);
-  uint64_t hashed = hash(key, kind_of(about));
-  struct shard *shard = shard_of(hashed);
-  if (kind_of(about) == 0 || bytes > MAP_BYTES_MAX || device >= (int)DEVICES || lock(shard)) return 1;
-  int fits = shard->hot && shard->spare && (device < 0 || shard->account[device].left >= bytes);
-  struct place *place = fits ? seek(shard, shard->hot, hashed, key, kind_of(about)) : NULL;
-  int done = place && !kind_of(place->about);
-  if (done) {
-    copy(place, &entry);
-    shard->spare--;
-    if (device >= 0) shard->account[device].left -= bytes;
-  }
-  unlock(shard);
-  return done ? 0 : insert_slow(&entry, 0);
-}
-
-/** The place is free, the shard's share suffices: else insert_slow. A leaf: nothing is saved, and all else is a tail call. */
-static inline __attribute__((always_inline)) int insert(uint64_t key, uint64_t owner, uint64_t bytes, uint64_t about) {
-  uint32_t kind = kind_of(about), device = (uint32_t)device_of(about);
-  uint64_t hashed = hash(key, kind);
-  struct shard *shard = shard_of(hashed);
-  if (unlikely(device >= DEVICES) || unlikely(exchange_acquire(&shard->lock, 1) != 0)) return insert_unusual(key, owner, bytes, about);
-  __asm__("" : "+r"(shard)); // kept as one address: gcc would compute it anew for each member
-  struct place *table = shard->hot;
-  uint64_t *left = &shard->account[device].left;
-  __asm__("" : "+r"(left));
-  if (likely(table != NULL && shard->spare != 0 && *left >= bytes)) {
-    uint32_t at = home_of(shard, hashed);
-    struct place *place = &table[at];
-    __asm__("" : "+r"(place));
-    while (unlikely(place->about != 0) && (place->key != key || kind_of(place->about) != kind)) place = &table[at = (at + 1) & shard->mask];
-    if (likely(place->about == 0)) {
-      place->key = key;
-      place->owner = owner;
-      place->bytes = bytes;
-      place->about = about;
-      shard->spare--;
-      *left -= bytes;
-      unlock(shard);
-      return 0;
-    }
-  }
-  unlock(shard);
-  return insert_unusual(key, owner, bytes, about);
-}
-
 int map_insert_entry(const struct map_entry *entry) {
-  return insert(entry->key, entry->owner, entry->bytes, about(entry->kind, entry->device, entry->count));
-}
-
-int map_insert(uint64_t key, int kind, int device, uint64_t bytes) {
-  return insert(key, 0, bytes, about((uint16_t)kind, device, 1));
+  if (!is_possible(entry)) return 1;
+  if (load_relaxed(&ledger_arena.hot) == 0) return insert_slow(entry, 0);
+  uint64_t hashed = hash(entry->key, entry->kind);
+  struct shard *shard = shard_of(hashed);
+  if (shard_lock(shard)) return 1;
+  uint64_t table = ledger_arena.table;
+  int fits = shard->spare > 0 && (entry->device < 0 || shard->account[entry->device].left >= entry->bytes);
+  int done = fits && table_find(table, hashed, entry->key, entry->kind) == NULL;
+  if (done) {
+    struct item item = item_of(entry);
+    put(shard, &item);
+  }
+  shard_unlock(shard);
+  return done ? 0 : insert_slow(entry, 0);
 }
 
 int map_insert_owned(uint64_t key, int kind, int device, uint64_t bytes, uint64_t owner) {
-  return insert(key, owner, bytes, about((uint16_t)kind, device, 1));
+  struct map_entry entry = {key, owner, bytes, (uint16_t)kind, (int16_t)device, 1};
+  return map_insert_entry(&entry);
 }
 
-void map_restore(const struct map_entry *entry) {
-  struct place place;
-  copy(&place, entry);
-  insert_slow(&place, 1);
-}
+int map_insert(uint64_t key, int kind, int device, uint64_t bytes) { return map_insert_owned(key, kind, device, bytes, 0); }
+
+void map_restore(const struct map_entry *entry) { insert_slow(entry, 1); }
 
 /* ---- looking up ---- */
 
-/** The shard of a key, locked; NULL: there is no map, or the lock did not come. */
-static inline struct shard *shard_get(uint64_t hashed) {
+/** An entry's shard, locked, and where it is in there. */
+struct spot {
+  struct shard *shard; // NULL: there is no map, or the lock did not come
+  struct place *place; // NULL: not ours
+};
+
+static struct spot spot_lock(uint64_t key, int kind) {
+  uint64_t hashed = hash(key, (uint32_t)kind);
   arena_get();
-  struct shard *shard = shard_of(hashed);
-  return lock(shard) ? NULL : shard;
+  struct spot spot = {shard_of(hashed), NULL};
+  if (unlikely(shard_lock(spot.shard))) return (struct spot){NULL, NULL};
+  spot.place = table_find(ledger_arena.table, hashed, key, (uint32_t)kind);
+  return spot;
+}
+
+/** 1: the entry is there. */
+static int spot_read(struct spot spot, struct map_entry *out) {
+  if (!spot.place) return 0;
+  struct item item = table_read(ledger_arena.table, spot.place);
+  tell(&item, out);
+  return 1;
+}
+
+static int spot_unlock(struct spot spot) {
+  if (spot.shard) shard_unlock(spot.shard);
+  return spot.place != NULL;
 }
 
 int map_remove(uint64_t key, int kind, struct map_entry *out) {
-  uint64_t hashed = hash(key, (uint32_t)kind);
-  if (unlikely(arena_unwiped)) arena_get();
-  struct shard *shard = shard_of(hashed);
-  if (unlikely(lock(shard))) return 0;
-  struct place *table = shard->table, *place = NULL;
-  int found = 0;
-  if (likely(table != NULL)) {
-    place = seek(shard, table, hashed, key, (uint32_t)kind);
-    found = kind_of(place->about) != 0;
-    if (likely(found)) {
-      if (out) copy(out, place);
-      take_out(shard, table, place);
-    }
-  }
-  unlock(shard);
-  return found;
-}
-
-/** The entry is not alone in its run, or not at its home. The shard is locked. */
-static __attribute__((noinline)) struct map_taken take_from_run(uint64_t key, uint32_t kind, struct shard *shard) {
-  struct place *table = shard->table, *place = find(shard, hash(key, kind), key, kind);
-  struct map_taken taken = {0, 0};
-  if (place != NULL) {
-    taken = (struct map_taken){place->bytes, place->about};
-    take_out(shard, table, place);
-  }
-  unlock(shard);
-  return taken;
-}
-
-static __attribute__((noinline)) struct map_taken take_slowly(uint64_t key, int kind) {
-  struct map_entry entry;
-  if (!map_remove(key, kind, &entry)) return (struct map_taken){0, 0};
-  return (struct map_taken){entry.bytes, about(entry.kind, entry.device, entry.count)};
-}
-
-/** As insert(): a leaf for the ordinary case. */
-struct map_taken map_take(uint64_t key, int kind) {
-  uint64_t hashed = hash(key, (uint32_t)kind);
-  struct shard *shard = shard_of(hashed);
-  if (unlikely(arena_unwiped) || unlikely(exchange_acquire(&shard->lock, 1) != 0)) return take_slowly(key, kind);
-  __asm__("" : "+r"(shard));
-  struct place *table = shard->hot;
-  if (unlikely(table == NULL)) return take_from_run(key, (uint32_t)kind, shard);
-  uint32_t at = home_of(shard, hashed);
-  struct place *place = &table[at];
-  __asm__("" : "+r"(place));
-  struct map_taken taken = {place->bytes, place->about};
-  uint32_t device = (uint32_t)device_of(taken.about);
-  if (unlikely(place->key != key || kind_of(taken.about) != (uint32_t)kind || device >= DEVICES ||
-               table[(at + 1) & shard->mask].about != 0)) {
-    return take_from_run(key, (uint32_t)kind, shard);
-  }
-  shard->account[device].left += taken.bytes;
-  shard->spare++;
-  place->about = 0;
-  unlock(shard);
-  return taken;
+  struct spot spot = spot_lock(key, kind);
+  if (spot_read(spot, out)) erase(spot.shard, spot.place);
+  return spot_unlock(spot);
 }
 
 int map_find(uint64_t key, int kind, struct map_entry *out) {
-  uint64_t hashed = hash(key, (uint32_t)kind);
-  struct shard *shard = shard_get(hashed);
-  if (unlikely(!shard)) return 0;
-  const struct place *entry = find(shard, hashed, key, (uint32_t)kind);
-  if (entry && out) copy(out, entry);
-  unlock(shard);
-  return entry != NULL;
+  struct spot spot = spot_lock(key, kind);
+  spot_read(spot, out);
+  return spot_unlock(spot);
 }
 
 int map_count(uint64_t key, int kind, int32_t delta, struct map_entry *out) {
-  uint64_t hashed = hash(key, (uint32_t)kind);
-  struct shard *shard = shard_get(hashed);
-  if (unlikely(!shard)) return 0;
-  struct place *entry = find(shard, hashed, key, (uint32_t)kind);
-  if (entry) {
-    int64_t sum = (int64_t)(entry->about >> 32) + delta;
-    uint32_t count = sum < 0 ? 0 : (uint32_t)sum;
-    entry->about = about(kind_of(entry->about), device_of(entry->about), count);
-    if (out) copy(out, entry);
-    if (count == 0) take_out(shard, shard->table, entry);
+  struct spot spot = spot_lock(key, kind);
+  struct map_entry entry;
+  if (spot_read(spot, &entry)) {
+    int64_t sum = (int64_t)entry.count + delta;
+    entry.count = sum < 0 ? 0 : (uint32_t)sum;
+    if (entry.count == 0) erase(spot.shard, spot.place);
+    else table_change(ledger_arena.table, spot.place, entry.owner, entry.count);
+    if (out) *out = entry;
   }
-  unlock(shard);
-  return entry != NULL;
+  return spot_unlock(spot);
+}
+
+int map_own(uint64_t key, int kind, uint64_t before, uint64_t owner) {
+  struct spot spot = spot_lock(key, kind);
+  struct map_entry entry;
+  int ours = spot_read(spot, &entry) && entry.owner == before;
+  if (ours) table_change(ledger_arena.table, spot.place, owner, entry.count);
+  spot_unlock(spot);
+  return ours;
 }
 
 int map_resize(uint64_t key, int kind, uint64_t bytes, uint64_t *before) {
@@ -368,17 +165,18 @@ int map_resize(uint64_t key, int kind, uint64_t bytes, uint64_t *before) {
   uint64_t hashed = hash(key, (uint32_t)kind);
   arena_get();
   struct shard *shard = shard_of(hashed);
-  if (lock_all()) return 1; // rare enough to take them all
-  struct place *entry = find(shard, hashed, key, (uint32_t)kind);
-  int result = entry ? 0 : -1, device = entry ? device_of(entry->about) : -1;
-  if (entry) {
-    *before = entry->bytes;
-    uint64_t more = bytes > entry->bytes ? bytes - entry->bytes : 0;
-    if (device >= 0 && more > shard->account[device].left) result = deal(shard, device, more, 0);
-    if (result == 0 && device >= 0) shard->account[device].left -= bytes - entry->bytes;
-    if (result == 0) entry->bytes = bytes;
+  if (shards_lock()) return 1; // rare enough to take them all
+  struct place *place = table_find(ledger_arena.table, hashed, key, (uint32_t)kind);
+  int result = -1;
+  if (place) {
+    uint64_t held = bytes_of(place->word), more = bytes > held ? bytes - held : 0;
+    int device = device_of(place->word);
+    *before = held;
+    result = device >= 0 && more > shard->account[device].left ? shard_deal(shard, device, more, 0) : 0;
+    if (result == 0 && device >= 0) shard->account[device].left -= bytes - held;
+    if (result == 0) place->word += (bytes - held) << WORD_BYTES_SHIFT;
   }
-  unlock_all();
+  shards_unlock();
   return result;
 }
 
@@ -386,9 +184,9 @@ int map_resize(uint64_t key, int kind, uint64_t bytes, uint64_t *before) {
 
 struct match { uint64_t owner; int kind; int device; };
 
-static int matches(const struct place *entry, const struct match *match) {
-  if (match->device >= 0) return device_of(entry->about) == match->device;
-  return entry->owner == match->owner && (match->kind == 0 || (int)kind_of(entry->about) == match->kind);
+static int matches(const struct item *item, const struct match *match) {
+  if (match->device >= 0) return device_of(item->word) == match->device;
+  return item->owner == match->owner && (match->kind == 0 || (int)kind_of(item->word) == match->kind);
 }
 
 static uint64_t drop(const struct match *match) {
@@ -396,18 +194,15 @@ static uint64_t drop(const struct match *match) {
   uint64_t found = 0, bytes[DEVICES] = {0};
   for (uint32_t i = 0; i < SHARDS; i++) {
     struct shard *shard = &arena->shards[i];
-    if (lock(shard)) continue;
-    for (uint32_t at = 0; shard->table && at <= shard->mask;) {
-      struct place *entry = &shard->table[at];
-      if (!kind_of(entry->about) || !matches(entry, match)) {
-        at++;
-        continue;
-      }
-      if (device_of(entry->about) >= 0) bytes[device_of(entry->about)] += entry->bytes;
-      take_out(shard, shard->table, entry); // moves another into this place, perhaps: look at it again
+    if (shard_lock(shard)) continue;
+    for (struct place *place = shard_places(arena->table, i), *end = place + part_of(arena->table); place < end; place++) {
+      struct item item = table_read(arena->table, place);
+      if (!kind_of(item.word) || !matches(&item, match)) continue;
+      if (device_of(item.word) >= 0) bytes[device_of(item.word)] += bytes_of(item.word);
+      erase(shard, place);
       found++;
     }
-    unlock(shard);
+    shard_unlock(shard);
   }
   for (int device = 0; device < (int)DEVICES; device++)
     if (bytes[device]) ledger_release(device, bytes[device]);
@@ -426,28 +221,19 @@ uint64_t map_drop_device(int device) {
 
 _Static_assert(MAP_PARTS == SHARDS, "a part is a shard");
 uint32_t map_list(uint32_t part, int kind, uint64_t owner, uint64_t *keys, uint32_t room) {
-  struct shard *shard = &arena_get()->shards[part];
+  if (part >= SHARDS) return 0;
+  struct arena *arena = arena_get();
+  struct shard *shard = &arena->shards[part];
   uint32_t found = 0;
-  if (part >= SHARDS || lock(shard)) return 0;
-  for (uint32_t at = 0; shard->table && at <= shard->mask; at++) {
-    const struct place *entry = &shard->table[at];
-    if ((int)kind_of(entry->about) != kind || entry->owner != owner) continue;
-    if (found < room) keys[found] = entry->key;
+  if (shard_lock(shard)) return 0;
+  for (const struct place *place = shard_places(arena->table, part), *end = place + part_of(arena->table); place < end; place++) {
+    struct item item = table_read(arena->table, place);
+    if ((int)kind_of(item.word) != kind || item.owner != owner) continue;
+    if (found < room) keys[found] = item.key;
     found++;
   }
-  unlock(shard);
+  shard_unlock(shard);
   return found;
-}
-
-int map_own(uint64_t key, int kind, uint64_t before, uint64_t owner) {
-  uint64_t hashed = hash(key, (uint32_t)kind);
-  struct shard *shard = shard_get(hashed);
-  if (unlikely(!shard)) return 0;
-  struct place *entry = find(shard, hashed, key, (uint32_t)kind);
-  int ours = entry != NULL && entry->owner == before;
-  if (ours) entry->owner = owner;
-  unlock(shard);
-  return ours;
 }
 
 uint64_t map_bytes(int device) {
@@ -455,9 +241,9 @@ uint64_t map_bytes(int device) {
   uint64_t held = 0;
   if (device < 0 || device >= (int)DEVICES) return 0;
   for (uint32_t i = 0; i < SHARDS; i++) {
-    if (lock(&arena->shards[i])) continue;
+    if (shard_lock(&arena->shards[i])) continue;
     held += arena->shards[i].account[device].cap - arena->shards[i].account[device].left;
-    unlock(&arena->shards[i]);
+    shard_unlock(&arena->shards[i]);
   }
   return held;
 }

@@ -10,13 +10,13 @@
 struct map_entry {
   uint64_t key;
   uint64_t owner;  // context, pool or handle it belongs to; 0: none. map_drop() finds by it
-  uint64_t bytes;  // charged to `device`; < 2^48 (MAP_BYTES_MAX)
-  uint16_t kind;
+  uint64_t bytes;  // charged to `device`; < 2^46 (MAP_BYTES_MAX)
+  uint16_t kind;   // 1-63
   int16_t device;  // index in the control page; -1: not charged
   uint32_t count;  // references, for handles that live as long as any
 };
 
-#define MAP_BYTES_MAX ((UINT64_C(1) << 48) - 1)
+#define MAP_BYTES_MAX ((UINT64_C(1) << 46) - 1)
 
 /**
  * 0: in. 1: refused, because the process would hold more than the control page's limit (a ledger page that somebody
@@ -24,7 +24,7 @@ struct map_entry {
  * An entry of the same key and kind is out of date (its context died unseen): it is replaced and its bytes released.
  */
 int map_insert(uint64_t key, int kind, int device, uint64_t bytes);
-/** The same with an owner, in registers: what allocating hooks call. */
+/** The same with an owner. */
 int map_insert_owned(uint64_t key, int kind, int device, uint64_t bytes, uint64_t owner);
 /** The same with owner and count. */
 int map_insert_entry(const struct map_entry *entry);
@@ -33,14 +33,6 @@ void map_restore(const struct map_entry *entry);
 
 /** 1: found and taken out (copied to *out, which may be NULL), 0: not ours. Does not release the bytes. */
 int map_remove(uint64_t key, int kind, struct map_entry *out);
-/** The same in two registers, for the call that programs make often. `about` 0: not ours. */
-struct map_taken {
-  uint64_t bytes;
-  uint64_t about; // kind | device << 16 | count << 32
-};
-struct map_taken map_take(uint64_t key, int kind);
-static inline int taken_device(struct map_taken taken) { return (int16_t)(taken.about >> 16); }
-
 /** 1: found (copied to *out, may be NULL). */
 int map_find(uint64_t key, int kind, struct map_entry *out);
 
