@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { makeControl, makeLedger } from '#native/cli/sessions/region.ts';
@@ -60,8 +60,9 @@ export function createSlice({ limits, report = 'limit' }: SliceOptions): Slice {
   const vram = join(folder, 'libpenstock_vram.so');
   const nvml = join(folder, 'libpenstock_nvml.so');
   mkdirSync(join(folder, 'work'));
-  symlinkSync(join(BUILT, 'lib/libpenstock_vram.so'), vram);
-  symlinkSync(join(BUILT, 'lib/libpenstock_nvml.so'), nvml);
+  // Copies, as sessions have them: a link would cost each start of a process one more look-up.
+  copyFileSync(join(BUILT, 'lib/libpenstock_vram.so'), vram);
+  copyFileSync(join(BUILT, 'lib/libpenstock_nvml.so'), nvml);
   if (limits !== undefined) {
     const id = randomBytes(16).toString('hex');
     const devices = Object.entries(limits).map(([device, limit]) => ({ device, limit }));
