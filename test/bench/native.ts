@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import type { ChildProcessByStdio } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -152,12 +152,27 @@ async function benchOthers(report: Report, places: Places): Promise<void> {
   report.ratio('native-daemon-vs-ours', quotient(daemon, one), '>=', 50);
 }
 
-/** A process that never touches CUDA, from its start to its end, both objects preloaded as `penstock-vram run` does. */
-function benchStartUp(report: Report, slice: Slice): void {
-  const args = [String(START_UPS), preloadOf(slice), join(BENCH, 'trivial')];
+interface StartUp {
+  readonly without: string;
+  readonly within: string;
+  readonly quotient: number;
+}
+
+function timeStartUp(preload: string): StartUp {
+  const args = [String(START_UPS), preload, join(BENCH, 'trivial')];
   const { status, stdout, stderr } = spawnSync(join(BENCH, 'start-up'), args, { encoding: 'utf8' });
   const [, without, within, quotient] = /^without ([\d.]+) with ([\d.]+) quotient ([\d.]+)$/m.exec(stdout) ?? [];
-  if (status !== 0 || quotient === undefined) throw new Error(`start-up: ${status} ${stderr}`);
+  if (status !== 0 || without === undefined || within === undefined) throw new Error(`start-up: ${status} ${stderr}`);
+  return { without, within, quotient: Number(quotient) };
+}
+
+/** A process that never touches CUDA, from its start to its end, both objects preloaded as `penstock-vram run` does. */
+function benchStartUp(report: Report, slice: Slice): void {
+  const empty = ['empty-1.so', 'empty-2.so'].map((name) => join(slice.folder, name));
+  for (const path of empty) execFileSync('gcc', ['-shared', '-nostdlib', '-s', '-x', 'c', '/dev/null', '-o', path]);
+  const floor = timeStartUp(empty.join(':'));
+  const { without, within, quotient } = timeStartUp(preloadOf(slice));
   report.note(`a process without CUDA, ${START_UPS} runs by turns: ${without} µs, within a session ${within} µs`);
-  report.ratio('native-start-up', Number(quotient), '<=', 1.1);
+  report.note(`two empty objects preloaded: ${floor.quotient.toFixed(2)} times as long as none`);
+  report.ratio('native-start-up', quotient, '<=', 1.1);
 }
