@@ -144,6 +144,10 @@ const ALLOWED: Readonly<Record<string, TestCall>> = {
   'lone surrogates': { body: asText.replace('a-pod', '\\ud800') },
   'an object without metadata': { body: review({ object: {} }) },
   'no user': { body: review({ userInfo: null }) },
+  'a user of whom nothing is said': {
+    body: review({ userInfo: { username: null, uid: null, groups: null, extra: null } }),
+  },
+  'a user with a key of extra without values': { body: review({ userInfo: { extra: { scopes: null } } }) },
   'no timeout': { path: '/mutate/pods', body: asText },
   'a timeout that is none': { path: '/mutate/pods?timeout=soon', body: asText },
   'a timeout that is not encoded well': { path: '/mutate/pods?timeout=%', body: asText },

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isUtf8 } from 'node:buffer';
 import { isObject } from '#base/json.ts';
-import type { AdmissionRequest, GroupVersionKind } from '../admission/types.ts';
+import type { AdmissionRequest, GroupVersionKind, UserInfo } from '../admission/types.ts';
 import { webhookError } from '../errors.ts';
 import { jsonContainers } from './json-shape.ts';
 import { CONTAINER_COST_BYTES, MAX_JSON_CONTAINERS, MAX_JSON_DEPTH, MAX_UID_CHARS, PARSED_BYTES } from './limits.ts';
@@ -102,13 +102,12 @@ function isUserInfo(value: unknown): boolean {
   if (value === undefined || value === null) return true;
   if (!isObject(value)) return false;
   const { username, uid, groups, extra } = value;
-  if (username !== undefined && typeof username !== 'string') return false;
-  if (uid !== undefined && typeof uid !== 'string') return false;
-  if (groups !== undefined && !isStrings(groups)) return false;
-  return extra === undefined || (isObject(extra) && Object.values(extra).every(isStrings));
+  if (!isOptionalString(username) || !isOptionalString(uid) || !isOptionalStrings(groups)) return false;
+  return isOptionalObject(extra) && Object.values(extra ?? {}).every(isOptionalStrings);
 }
 
-function isStrings(value: unknown): boolean {
+function isOptionalStrings(value: unknown): boolean {
+  if (value === undefined || value === null) return true;
   return Array.isArray(value) && value.every((item) => typeof item === 'string');
 }
 
@@ -133,7 +132,7 @@ function toRequest(uid: string, raw: Raw): AdmissionRequest {
     kind: withGroup(raw['kind'] as GroupVersionKind),
     resource: withGroup(raw['resource'] as AdmissionRequest['resource']),
     operation: raw['operation'] as AdmissionRequest['operation'],
-    userInfo: raw['userInfo'] ?? {},
+    userInfo: toUserInfo((raw['userInfo'] ?? {}) as Raw),
     dryRun: raw['dryRun'] === true,
   };
   const { subResource, name, namespace, object, oldObject } = raw;
@@ -143,6 +142,17 @@ function toRequest(uid: string, raw: Raw): AdmissionRequest {
   if (object) request.object = object as Raw;
   if (oldObject) request.oldObject = oldObject as Raw;
   return request;
+}
+
+/** What is null, as Go's encoder has it for what was never made, is absent. A key of extra without values stays: somebody may go by it. */
+function toUserInfo(raw: Raw): UserInfo {
+  const { username, uid, groups, extra } = raw as { [K in keyof UserInfo]: UserInfo[K] | null };
+  const user: Mutable<UserInfo> = {};
+  if (typeof username === 'string') user.username = username;
+  if (typeof uid === 'string') user.uid = uid;
+  if (groups) user.groups = groups;
+  if (extra) user.extra = Object.fromEntries(Object.entries(extra).map(([key, values]) => [key, values ?? []]));
+  return user;
 }
 
 function withGroup<T extends { readonly group: string }>(value: T): T {

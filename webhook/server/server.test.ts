@@ -140,6 +140,20 @@ describe('the request that a handler sees', () => {
     ]);
   });
 
+  it('has nothing of the user that is null, and each key of what else is known of him', async () => {
+    const seen: unknown[] = [];
+    const { review } = await start({
+      mutatePods: ({ userInfo }) => {
+        seen.push(userInfo);
+        return {};
+      },
+    });
+    await review('/mutate/pods', { userInfo: { username: 'jane', uid: null, groups: null, extra: { scopes: null } } });
+    await review('/mutate/pods', { userInfo: { username: null, groups: [], extra: null } });
+    await review('/mutate/pods', { userInfo: null });
+    expect(seen).toEqual([{ username: 'jane', extra: { scopes: [] } }, { groups: [] }, {}]);
+  });
+
   it('goes to the handler of its subresource', async () => {
     const { review } = await start({ mutateEphemeral: () => ({ warnings: ['ephemeral'] }) });
     const change = { operation: 'UPDATE', subResource: 'ephemeralcontainers', oldObject: {} };
