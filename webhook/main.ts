@@ -15,12 +15,14 @@ import { PooledKubeConfig } from '#kube/pooled-config.ts';
 import { createTransport } from '#kube/transport.ts';
 import { WEBHOOK_SCHEMA } from './config.ts';
 import type { WebhookConfig } from './config.ts';
+import { deferHelperThreads } from './server/helper-threads.ts';
 import { createWebhook } from './webhook.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_CONFIG = 2;
 
 async function main(config: WebhookConfig): Promise<void> {
+  deferHelperThreads();
   const logger = createLogger('webhook', config.logLevel);
   const registry = createRegistry('webhook');
   const kubeConfig = PooledKubeConfig.load(config.kubeconfig || undefined);

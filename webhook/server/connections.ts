@@ -21,16 +21,18 @@ export interface Connection {
   open: number;
   /** A call has ended on it, so there is somebody who speaks HTTP. */
   isKnown: boolean;
+  /** When it was opened, or a call ended on it last: a number that grows with each. */
+  lastUse: number;
 }
 
 /** The open connections of a server, and how each kind is ended. */
 export class Connections {
-  /** The one on which nothing has ended for longest first. */
   readonly #sockets = new Map<Connection, Socket>();
   readonly #byPeer = new Map<string, Connection>();
   readonly #sessions = new Map<ServerHttp2Session, Connection>();
   readonly #random: Random;
   readonly #maxAgeMs: number;
+  #uses = 0;
 
   constructor(random: Random, maxAgeMs = MAX_CONNECTION_AGE_MS) {
     this.#random = random;
@@ -40,7 +42,7 @@ export class Connections {
   /** Counts and looks after all connections that `server` accepts from now on. */
   watch(server: Http2SecureServer): void {
     server.on('connection', (socket: Socket) => {
-      const connection = { open: 0, isKnown: false };
+      const connection = this.#unused();
       const peer = peerOf(socket);
       this.#sockets.set(connection, socket);
       this.#byPeer.set(peer, connection);
@@ -70,13 +72,12 @@ export class Connections {
   begin(call: EventEmitter, by: ServerHttp2Session | Socket): Connection {
     const known = 'goaway' in by ? this.#sessions.get(by) : this.#byPeer.get(peerOf(by));
     // Closed meanwhile.
-    const connection = known ?? { open: 0, isKnown: false };
+    const connection = known ?? this.#unused();
     connection.open += 1;
     call.once('close', () => {
       connection.open -= 1;
       connection.isKnown = true;
-      const socket = this.#sockets.get(connection);
-      if (socket !== undefined && this.#sockets.delete(connection)) this.#sockets.set(connection, socket);
+      connection.lastUse = this.#uses += 1;
     });
     return connection;
   }
@@ -97,7 +98,9 @@ export class Connections {
 
   /** Makes room for `newest`: strangers go first, then who has had nothing to say for longest; who is in the middle of it stays. */
   #evict(newest: Connection): void {
-    const others = [...this.#sockets.keys()].filter((one) => one !== newest);
+    const others = [...this.#sockets.keys()]
+      .filter((one) => one !== newest)
+      .toSorted((one, other) => one.lastUse - other.lastUse);
     const goes =
       others.find((one) => !one.isKnown && one.open === 0) ??
       others.find((one) => !one.isKnown) ??
@@ -108,8 +111,13 @@ export class Connections {
     this.#sockets.delete(goes);
   }
 
+  #unused(): Connection {
+    this.#uses += 1;
+    return { open: 0, isKnown: false, lastUse: this.#uses };
+  }
+
   #keep(session: ServerHttp2Session): void {
-    this.#sessions.set(session, this.#byPeer.get(peerOf(session.socket)) ?? { open: 0, isKnown: false });
+    this.#sessions.set(session, this.#byPeer.get(peerOf(session.socket)) ?? this.#unused());
     session.on('error', () => {});
     session.setLocalWindowSize(WINDOW_BYTES);
     const age = this.#maxAgeMs * (1 - AGE_SPREAD * this.#random.fraction());

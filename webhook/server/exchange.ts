@@ -7,6 +7,7 @@ import { WebhookError, webhookError } from '../errors.ts';
 import type { WebhookErrorCode } from '../errors.ts';
 import type { Result, WebhookMetrics } from '../metrics.ts';
 import { allowedAnswer, errorAnswer, statusBody, verdictAnswer } from './answer.ts';
+import { ignoreError } from './call.ts';
 import type { AnswerOptions, Call } from './call.ts';
 import type { Connection } from './connections.ts';
 import { ANSWER_MS, BODY_MS, CHUNK_COST_BYTES, MAX_BODY_BYTES } from './limits.ts';
@@ -37,6 +38,7 @@ export interface ExchangeContext {
 /** One call from its headers to its answer: read, understood, handed to its handler, answered once, whatever comes in between. */
 export class Exchange implements UnderWay {
   readonly connection: Connection;
+  place: UnderWay['place'] = undefined;
   readonly #call: Call;
   readonly #context: ExchangeContext;
   readonly #startedAt: number;
@@ -68,7 +70,7 @@ export class Exchange implements UnderWay {
   start(): void {
     const { body } = this.#call;
     // A client that leaves is no error of ours; `onGone` tells of it.
-    body.on('error', () => {});
+    body.on('error', ignoreError);
     body.on('data', (chunk: Buffer) => this.#take(chunk));
     this.#call.onGone(() => this.#left());
     const wrong = this.#wrongHead() ?? (this.#context.load.reading.enter(this) ? undefined : tooBusy());
@@ -233,8 +235,7 @@ export class Exchange implements UnderWay {
     const now = clock.monotonic();
     this.#phase = 'answered';
     this.#forget();
-    load.reading.leave(this);
-    load.waiting.leave(this);
+    this.place?.share.load.leave(this);
     metrics.answered(this.#route?.webhook ?? 'none', result, (now - this.#startedAt) / 1000);
     this.#call.answer(status, body, options);
     // Until the client has taken it: one that never does must not have us keep it.
@@ -246,17 +247,20 @@ export class Exchange implements UnderWay {
   #forget(): void {
     this.#chunks = [];
     this.#request = undefined;
+    this.#deadline = undefined;
   }
 
   /** The call has ended: with its answer, or because the client left before it was out. */
   #left(): void {
-    const { load, metrics } = this.#context;
+    const { metrics } = this.#context;
     const isAnswered = this.#phase === 'answered';
     this.#phase = 'gone';
-    for (const one of Object.values(load)) one.leave(this);
+    this.place?.share.load.leave(this);
+    // Node's own streams stay until a whole collection (see Http2Call: theirs has such a closure). This must not stay with them.
+    this.#call.body.removeAllListeners('data').removeAllListeners('end');
     if (isAnswered) return;
-    this.#forget();
     this.#deadline?.abort(new Error('the client left'));
+    this.#forget();
     metrics.gone();
   }
 }

@@ -11,6 +11,17 @@ export interface UnderWay {
   expire(): void;
   /** Its place is needed by one of a connection that has less. It leaves. */
   yieldPlace(): void;
+  /** Where it has entered; for the {@link Load} only. It has a place in one at a time. */
+  place?: Place | undefined;
+}
+
+/** What one review has of a load, between its elders and those that came later by the same connection. */
+interface Place {
+  readonly review: UnderWay;
+  readonly share: Share;
+  bytes: number;
+  older: Place | undefined;
+  newer: Place | undefined;
 }
 
 export interface LoadBounds {
@@ -28,15 +39,22 @@ export interface Loads {
   readonly answered: Load;
 }
 
+/** What one connection has of a load. */
 interface Share {
-  /** Oldest first, with the bytes of each. */
-  readonly reviews: Map<UnderWay, number>;
+  readonly load: Load;
+  oldest: Place | undefined;
+  newest: Place | undefined;
+  reviews: number;
   bytes: number;
 }
 
 /**
  * What is under way on all connections together, and its bounds. One connection may have all of it, as an API server that is alone does;
  * when there is no room, the one with most gives up its oldest for one that has less: whoever fills it shuts out nobody but himself.
+ *
+ * Reviews are linked and not kept in a Map, of which each of its tables that the collector has once moved among the old ones keeps all that
+ * come after it from being collected young, with what was in them: each answered call was copied twice, and thousands waited for a whole
+ * collection.
  */
 export class Load {
   readonly #shares = new Map<object, Share>();
@@ -54,26 +72,29 @@ export class Load {
 
   /** False: there is no room for it. */
   enter(review: UnderWay): boolean {
-    const { connection } = review;
-    const own = this.#shares.get(connection)?.reviews.size ?? 0;
+    const own = this.#shares.get(review.connection)?.reviews ?? 0;
     const isFull = this.#reviews >= this.#bounds.reviews;
-    if (isFull && !this.#makeRoom((share) => share.reviews.size, own + 1)) return false;
-    const share = this.#shares.get(connection) ?? { reviews: new Map<UnderWay, number>(), bytes: 0 };
-    this.#shares.set(connection, share);
-    share.reviews.set(review, 0);
+    if (isFull && !this.#makeRoom((share) => share.reviews, own + 1)) return false;
+    const share = this.#shareOf(review.connection);
+    const place: Place = { review, share, bytes: 0, older: share.newest, newer: undefined };
+    if (share.newest === undefined) share.oldest = place;
+    else share.newest.newer = place;
+    share.newest = place;
+    share.reviews += 1;
     this.#reviews += 1;
+    review.place = place;
     return true;
   }
 
   /** For one that has entered. False: that much more would be too much to hold. */
   hold(review: UnderWay, bytes: number): boolean {
-    const share = this.#shares.get(review.connection);
-    const held = share?.reviews.get(review);
-    if (share === undefined || held === undefined) return false;
+    const place = this.#placeOf(review);
+    if (place === undefined) return false;
+    const { share } = place;
     while (this.#bytes + bytes > this.#bounds.bytes) {
       if (!this.#makeRoom((other) => other.bytes, share.bytes + bytes)) return false;
     }
-    share.reviews.set(review, held + bytes);
+    place.bytes += bytes;
     share.bytes += bytes;
     this.#bytes += bytes;
     return true;
@@ -81,34 +102,65 @@ export class Load {
 
   /** With all that it held; nothing when it has left before. */
   leave(review: UnderWay): void {
-    const share = this.#shares.get(review.connection);
-    const held = share?.reviews.get(review);
-    if (share === undefined || held === undefined) return;
-    share.reviews.delete(review);
-    share.bytes -= held;
-    this.#bytes -= held;
+    const place = this.#placeOf(review);
+    if (place === undefined) return;
+    review.place = undefined;
+    unlink(place);
+    const { share, bytes } = place;
+    share.bytes -= bytes;
+    share.reviews -= 1;
+    this.#bytes -= bytes;
     this.#reviews -= 1;
-    if (share.reviews.size === 0) this.#shares.delete(review.connection);
   }
 
-  /** Ends what is past its time. */
+  /** Ends what is past its time, and forgets connections that have nothing here. */
   sweep(now: number): void {
-    for (const { reviews } of this.#shares.values()) {
-      for (const review of reviews.keys()) if (review.deadlineAt <= now) review.expire();
+    for (const [connection, share] of this.#shares) {
+      if (share.reviews === 0) this.#shares.delete(connection);
+      let next = share.oldest;
+      while (next !== undefined) {
+        const { review, newer } = next;
+        if (review.deadlineAt <= now) review.expire();
+        next = newer;
+      }
     }
+  }
+
+  #placeOf({ place }: UnderWay): Place | undefined {
+    return place?.share.load === this ? place : undefined;
+  }
+
+  #shareOf(connection: object): Share {
+    let share = this.#shares.get(connection);
+    if (share === undefined) {
+      share = { load: this, oldest: undefined, newest: undefined, reviews: 0, bytes: 0 };
+      this.#shares.set(connection, share);
+    }
+    return share;
   }
 
   /** Ends the oldest of the connection that has most, if that is more than `than`. False: nobody has. */
   #makeRoom(sizeOf: (share: Share) => number, than: number): boolean {
     let most: Share | undefined;
     for (const share of this.#shares.values()) if (sizeOf(share) > (most ? sizeOf(most) : than)) most = share;
-    const [oldest] = most?.reviews.keys() ?? [];
+    const oldest = most?.oldest?.review;
     if (oldest === undefined) return false;
     oldest.yieldPlace();
     // Whatever it does, its place is free.
     this.leave(oldest);
     return true;
   }
+}
+
+/** It keeps no link itself: what is dead must not hold what is alive. */
+function unlink(place: Place): void {
+  const { share, older, newer } = place;
+  if (older === undefined) share.oldest = newer;
+  else older.newer = newer;
+  if (newer === undefined) share.newest = older;
+  else newer.older = older;
+  place.older = undefined;
+  place.newer = undefined;
 }
 
 export function createLoads(): Loads {

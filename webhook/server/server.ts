@@ -16,7 +16,7 @@ import type { Logger } from '#base/logger.ts';
 import type { Random } from '#base/random.ts';
 import type { ServingCertificate } from '../certs/serving-certificate.ts';
 import type { WebhookMetrics } from '../metrics.ts';
-import { http1Call, http2Call } from './call.ts';
+import { http1Call, http2Call, ignoreError } from './call.ts';
 import type { Call } from './call.ts';
 import { Connections } from './connections.ts';
 import { Exchange } from './exchange.ts';
@@ -149,7 +149,7 @@ function onCalls(
     // As a server has it; the types of the secure one know only what both sides share.
     const stream = opened as ServerHttp2Stream;
     // Nobody hears of the errors of a stream that is refused before anything of it is read.
-    stream.on('error', () => {});
+    stream.on('error', ignoreError);
     // Reset in the same breath in which it was opened.
     if (stream.destroyed || stream.closed || stream.session === undefined) return;
     if (headers['expect'] === '100-continue') stream.additionalHeaders({ ':status': 100 });
