@@ -123,6 +123,50 @@ describe('references of an app', () => {
       }),
       [`${T}.containers[0].resources.limits`, `${T}.containers[0].resources.requests`],
     ],
+    [
+      'pods of other namespaces to keep near or away from',
+      template({
+        affinity: {
+          podAntiAffinity: {
+            requiredDuringSchedulingIgnoredDuringExecution: [
+              { topologyKey: 'a' },
+              { topologyKey: 'a', namespaces: ['other'] },
+              { topologyKey: 'a', namespaceSelector: {} },
+            ],
+            preferredDuringSchedulingIgnoredDuringExecution: [
+              { weight: 1, podAffinityTerm: { namespaceSelector: { matchLabels: { a: 'b' } }, namespaces: ['a'] } },
+            ],
+          },
+          podAffinity: {
+            requiredDuringSchedulingIgnoredDuringExecution: [{ namespaces: ['other'] }],
+            preferredDuringSchedulingIgnoredDuringExecution: [{ podAffinityTerm: { namespaces: ['other'] } }],
+          },
+        },
+      }),
+      [
+        'podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].namespaces',
+        'podAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.namespaces',
+        'podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[1].namespaces',
+        'podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[2].namespaceSelector',
+        'podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.namespaces',
+        'podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.namespaceSelector',
+      ].map((path) => `${T}.affinity.${path}`),
+    ],
+    [
+      "none of pods of one's own namespace",
+      template({
+        affinity: {
+          podAffinity: null,
+          podAntiAffinity: {
+            requiredDuringSchedulingIgnoredDuringExecution: [
+              { topologyKey: 'a', namespaces: [], namespaceSelector: null, labelSelector: { matchLabels: { a: 'b' } } },
+            ],
+            preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 1, podAffinityTerm: null }],
+          },
+        },
+      }),
+      [],
+    ],
     ['no labels', spec({ podTemplate: { metadata: { labels: {}, annotations: null } } }), []],
     [
       'nothing where a template is nonsense',

@@ -28,6 +28,8 @@ const POD_WIDE: readonly string[] = [
   'setHostnameAsFQDN',
   'subdomain',
 ];
+const REQUIRED = 'requiredDuringSchedulingIgnoredDuringExecution';
+const PREFERRED = 'preferredDuringSchedulingIgnoredDuringExecution';
 const KINDS: Readonly<Record<string, string>> = {
   secretKeyRef: 'Secret',
   secretRef: 'Secret',
@@ -80,6 +82,7 @@ function templateReferences(template: InferenceAppWorker['podTemplate']): UnitRe
   return [
     ...accountReferences(spec, path),
     ...POD_WIDE.filter((key) => says(spec[key])).map((key) => ({ path: member(path, key), what: `${key} of a pod` })),
+    ...affinityReferences(spec['affinity'], member(path, 'affinity')),
     ...resourceReferences(spec, path),
     ...records(spec['volumes']).flatMap(({ item, index }) =>
       volumeReferences(item, element(member(path, 'volumes'), index)),
@@ -119,6 +122,35 @@ function accountReferences(spec: Json, path: string): UnitReference[] {
       what: 'a ResourceClaim',
     })),
   ];
+}
+
+/** To be kept away from holds for the other pod, too: whoever says so of pods elsewhere keeps them off the nodes of his own. */
+function affinityReferences(affinity: unknown, path: string): UnitReference[] {
+  if (!isRecord(affinity)) return [];
+  return ['podAffinity', 'podAntiAffinity'].flatMap((kind) => {
+    const rules = affinity[kind];
+    if (!isRecord(rules)) return [];
+    const at = member(path, kind);
+    return [
+      ...records(rules[REQUIRED]).flatMap(({ item, index }) =>
+        termReferences(item, element(member(at, REQUIRED), index)),
+      ),
+      ...records(rules[PREFERRED]).flatMap(({ item, index }) =>
+        termReferences(item['podAffinityTerm'], member(element(member(at, PREFERRED), index), 'podAffinityTerm')),
+      ),
+    ];
+  });
+}
+
+function termReferences(term: unknown, path: string): UnitReference[] {
+  if (!isRecord(term)) return [];
+  const { namespaces, namespaceSelector } = term;
+  // An empty selector selects every namespace.
+  const named = [
+    ...(says(namespaces) ? ['namespaces'] : []),
+    ...(isRecord(namespaceSelector) ? ['namespaceSelector'] : []),
+  ];
+  return named.map((key) => ({ path: member(path, key), what: 'affinity to pods of other namespaces' }));
 }
 
 /** Devices of the nodes, which no ceiling of a tenant counts. */
