@@ -8,6 +8,7 @@ import type {
   InferenceAppValueFrom,
   InferenceAppWorker,
 } from './inference-app.gen.ts';
+import { showsDevices } from './visible-devices.ts';
 import { RESERVED_APP_NAMES, RESERVED_ENV_PREFIX } from './names.ts';
 import { REQUEST_SCHEMA_MAX_BODY_BYTES } from './request-schema.ts';
 import { twin } from './rules.ts';
@@ -69,6 +70,8 @@ export const INFERENCE_APP_TWINS: Readonly<Record<(typeof INFERENCE_APP_RULES)[n
   ),
   'self == oldSelf': twin<string>((self, oldSelf) => oldSelf === undefined || self === oldSelf),
   "!self.name.startsWith('PENSTOCK_')": twin<InferenceAppEnv>((self) => !self.name.startsWith(RESERVED_ENV_PREFIX)),
+  "self.name != 'NVIDIA_VISIBLE_DEVICES' || !has(self.valueFrom) && (!has(self.value) || self.value in ['', 'none', 'void'])":
+    twin<InferenceAppEnv>((self) => !showsDevices(self)),
   '!has(self.value) || !has(self.valueFrom)': twin<InferenceAppEnv>(
     (self) => self.value === undefined || self.valueFrom === undefined,
   ),

@@ -74,7 +74,7 @@ export interface InferenceAppWorker {
   args?: string[];
   /**
    * Environment variables of the worker; those of overrides are merged over those of worker by name. Names that
-   * start with PENSTOCK_ are reserved.
+   * start with PENSTOCK_ are reserved, and so is NVIDIA_VISIBLE_DEVICES, but with the value none or void.
    */
   env?: InferenceAppEnv[];
   /** Sources of many environment variables; a later source wins over an earlier one, env over all. */
@@ -95,9 +95,13 @@ export interface InferenceAppWorker {
    * PodTemplateSpec, at most 64 KiB as JSON. Containers are merged by name: worker is the handler or the adapter
    * (containers), server the model server (initContainers), further initContainers are added, so a helper that
    * runs beside them is one with restartPolicy Always. What Penstock sets itself stays as it is, and what a
-   * Placement decides or would let the pod out of its sandbox is refused. Secrets, ConfigMaps, claims, service
-   * accounts, labels and annotations are for those who may create pods in the namespace. Not used in standalone
-   * mode.
+   * Placement decides or would let the pod out of its sandbox is refused. What a unit would get of the namespace,
+   * and by what it would reach others, is for those who may create pods in the namespace: labels and annotations,
+   * serviceAccountName, automountServiceAccountToken, imagePullSecrets, priorityClassName, resourceClaims,
+   * extended resources in resources, volumes other than emptyDir, downwardAPI and image, Secrets and ConfigMaps in
+   * env and envFrom, schedulerName, schedulingGates, hostname, hostnameOverride, subdomain, setHostnameAsFQDN,
+   * hostAliases, dnsPolicy, dnsConfig, and affinity or anti-affinity with namespaces or namespaceSelector. Not
+   * used in standalone mode.
    */
   podTemplate?: Record<string, unknown>;
   /** Sidecar only. Where and how the model server takes requests. */
@@ -392,7 +396,7 @@ export interface InferenceAppOverrides {
   image?: string;
   /**
    * Environment variables of the worker; those of overrides are merged over those of worker by name. Names that
-   * start with PENSTOCK_ are reserved.
+   * start with PENSTOCK_ are reserved, and so is NVIDIA_VISIBLE_DEVICES, but with the value none or void.
    */
   env?: InferenceAppEnv[];
   /** Sidecar only. Replaces worker.args. */

@@ -23,6 +23,14 @@ export const RESERVED_APP_NAMES = ['usage', 'openapi', 'tenants'] as const;
 /** Environment variables with this prefix belong to Penstock; an app may not set them. */
 export const RESERVED_ENV_PREFIX = 'PENSTOCK_';
 
+/**
+ * Tells the NVIDIA runtime which GPUs of the node a container sees, whatever it asked for: an app may set it only so that it sees none.
+ */
+export const VISIBLE_DEVICES = {
+  variable: 'NVIDIA_VISIBLE_DEVICES',
+  harmless: ['', 'none', 'void'],
+} as const;
+
 /** Labels on unit Jobs, their pods and their Secrets. Values are label-safe; the uid, not the name, is the identity. */
 export const LABELS = {
   managedBy: 'app.kubernetes.io/managed-by',

@@ -2,10 +2,11 @@
 import { echo, isRecord, member } from './field-error.ts';
 import type { FieldError } from './field-error.ts';
 import type { InferenceAppWorker } from './inference-app.gen.ts';
-import { UNIT_POD } from './names.ts';
+import { UNIT_POD, VISIBLE_DEVICES } from './names.ts';
 import { gpuErrors, itemsOf, unknownMembers } from './pod-template-parts.ts';
 import { containerSecurityErrors } from './pod-template-security.ts';
 import { RESERVED_PREFIX, mountErrors } from './pod-template-volumes.ts';
+import { showsDevices } from './visible-devices.ts';
 
 interface Place {
   readonly list: 'containers' | 'initContainers';
@@ -113,7 +114,8 @@ function containerErrors(
       member(path, 'securityContext'),
       item['name'] === UNIT_POD.worker,
     ),
-    ...mountErrors(item['volumeMounts'], member(path, 'volumeMounts')),
+    ...mountErrors(item['volumeMounts'], member(path, 'volumeMounts'), archetype),
+    ...(ours ? [] : envErrors(item['env'], member(path, 'env'))),
     ...portErrors(item['ports'], member(path, 'ports')),
     ...gpuErrors(item['resources'], member(path, 'resources')),
     ...(ours ? unitResourceErrors(item, member(path, 'resources'), archetype) : []),
@@ -153,6 +155,16 @@ function unitResourceErrors(
       message: `may not be specified: say it in spec.resources.${name}`,
     }));
   });
+}
+
+/** Of a helper: the others have theirs in the spec. */
+function envErrors(value: unknown, path: string): FieldError[] {
+  const { items, errors } = itemsOf(value, path);
+  const message = `must not be ${VISIBLE_DEVICES.variable} unless its value is none or void: it shows a container GPUs that it did not ask for`;
+  const shown = items
+    .filter(({ item }) => showsDevices(item))
+    .map(({ path: at }) => ({ path: member(at, 'name'), message }));
+  return [...errors, ...shown];
 }
 
 function portErrors(value: unknown, path: string): FieldError[] {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { echo, member } from './field-error.ts';
 import type { FieldError } from './field-error.ts';
+import type { InferenceAppWorker } from './inference-app.gen.ts';
 import { UNIT_POD } from './names.ts';
 import { itemsOf, unknownMembers } from './pod-template-parts.ts';
 
@@ -43,14 +44,20 @@ export function volumeErrors(value: unknown, path: string): FieldError[] {
   return [...errors, ...own];
 }
 
-/** Of a container's mounts: the unit token belongs to the worker. */
-export function mountErrors(value: unknown, path: string): FieldError[] {
+/** Volumes of the worker that no template may mount: the unit token, and beside it all that the adapter has, where it is the worker. */
+export function sealedVolumes(adapter: boolean): readonly unknown[] {
+  return adapter ? [UNIT_POD.tokenVolume, UNIT_POD.tmpVolume] : [UNIT_POD.tokenVolume];
+}
+
+/** Of a container's mounts. */
+export function mountErrors(value: unknown, path: string, archetype: InferenceAppWorker['archetype']): FieldError[] {
   const { items, errors } = itemsOf(value, path);
-  const token = items
-    .filter(({ item }) => item['name'] === UNIT_POD.tokenVolume)
-    .map(({ path: at }) => ({
+  const sealed = sealedVolumes(archetype === 'Sidecar');
+  const found = items
+    .filter(({ item }) => sealed.includes(item['name']))
+    .map(({ item, path: at }) => ({
       path: member(at, 'name'),
-      message: 'must not be token: only the worker has the unit token',
+      message: `must not be ${echo(item['name'])}: only the worker has it`,
     }));
-  return [...errors, ...token];
+  return [...errors, ...found];
 }

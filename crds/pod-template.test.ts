@@ -42,6 +42,15 @@ const GOOD: readonly [string, Template][] = [
   ['a port of a helper', helper({ ports: [{ name: 'http', containerPort: 80, hostPort: 0 }] })],
   ['memory of a helper', helper({ resources: { limits: { memory: '1Gi' } }, restartPolicy: 'Always' })],
   ['ephemeral storage of the worker', worker({ resources: { limits: { 'ephemeral-storage': '1Gi' } } })],
+  [
+    'a helper that is shown no GPU, and a variable like that',
+    helper({
+      env: [
+        { name: 'NVIDIA_VISIBLE_DEVICES', value: 'void' },
+        { name: 'NVIDIA_DRIVER_CAPABILITIES', value: 'all' },
+      ],
+    }),
+  ],
   ['a hook that asks its own pod', worker({ lifecycle: { preStop: { httpGet: { port: 80 } } } })],
 ];
 
@@ -141,6 +150,17 @@ const BAD: readonly [string, Template, string][] = [
   ],
   ['the port of the unit', helper({ ports: [{ containerPort: 9464 }] }), '.spec.initContainers[0].ports[0]'],
   [
+    'GPUs of a helper by a variable',
+    helper({ env: [{ name: 'A' }, { name: 'NVIDIA_VISIBLE_DEVICES', value: 'all' }] }),
+    '.spec.initContainers[0].env[1].name',
+  ],
+  [
+    'GPUs of a helper by a variable from elsewhere',
+    helper({ env: [{ name: 'NVIDIA_VISIBLE_DEVICES', valueFrom: { configMapKeyRef: { name: 'a', key: 'b' } } }] }),
+    '.spec.initContainers[0].env[0].name',
+  ],
+  ['an environment that is a word', helper({ env: 'A=b' }), '.spec.initContainers[0].env'],
+  [
     'the unit token',
     helper({ volumeMounts: [{ name: 'token', mountPath: '/t' }] }),
     '.spec.initContainers[0].volumeMounts[0].name',
@@ -205,6 +225,14 @@ describe('a pod template', () => {
       '.spec.initContainers[0].startupProbe',
     ]);
     expect(paths(worker({ resources: { limits: { memory: '1Gi' } } }), 'Sidecar')).toEqual([]);
+  });
+
+  test("of a Sidecar app may not have a mount of the adapter's volumes", () => {
+    const mounts = [{ name: 'server-tmp' }, { name: 'a' }, { name: 'tmp', mountPath: '/t' }];
+    const mounted = (name: string): Template => spec({ initContainers: [{ name, volumeMounts: mounts }] });
+    const path = '.spec.initContainers[0].volumeMounts[2].name';
+    expect([paths(mounted('server'), 'Sidecar'), paths(mounted('helper'), 'Sidecar')]).toEqual([[path], [path]]);
+    expect(paths(mounted('helper'), 'Handler')).toEqual([]);
   });
 
   test.each<[string, unknown]>([

@@ -444,6 +444,12 @@ export const INFERENCE_APP_RULES = [
   },
   {
     "at": "spec.worker.env[]",
+    "rule": "self.name != 'NVIDIA_VISIBLE_DEVICES' || !has(self.valueFrom) && (!has(self.value) || self.value in ['', 'none', 'void'])",
+    "message": "name must not be NVIDIA_VISIBLE_DEVICES unless its value is none or void: it shows a container GPUs that it did not ask for; they are asked for by spec.resources.gpu",
+    "fieldPath": ".name"
+  },
+  {
+    "at": "spec.worker.env[]",
     "rule": "!has(self.value) || !has(self.valueFrom)",
     "message": "value may not be specified when valueFrom is specified",
     "fieldPath": ".value"
@@ -514,6 +520,12 @@ export const INFERENCE_APP_RULES = [
     "at": "spec.placements[].overrides.env[]",
     "rule": "!self.name.startsWith('PENSTOCK_')",
     "message": "name must not start with PENSTOCK_, which is reserved",
+    "fieldPath": ".name"
+  },
+  {
+    "at": "spec.placements[].overrides.env[]",
+    "rule": "self.name != 'NVIDIA_VISIBLE_DEVICES' || !has(self.valueFrom) && (!has(self.value) || self.value in ['', 'none', 'void'])",
+    "message": "name must not be NVIDIA_VISIBLE_DEVICES unless its value is none or void: it shows a container GPUs that it did not ask for; they are asked for by spec.resources.gpu",
     "fieldPath": ".name"
   },
   {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import type { InferenceApp } from './inference-app.gen.ts';
 import { unitImages } from './unit-images.ts';
@@ -182,6 +183,42 @@ describe('references of an app', () => {
       { path: 'spec.worker.envFrom[0].secretRef', what: 'Secret "hub"' },
     ]);
   });
+});
+
+test("what of a template needs the right to create pods is said in the field's description", () => {
+  const manifest = readFileSync(new URL('./penstock.dev_inferenceapps.yaml', import.meta.url), 'utf8');
+  const [, description = ''] = /podTemplate:\s+type: object\s[^>]+>-\s([^]+?)\n {20}server:/.exec(manifest) ?? [];
+  const term = { namespaces: ['a'], namespaceSelector: {} };
+  const pod = {
+    serviceAccountName: 'a',
+    automountServiceAccountToken: true,
+    imagePullSecrets: [{ name: 'a' }],
+    priorityClassName: 'a',
+    resourceClaims: [{ name: 'a' }],
+    schedulerName: 'a',
+    schedulingGates: [{ name: 'a' }],
+    hostname: 'a',
+    hostnameOverride: 'a',
+    subdomain: 'a',
+    setHostnameAsFQDN: true,
+    hostAliases: [{ ip: '127.0.0.1' }],
+    dnsPolicy: 'None',
+    dnsConfig: { nameservers: ['10.0.0.1'] },
+    affinity: { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [term] } },
+    resources: { limits: { 'rdma/hca': 1 } },
+  };
+  const metadata = { labels: { a: 'b' }, annotations: { a: 'b' } };
+  const found = unitReferences(spec({ podTemplate: { metadata, spec: pod } })).map(({ path }) => path);
+  expect(found).toHaveLength(Object.keys(pod).length + 3);
+  const words = found.map(
+    (path) =>
+      path
+        .replace(/\[\d+\]$/, '')
+        .replace('.limits', '')
+        .split('.')
+        .at(-1) ?? '',
+  );
+  expect(words.filter((word) => !new RegExp(`\\b${word}\\b`).test(description))).toEqual([]);
 });
 
 test('images of an app are those of the worker, of placements, of helpers and of volumes', () => {

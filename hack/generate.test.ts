@@ -120,6 +120,8 @@ describe('CEL rules', () => {
     const text = CRD_FILES.map((file) => readFileSync(new URL(file, root), 'utf8')).join('\n');
     expect(text).toContain(`in [${names.RESERVED_APP_NAMES.map((name) => `'${name}'`).join(', ')}])`);
     expect(text).toContain(`startsWith('${names.RESERVED_ENV_PREFIX}')`);
+    expect(text).toContain(`self.name != '${names.VISIBLE_DEVICES.variable}'`);
+    expect(text).toContain(`self.value in [${names.VISIBLE_DEVICES.harmless.map((value) => `'${value}'`).join(', ')}]`);
     expect(text).toContain(`maxLength: ${names.MAX_NAME_LENGTH}\n`);
     expect(text).toContain(names.GPU.resource);
     expect(text).toContain(names.GPU.typeLabel);

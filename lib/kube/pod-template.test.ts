@@ -152,6 +152,15 @@ describe('what nobody has checked', () => {
     });
   });
 
+  it('mounts nothing of an adapter', () => {
+    const mounts = (adapter: boolean): unknown => {
+      const helper = { name: 'helper', volumeMounts: [{ name: 'tmp' }, { name: 'token' }, { name: 'x' }] };
+      const { spec } = underTemplate(OWN, { spec: { initContainers: [helper] } }, { adapter });
+      return first((spec as Record<string, unknown>)['initContainers'])['volumeMounts'];
+    };
+    expect([mounts(true), mounts(false)]).toEqual([[{ name: 'x' }], [{ name: 'tmp' }, { name: 'x' }]]);
+  });
+
   it('runs and lies nowhere in an adapter, and in a worker of the app only', () => {
     const spec = { containers: [{ ...EVIL, name: 'worker', workingDir: '/x', terminationMessagePolicy: 'File' }] };
     const [own] = OWN.spec.containers;

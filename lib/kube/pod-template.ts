@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { UNIT_POD } from '#crds/names.ts';
 import { NOT_IN_ADAPTER } from '#crds/pod-template-containers.ts';
 import { harmlessPart } from '#crds/pod-template-security.ts';
+import { sealedVolumes } from '#crds/pod-template-volumes.ts';
 import { isUnconfined } from '#crds/pod-template.ts';
 import { isObject } from '#base/json.ts';
 
@@ -94,9 +94,9 @@ function mergeSpec(own: OwnPod['spec'] & Json, given: Json, adapter: boolean): O
     ...merged('nodeSelector', given, own),
     ...(Object.keys(affinity).length > 0 ? { affinity } : {}),
     securityContext: secure(harmlessPart(record(given['securityContext']), 'pod'), own.securityContext),
-    ...mergeInitContainers(own.initContainers ?? [], containersOf(given['initContainers'])),
+    ...mergeInitContainers(own.initContainers ?? [], containersOf(given['initContainers'], adapter)),
     containers: own.containers.map((container) =>
-      patched(container, containersOf(given['containers']), adapter ? NOT_IN_ADAPTER : []),
+      patched(container, containersOf(given['containers'], adapter), adapter ? NOT_IN_ADAPTER : []),
     ),
     volumes: [
       ...othersThan(own.volumes, named(given['volumes'])).filter((v) => v['hostPath'] === undefined),
@@ -159,22 +159,20 @@ function confined(metadata: Json): Json {
   return { ...metadata, annotations: Object.fromEntries(entries) };
 }
 
-/** Without what would reach out of the pod, or for the unit token. */
-function containersOf(list: unknown): Container[] {
+/** Without what would reach out of the pod, or for the unit token and what is beside it. */
+function containersOf(list: unknown, adapter: boolean): Container[] {
+  const sealed = sealedVolumes(adapter);
+  const isSealed = (mount: unknown): boolean => isObject(mount) && sealed.includes(mount['name']);
   return named(list).map((container) => {
     const { ports, volumeMounts } = container;
     const asking = ASKING.filter((key) => container[key] !== undefined);
     return {
       ...container,
       ...(Array.isArray(ports) ? { ports: ports.filter(isObject).map((port) => without(port, HOST_OF_PORT)) } : {}),
-      ...(Array.isArray(volumeMounts) ? { volumeMounts: volumeMounts.filter((mount) => !isOfToken(mount)) } : {}),
+      ...(Array.isArray(volumeMounts) ? { volumeMounts: volumeMounts.filter((mount) => !isSealed(mount)) } : {}),
       ...Object.fromEntries(asking.map((key) => [key, withoutHosts(container[key])])),
     };
   });
-}
-
-function isOfToken(mount: unknown): boolean {
-  return isObject(mount) && mount['name'] === UNIT_POD.tokenVolume;
 }
 
 function withoutHosts(value: unknown): unknown {

@@ -116,6 +116,20 @@ export const INVALID_APPS: readonly InvalidCase[] = [
   handler('a reserved variable in a placement', 'spec.placements[0].overrides.env[0].name', {
     'spec.placements': [{ name: 'a', overrides: { env: [{ name: 'PENSTOCK_X' }] } }],
   }),
+  handler('GPUs by a variable', 'spec.worker.env[0].name', env({ name: 'NVIDIA_VISIBLE_DEVICES', value: 'all' })),
+  handler(
+    'one GPU by a variable, beside none',
+    'spec.worker.env[1].name',
+    env({ name: 'A' }, { name: 'NVIDIA_VISIBLE_DEVICES', value: 'none,0' }),
+  ),
+  handler(
+    'GPUs by a variable from elsewhere',
+    'spec.worker.env[0].name',
+    env({ name: 'NVIDIA_VISIBLE_DEVICES', valueFrom: { fieldRef: { fieldPath: 'metadata.uid' } } }),
+  ),
+  handler('GPUs by a variable in a placement', 'spec.placements[0].overrides.env[0].name', {
+    'spec.placements': [{ name: 'a', overrides: { env: [{ name: 'NVIDIA_VISIBLE_DEVICES', value: '0' }] } }],
+  }),
   handler(
     'a value and a source',
     'spec.worker.env[0].value',

@@ -98,6 +98,18 @@ export const VALID: readonly ValidCase[] = [
   app('an empty list of arguments', edit(SIDECAR, { 'spec.worker.args': [] })),
   app('an empty string among the arguments', edit(SIDECAR, { 'spec.worker.args': [''] })),
   app('an environment variable without a value', edit(HANDLER, { 'spec.worker.env': [{ name: 'EMPTY' }] })),
+  ...[undefined, '', 'none', 'void'].map((value) =>
+    app(
+      `no GPUs by a variable: ${value}`,
+      edit(HANDLER, {
+        'spec.worker.env': [{ name: 'NVIDIA_VISIBLE_DEVICES', ...(value === undefined ? {} : { value }) }],
+      }),
+    ),
+  ),
+  app(
+    'what of the driver is mounted',
+    edit(HANDLER, { 'spec.worker.env': [{ name: 'NVIDIA_DRIVER_CAPABILITIES', value: 'all' }] }),
+  ),
   app('a reserved prefix in other letters', edit(HANDLER, { 'spec.worker.env': [{ name: 'penstock_x', value: '1' }] })),
   app(
     'characters beyond the basic plane count once',
