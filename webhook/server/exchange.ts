@@ -132,7 +132,7 @@ export class Exchange implements UnderWay {
     try {
       const review = readReview(body);
       if ('request' in review) this.#dispatch(review.request, review.bytes);
-      else this.#refuseReview(review.uid, webhookError('bad-review', review.fault));
+      else this.#undecided(review.uid, webhookError('bad-review', review.fault));
     } catch (err) {
       this.#refuseCall(err instanceof WebhookError ? err : webhookError('malformed', 'the body cannot be read', err));
     }
@@ -207,14 +207,15 @@ export class Exchange implements UnderWay {
       { webhook: route.webhook, namespace, name, code: error.code, err: error },
       'review failed',
     );
-    if (!route.failOpen) return this.#refuseReview(uid, error);
-    this.#context.metrics.failed(error.code);
-    this.#done('error', allowedAnswer(uid, [`penstock: passed without being looked at: ${error.message}`]));
+    this.#undecided(uid, error);
   }
 
-  #refuseReview(uid: string, error: WebhookError): void {
+  /** A pod that is refused stays refused whatever the configuration's `failurePolicy` says: that is only for calls that fail. */
+  #undecided(uid: string, error: WebhookError): void {
     this.#context.metrics.failed(error.code);
-    this.#done('error', errorAnswer(uid, error));
+    const passes = this.#route?.failOpen === true;
+    const warning = `penstock: passed without being looked at: ${error.message}`;
+    this.#done('error', passes ? allowedAnswer(uid, [warning]) : errorAnswer(uid, error));
   }
 
   /** There is nothing to answer to but the call itself. */

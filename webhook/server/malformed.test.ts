@@ -180,16 +180,27 @@ describe.each(Object.entries(protocols))('over %s', (_name, send) => {
     expect((answer.json as { message: string }).message).toMatch(message);
   });
 
-  it.each(Object.entries(REQUESTS))('%s is refused in a review', async (_what, [change, message]) => {
+  it.each(Object.entries(REQUESTS))(
+    '%s is refused in a review of our own objects',
+    async (_what, [change, message]) => {
+      const answer = await send({ path: '/validate/inferenceapps', body: review(change) });
+      expect(answer.status).toBe(200);
+      expect(answer.json).toMatchObject({
+        apiVersion: 'admission.k8s.io/v1',
+        kind: 'AdmissionReview',
+        response: { uid: 'c0ffee', allowed: false, status: { code: 400, reason: 'BadRequest' } },
+      });
+      const { response } = answer.json as { response: { status: { message: string } } };
+      expect(response.status.message).toMatch(message);
+    },
+  );
+
+  it.each(Object.entries(REQUESTS))('%s lets a pod pass, with a warning', async (_what, [change, message]) => {
     const answer = await send({ body: review(change) });
     expect(answer.status).toBe(200);
-    expect(answer.json).toMatchObject({
-      apiVersion: 'admission.k8s.io/v1',
-      kind: 'AdmissionReview',
-      response: { uid: 'c0ffee', allowed: false, status: { code: 400, reason: 'BadRequest' } },
-    });
-    const { response } = answer.json as { response: { status: { message: string } } };
-    expect(response.status.message).toMatch(message);
+    const { response } = answer.json as { response: { warnings: string[] } };
+    expect(response).toEqual({ uid: 'c0ffee', allowed: true, warnings: [expect.stringMatching(message)] });
+    expect(response.warnings[0]).toMatch(/^penstock: passed without being looked at: /);
   });
 
   it.each(Object.entries(ALLOWED))('%s is allowed', async (_what, call) => {
