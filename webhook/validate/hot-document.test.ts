@@ -11,6 +11,8 @@ import type { ConfigMapObject } from './hot-document.ts';
 const KEY = 'numbers.yaml';
 
 function setUp() {
+  const lines: string[] = [];
+  const logger = { ...silentLogger, info: (_fields: object, message: string): void => void lines.push(message) };
   const registry = createRegistry('test', false);
   const configMaps = new ObjectCache<ConfigMapObject>({
     name: 'configmaps',
@@ -28,7 +30,7 @@ function setUp() {
       return text === '' ? undefined : Number(text);
     },
     events: { record: (event) => void events.push(event) },
-    logger: silentLogger,
+    logger,
     metrics,
   });
   let version = 0;
@@ -38,7 +40,7 @@ function setUp() {
       ...(data ? { data } : {}),
     });
   const good = async (): Promise<number | undefined> => (await metrics.good.get()).values[0]?.value;
-  return { configMaps, document, events, write, good };
+  return { configMaps, document, events, lines, write, good };
 }
 
 describe('a document', () => {
@@ -73,20 +75,49 @@ describe('a document', () => {
     expect(document.current()).toEqual({ state: 'unknown', why: `${KEY} in ConfigMap settings cannot be read` });
   });
 
-  it('is none when it is empty, taken out, or gone with its ConfigMap', () => {
-    const { configMaps, document, write } = setUp();
+  it('is none when it is empty, or gone with its ConfigMap, which the log says', () => {
+    const { configMaps, document, write, lines } = setUp();
     configMaps.replace([]);
-    for (const end of [
-      (): void => write({ [KEY]: '' }),
-      (): void => write({}),
-      (): void => write(),
-      (): void => configMaps.replace([]),
-    ]) {
+    for (const end of [(): void => write({ [KEY]: '' }), (): void => configMaps.replace([])]) {
       write({ [KEY]: '1' });
       expect(document.current()).toEqual({ state: 'known', value: 1 });
       end();
       expect(document.current()).toEqual({ state: 'absent' });
     }
+    expect(lines.slice(1)).toEqual([
+      'document is empty: it asks nothing of apps',
+      'document in force',
+      'document removed: it asks nothing of apps any more',
+    ]);
+  });
+
+  it('stays in force when its key is taken out or renamed', async () => {
+    const { configMaps, document, events, write, good } = setUp();
+    configMaps.replace([]);
+    write({ [KEY]: '1' });
+    write({ 'number.yaml': '2' });
+    write({ 'number.yaml': '3' });
+    write();
+    expect(document.current()).toEqual({ state: 'known', value: 1 });
+    expect(await good()).toBe(0);
+    write({ [KEY]: '1' });
+    expect(await good()).toBe(1);
+    expect(events.map(({ reason, note }) => [reason, note])).toEqual([
+      [
+        'DocumentRefused',
+        `${KEY}: the ConfigMap has no such key; put the document under it, or delete the ConfigMap; the last good one stays in force`,
+      ],
+      ['DocumentAccepted', `${KEY} fits again and is in force`],
+    ]);
+  });
+
+  it('is not taken for none where its ConfigMap never had its key', () => {
+    const { configMaps, document, write } = setUp();
+    configMaps.replace([]);
+    write();
+    expect(document.current()).toEqual({ state: 'unknown', why: `${KEY} in ConfigMap settings cannot be read` });
+    configMaps.replace([]);
+    expect(document.current()).toEqual({ state: 'absent' });
   });
 
   it('is refused once for one text, however often its ConfigMap is written', () => {

@@ -58,15 +58,18 @@ export function createDocumentMetrics(registry: Registry, documents: readonly st
   return { reloads, good };
 }
 
+const NO_KEY = 'the ConfigMap has no such key; put the document under it, or delete the ConfigMap';
+
 /**
  * A document in a ConfigMap, read anew whenever it changes. One that does not fit leaves the last good one in force; where there is
- * none, nothing is known: a list of what is allowed that cannot be read does not allow everything.
+ * none, nothing is known: a list of what is allowed that cannot be read does not allow everything. Nor does one whose key was renamed: who
+ * wants none empties it, or deletes the ConfigMap.
  */
 export function createHotDocument<T>(options: HotDocumentOptions<T>): HotDocument<T> {
   const { configMaps, configMap, key, parse, events, logger, metrics } = options;
   let known: Known<T> = { state: 'absent' };
-  /** Of the last look: metadata changes without it. */
-  let seen: string | undefined;
+  /** Of the last look: metadata changes without it. `null`: there was none in the ConfigMap. */
+  let seen: string | null | undefined;
   let refused = false;
 
   const record = (regarding: KubeObject, type: 'Normal' | 'Warning', reason: string, note: string): void =>
@@ -75,7 +78,8 @@ export function createHotDocument<T>(options: HotDocumentOptions<T>): HotDocumen
     known = value === undefined ? { state: 'absent' } : { state: 'known', value };
     metrics.reloads.inc({ document: key, result: 'loaded' });
     metrics.good.set({ document: key }, 1);
-    logger.info({ configMap, key, resourceVersion: object.metadata.resourceVersion }, 'document in force');
+    const became = value === undefined ? 'document is empty: it asks nothing of apps' : 'document in force';
+    logger.info({ configMap, key, resourceVersion: object.metadata.resourceVersion }, became);
     if (refused) record(object, 'Normal', 'DocumentAccepted', `${key} fits again and is in force`);
     refused = false;
   };
@@ -92,17 +96,19 @@ export function createHotDocument<T>(options: HotDocumentOptions<T>): HotDocumen
   const forget = (): void => {
     seen = undefined;
     refused = false;
-    if (known.state !== 'absent') metrics.reloads.inc({ document: key, result: 'removed' });
-    known = { state: 'absent' };
     metrics.good.set({ document: key }, 1);
+    if (known.state === 'absent') return;
+    known = { state: 'absent' };
+    metrics.reloads.inc({ document: key, result: 'removed' });
+    logger.info({ configMap, key }, 'document removed: it asks nothing of apps any more');
   };
   const stop = configMaps.onChange((event) => {
     if (event.type === 'delete') return forget();
-    const text = event.object.data?.[key];
-    if (text === undefined) return forget();
+    const text = event.object.data?.[key] ?? null;
     if (text === seen) return undefined;
     seen = text;
     try {
+      if (text === null) throw new Error(NO_KEY);
       return accept(event.object, parse(text));
     } catch (err) {
       return refuse(event.object, err instanceof Error ? err : new Error(String(err)));
