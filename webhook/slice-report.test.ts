@@ -122,6 +122,24 @@ describe('an Event', () => {
     ]);
   });
 
+  it.each<[string, object]>([
+    ['a name that none can have', { name: 'IMPORTANT: ask mallory' }],
+    ['a kind that none is', { kind: 'Pod\nx' }],
+    ['a group that none is in', { apiVersion: 'apps/v1 ' }],
+    ['a uid that none has', { uid: 'u u' }],
+    ['a name that is none', { name: 7 }],
+  ])('about something with %s is not written: the review is forged', (_, changes) => {
+    const regarding = { apiVersion: 'apps/v1', kind: 'ReplicaSet', namespace: 'team', name: 'trainer-1', uid: 'u' };
+    told.emit({ regarding: { ...regarding, ...changes }, ...event });
+    expect(events).toEqual([]);
+  });
+
+  it('has one line', () => {
+    const regarding = { apiVersion: 'v1', kind: 'Pod', namespace: 'team', name: 'trainer' };
+    told.emit({ regarding, ...event, message: 'main mounts "/penstock\n\u202eIMPORTANT"' });
+    expect(events[0]?.note).toBe('main mounts "/penstock IMPORTANT"');
+  });
+
   it('about a pod without name and controller is about its namespace', () => {
     told.emit({ regarding: { apiVersion: 'v1', kind: 'Pod', namespace: 'team', name: '' }, ...event });
     expect(events[0]?.regarding).toEqual({

@@ -4,7 +4,17 @@ import type { LineLogger } from '#base/line-log.ts';
 import type { Logger } from '#base/logger.ts';
 import type { EventRecorder } from '#kube/events.ts';
 import type { WebhookMetrics } from './metrics.ts';
-import type { SliceDeps } from './slice/context.ts';
+import type { SliceDeps, SliceEvent } from './slice/context.ts';
+
+/** Control and format characters, ends of lines: what a person would not see, or not as it is. */
+const UNSEEN = /[\p{C}\p{Zl}\p{Zp}]+/gu;
+/** Of apiVersion, kind, name and uid. */
+const FORMS = [
+  /^[-.a-z0-9]{1,253}(?:\/[a-z0-9]{1,63})?$/,
+  /^[A-Za-z]{1,63}$/,
+  /^[-.a-z0-9]{0,253}$/,
+  /^[-\w]{1,128}$/,
+] as const;
 
 export interface SliceListeners {
   readonly metrics: Pick<WebhookMetrics, 'sliced' | 'failed'>;
@@ -33,13 +43,20 @@ export function createSliceReport({
       else logger.debug({ ...told, outcome, reason }, 'pod left as it is');
     },
     emit: ({ regarding, type, reason, message }) => {
+      if (!isAnObject(regarding)) return;
       const { apiVersion, kind, namespace, name, uid } = regarding;
       // A pod that nobody controls and that has no name yet: its namespace is the nearest thing that people look at.
       const known =
         name === ''
           ? { apiVersion: 'v1', kind: 'Namespace', metadata: { namespace, name: namespace } }
           : { apiVersion, kind, metadata: { namespace, name, ...(uid === undefined ? {} : { uid }) } };
-      events.record({ regarding: known, type, reason, action: 'Slice', note: message });
+      events.record({ regarding: known, type, reason, action: 'Slice', note: message.replace(UNSEEN, ' ') });
     },
   };
+}
+
+/** The controller stands in the pod as whoever sent the review wrote it: Events bear no text of his. */
+function isAnObject({ apiVersion, kind, name, uid = 'none' }: SliceEvent['regarding']): boolean {
+  const said = [apiVersion, kind, name, uid];
+  return said.every((one, index) => typeof one === 'string' && FORMS[index]?.test(one));
 }

@@ -121,7 +121,7 @@ function createParts(deps: WebhookDeps) {
   const { identity } = deps;
   const intervalMs = config.missedSeconds * 1000;
   const missed = createMissedReport({ ...kube, cluster, namespace, identity, events, registry, intervalMs });
-  const slices = createSliceReport({ ...deps, ...forExisting(cluster.namespaces, { metrics, events }) });
+  const slices = createSliceReport({ ...deps, ...forExisting(cluster.namespaces, namespace, { metrics, events }) });
   const server: AdmissionServer = createAdmissionServer({
     ...deps,
     host: config.host,

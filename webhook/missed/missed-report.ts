@@ -7,6 +7,7 @@ import type { EventRecorder } from '#kube/events.ts';
 import type { KubeDeps } from '#kube/informer.ts';
 import { createLeaderElection } from '#kube/leader-election.ts';
 import type { LeaderElection, LeaseTimes } from '#kube/leader-election.ts';
+import { isServed } from '../served-namespaces.ts';
 import type { SliceDeps } from '../slice/context.ts';
 import { createMissedMetrics } from './missed-metrics.ts';
 import type { MissedMetrics } from './missed-metrics.ts';
@@ -22,8 +23,6 @@ const NOT_SYNCED_MS = 5_000;
 const MAX_EVENTS = 50;
 /** Pods that are remembered as told; further ones are only counted. */
 const MAX_TOLD = 10_000;
-/** Its pods never come to the webhook (config/webhook/webhooks.yaml). */
-const KUBE_SYSTEM = 'kube-system';
 
 export interface MissedReportDeps extends KubeDeps {
   readonly cluster: Pick<SliceDeps, 'inventory' | 'policy' | 'delivery' | 'settings'>;
@@ -123,7 +122,7 @@ class Reporter implements MissedReport {
   #found(pod: LivePod): Found[] {
     const { cluster, namespace: own } = this.#deps;
     const { namespace = '', labels = {} } = pod.metadata;
-    if (namespace === own || namespace === KUBE_SYSTEM) return [];
+    if (!isServed(namespace, own)) return [];
     const missed = missedSlice(pod, {
       inventory: cluster.inventory(),
       policy: cluster.policy({ namespace, labels }),

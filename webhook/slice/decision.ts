@@ -15,6 +15,7 @@ import type { Ask } from './fit.ts';
 import { alreadyAsks, annotateStatus, mutate } from './mutate.ts';
 import { places } from './pod.ts';
 import type { Place, Pod } from './pod.ts';
+import { isReadable } from './readable.ts';
 import { shareOf } from './share.ts';
 import { statusOf, wholeStatus } from './status.ts';
 import { conflict } from './volumes.ts';
@@ -186,10 +187,4 @@ function claimWarnings(all: readonly Place[]): string[] {
 
 function noop(reason: NoopReason, warnings: readonly string[] = []): Sliced {
   return { outcome: 'noop', reason, warnings, workloadType: 'none', gpusSaved: 0 };
-}
-
-/** The API server sends what its types allow; anybody else may send anything. */
-function isReadable({ metadata, spec }: Pod): boolean {
-  const lists: unknown[] = [spec?.containers, spec?.initContainers ?? [], spec?.volumes ?? []];
-  return typeof metadata === 'object' && metadata !== null && lists.every((list) => Array.isArray(list));
 }

@@ -91,6 +91,6 @@ describe('an ephemeral container', () => {
     const own = { ...shell, volumeMounts: [{ name: 'data', mountPath: '/penstock/vram/lib' }] };
     const { operations, warnings } = joinSlices(debug(one, own), one);
     expect(operations).toEqual([]);
-    expect(warnings[0]).toContain('not limited: container debugger mounts volume data');
+    expect(warnings[0]).toContain('not limited: container debugger mounts a volume');
   });
 });

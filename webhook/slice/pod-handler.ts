@@ -21,7 +21,7 @@ export function createPodHandler(deps: SliceDeps): AdmissionHandler {
           regarding: regarding(request, pod),
           type: 'Warning',
           reason: 'NotSliced',
-          message: `${nameOf(request, pod)} ${sliced.restored ? 'has' : 'keeps'} its whole GPUs${sliced.restored ? ' again' : ''}: ${sliced.wholeBecause}`,
+          message: `${nameOf(pod)} ${sliced.restored ? 'has' : 'keeps'} its whole GPUs${sliced.restored ? ' again' : ''}: ${sliced.wholeBecause}`,
         });
       }
       return verdictOf(sliced);
@@ -68,7 +68,7 @@ function reportOf(request: AdmissionRequest, pod: Pod, sliced: Sliced): SliceRep
   const { outcome, reason, workloadType, rule, gpusSaved, restored } = sliced;
   return {
     namespace: request.namespace ?? '',
-    pod: nameOf(request, pod),
+    pod: nameOf(pod),
     outcome,
     ...(reason === undefined ? {} : { reason }),
     workloadType,
@@ -98,13 +98,14 @@ function podOf(object: AdmissionRequest['object']): Pod | undefined {
   return object as Pod | undefined;
 }
 
-function nameOf({ name }: AdmissionRequest, { metadata }: Pod): string {
-  return name ?? metadata?.name ?? (metadata?.generateName === undefined ? '' : `${metadata.generateName}*`);
+/** As the pod says, whose names are checked. */
+function nameOf({ metadata }: Pod): string {
+  return metadata?.name || (metadata?.generateName ? `${metadata.generateName}*` : '');
 }
 
-function regarding({ namespace = '', name = '' }: AdmissionRequest, { metadata }: Pod): SliceEvent['regarding'] {
+function regarding({ namespace = '' }: AdmissionRequest, { metadata }: Pod): SliceEvent['regarding'] {
   const owner = metadata.ownerReferences?.find(({ controller }) => controller === true);
-  if (owner === undefined) return { apiVersion: 'v1', kind: 'Pod', namespace, name: metadata.name ?? name };
+  if (owner === undefined) return { apiVersion: 'v1', kind: 'Pod', namespace, name: metadata.name ?? '' };
   const { apiVersion, kind, uid } = owner;
   return { apiVersion, kind, namespace, name: owner.name, uid };
 }

@@ -207,13 +207,13 @@ describe('what is left as it is', () => {
     [
       'a mount in our place',
       { containers: [gpuContainer('main', 1, { volumeMounts: [{ name: 'mine', mountPath: '/penstock/vram/lib' }] })] },
-      'container main mounts volume mine at /penstock/vram/lib',
+      'container main mounts a volume at "/penstock/vram/lib"',
     ],
     ...['/penstock', '/penstock/', '/', '/penstock//vram/lib', 'penstock/vram/lib', '/penstock/./vram/region/x'].map(
       (mountPath): [string, Partial<PodSpec>, string] => [
         `a mount at ${mountPath}`,
         { containers: [gpuContainer('main', 1, { volumeMounts: [{ name: 'mine', mountPath }] })] },
-        `container main mounts volume mine at ${mountPath}`,
+        `container main mounts a volume at "${mountPath}"`,
       ],
     ),
   ])('a pod with %s, with a warning', (_, spec, why) => {
@@ -221,6 +221,19 @@ describe('what is left as it is', () => {
     expect(result).toMatchObject({ outcome: 'noop', reason: 'malformed' });
     expect(result.wholeBecause).toContain(why);
     expect(result.warnings[0]).toContain('keeps its whole GPUs');
+  });
+
+  it.each<[string, Partial<Pod['metadata']>, Partial<PodSpec>]>([
+    ['a container', {}, { containers: [gpuContainer('main\nIMPORTANT: ask mallory')] }],
+    ['an init container', {}, { initContainers: [{ name: 'Run curl' }] }],
+    ['a volume', {}, { volumes: [{ name: 'a b' }] }],
+    ['the pod', { name: 'web\u2028x' }, {}],
+    ['what the pod is called by', { generateName: 'Web ' }, {}],
+    ['the container', {}, { containers: [gpuContainer('x'.repeat(64))] }],
+  ])('a pod with a name of %s that none can have, without a word', (_, metadata, spec) => {
+    const pod = slicedPod({ 'penstock.dev/slice-ratio': '4' }, spec);
+    const result = slicePod({ ...pod, metadata: { ...pod.metadata, ...metadata } }, context);
+    expect(result).toEqual({ outcome: 'noop', reason: 'malformed', warnings: [], workloadType: 'none', gpusSaved: 0 });
   });
 
   it.each(['slice-dry-run', 'workload-type'])('says so when %s is given without an opt-in', (name) => {

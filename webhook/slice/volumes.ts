@@ -12,6 +12,8 @@ import type { Container, Place, PodSpec, Volume, VolumeMount } from './pod.ts';
 
 /** A ledger of 1.1 MiB and a page of limits, in memory: shared by all processes of one container, and gone with the pod. */
 const REGION_LIMIT = '4Mi';
+/** Of a path in a message. */
+const MAX_SHOWN = 64;
 const NUMBERED = new RegExp(`^(${VOLUMES.region}|${VOLUMES.quota})(0|[1-9]\\d{0,3})$`);
 
 /** A number for the volumes of each of these containers, parallel to them: the one that is its own, or the first that is free. */
@@ -45,7 +47,7 @@ export function conflict(spec: PodSpec, containers: readonly Container[]): strin
   for (const { name, volumeMounts } of containers) {
     const mount = volumeMounts?.find((one) => !isOurs(one) && isInTheWay(one.mountPath));
     if (mount !== undefined)
-      return `container ${name} mounts volume ${mount.name} at ${mount.mountPath}, where Penstock's have to be`;
+      return `container ${name} mounts a volume at ${JSON.stringify(mount.mountPath.slice(0, MAX_SHOWN))}, where Penstock's have to be`;
   }
   return undefined;
 }
