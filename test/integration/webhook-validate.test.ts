@@ -121,6 +121,11 @@ describe('an app', () => {
       { initContainers: [{ name: 'a', image: 'a:1', securityContext: { privileged: true } }] },
       'initContainers[0].securityContext.privileged: must be false',
     ],
+    [
+      'a helper that shows itself GPUs',
+      { initContainers: [{ name: 'a', image: 'a:1', env: [{ name: 'NVIDIA_VISIBLE_DEVICES', value: 'all' }] }] },
+      'initContainers[0].env[0].name: must not be NVIDIA_VISIBLE_DEVICES unless',
+    ],
     ['a misspelt field', { hostNetwrk: true }, 'hostNetwrk: is not a field that may be set here (did you mean'],
     // From here on only the API server knows.
     [
@@ -205,6 +210,16 @@ describe('who uses what is in a namespace', () => {
     ['a volume', { volumes: [{ name: 'a', projected: { sources: [] } }] }],
     ['a pull secret', { imagePullSecrets: [{ name: 'a' }] }],
     ['an environment', { initContainers: [{ name: 'a', image: 'a:1', envFrom: [{ configMapRef: { name: 'a' } }] }] }],
+    [
+      'pods of other namespaces in an affinity',
+      {
+        affinity: {
+          podAntiAffinity: {
+            requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: 'a', namespaceSelector: {} }],
+          },
+        },
+      },
+    ],
   ])('as to %s of a pod template, too', async (_what, pod) => {
     expect((await tried(anApp(template(pod)), BOB)).ok).toBe(true);
     expect((await tried(anApp(template(pod)), ALICE)).text).toContain('is forbidden: spec.worker.podTemplate.spec.');
