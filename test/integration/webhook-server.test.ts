@@ -94,6 +94,13 @@ describe('a pod', () => {
     expect((await webhook.metric('penstock_webhook_noops_total'))['reason="not-asked"']).toBeGreaterThan(0);
   });
 
+  it('that is a copy of a sliced one without its annotations has no slots that nothing limits', async () => {
+    const { spec } = await create(aPod(SLICED));
+    const copy = await create({ ...aPod(), spec });
+    expect(limitsOf(copy)).toEqual({ 'nvidia.com/gpu': '1' });
+    expect(JSON.stringify(copy.spec)).not.toContain('penstock');
+  });
+
   it('with an annotation that makes no sense is refused, by the field', async () => {
     const creating = create(aPod({ 'penstock.dev/slice': 'true', 'penstock.dev/slice-ratio': 'much' }));
     await expect(creating).rejects.toMatchObject({

@@ -78,13 +78,19 @@ export function heldBy(
   return now === 'odd' || now === 0 ? undefined : { gpus: asked, resource, units: now, intact: now === units };
 }
 
-/** A container that was copied under another name: it asks for what the one that it was copied from was given. */
+/**
+ * A container that was copied under another name, or whose pod was copied without its annotations (kubectl debug --copy-to): it asks for
+ * what the one that it was copied from was given. That is of the record's, the administrator's or the GPUs' own family of names.
+ */
 function heldAsCopy(
   container: Container,
   { containers }: SliceRecord,
   { gpuResource, preference }: Pick<SliceSettings, 'gpuResource' | 'preference'>,
 ): Held | undefined {
-  for (const resource of new Set([...[...containers.values()].map(([, name]) => name), ...preference])) {
+  const family = gpuResource.slice(0, gpuResource.indexOf('/') + 1);
+  const asked = Object.keys({ ...container.resources?.limits, ...container.resources?.requests });
+  const near = family === '' ? [] : asked.filter((name) => name.startsWith(family));
+  for (const resource of new Set([...[...containers.values()].map(([, name]) => name), ...preference, ...near])) {
     const units = resource === gpuResource ? 0 : countOf(container, resource);
     if (units !== 'odd' && units > 0) return { gpus: 1, resource, units, intact: false };
   }

@@ -120,6 +120,22 @@ describe('a sliced pod that was copied', () => {
     expect(after.spec.containers[0]?.resources?.limits).toEqual({ [GPU]: '1' });
   });
 
+  it('without its annotations (kubectl debug --copy-to) has whole GPUs, and no slots that nothing limits', () => {
+    const bare: Pod = { ...first, metadata: { name: 'copy' } };
+    expect(slicePod(bare, context)).toMatchObject({ wholeBecause: 'it does not ask for a slice', restored: true });
+    const after = reviewed(bare, context);
+    expect(after.spec.containers).toEqual([{ ...plain.spec.containers[0], env: [], volumeMounts: [] }]);
+    expect(after.spec.volumes).toEqual([]);
+  });
+
+  it('without its annotations where a rule enrols it has the slice of the rule', () => {
+    const bare: Pod = { ...first, metadata: { name: 'copy' } };
+    const enrolling: SliceContext = { ...context, policy: { rule: 'all', action: 'slice', ratio: 3 } };
+    const after = reviewed(bare, enrolling);
+    expect(after.spec.containers[0]?.resources?.limits).toEqual({ [SHARED]: '3' });
+    expect(quotaOf(after)).toBe(String(60 * GIB));
+  });
+
   it.each<[string, (annotations: Record<string, string>) => void, string]>([
     ['taken back', (annotations) => delete annotations['penstock.dev/slice'], 'it does not ask for a slice'],
     ['turned round', (annotations) => (annotations['penstock.dev/slice'] = 'false'), 'it opts out'],
