@@ -37,7 +37,7 @@ const ALLOWED: Readonly<Record<string, readonly Call[]>> = {
     ['GET', '/api/v1/namespaces'],
     ['GET', '/apis/penstock.dev/v1alpha1/placements'],
     ['GET', `${own}/secrets/penstock-webhook-tls`],
-    ['GET', `${own}/configmaps/penstock-slicing`],
+    ['GET', `${own}/configmaps?fieldSelector=metadata.name%3Dpenstock-slicing`],
     ['GET', `${webhooks}/mutatingwebhookconfigurations/penstock-pods`],
   ],
 };

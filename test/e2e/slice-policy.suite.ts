@@ -162,7 +162,7 @@ export function slicePolicySuite(penstock: () => Installation): void {
         `0 of ${SLOT} bytes free`,
       ]);
       await kubectl(cluster, ['-n', SLICED, 'delete', 'pod', 'by-init', '--wait=true']);
-      await setPolicy('version: 1\nrules: []\n');
+      await cluster.kube('-n', SYSTEM, 'delete', 'configmap', 'penstock-slicing');
       await until(async () => limits((await dryRun({})).made)?.[WHOLE] !== undefined, { what: 'the policy to end' });
     });
   });

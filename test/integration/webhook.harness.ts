@@ -68,7 +68,6 @@ export async function webhookCluster(
   const admin = aFixture(api.kubeconfig);
   const kubeconfig = await installAccount(api, folder);
   await installConfiguration(api, proxy.port);
-  await api.kube('apply', '-f', join(root, 'config/webhook/slicing.yaml'));
   await gpuNode(admin);
   await namespace(api, TEAM);
   return {
