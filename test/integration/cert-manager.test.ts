@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The overlay with cert-manager, as kustomize builds it: cert-manager itself is not here, so what it would act on is read as it would.
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { OBJECTS } from '#crds/names.ts';
 import type { KubeObject } from '#kube/types.ts';
+import { startApiServer } from '../servers/apiserver.ts';
+import type { ApiServer } from '../servers/apiserver.ts';
 import { sharedKube } from '../servers/kube.ts';
 
 interface Certificate extends KubeObject {
@@ -107,5 +110,33 @@ describe('deploy/overlays/cert-manager', () => {
     const [container] = (find('Deployment', 'penstock-webhook') as Deployment).spec.template.spec.containers;
     expect(container?.env).toContainEqual({ name: 'PENSTOCK_CERTIFICATES', value: 'external' });
     expect(container?.env).toContainEqual({ name: 'PENSTOCK_PORT', value: '9443' });
+  });
+});
+
+describe("coming from the webhook's own certificates", () => {
+  const account = `--as=system:serviceaccount:${OBJECTS.systemNamespace}:penstock-webhook`;
+  let api: ApiServer;
+  const may = (): Promise<string> =>
+    api.kube('auth', 'can-i', 'patch', 'mutatingwebhookconfigurations/penstock-pods', account).catch(() => 'no');
+  beforeAll(async () => {
+    api = await startApiServer();
+    await api.kube('create', 'namespace', OBJECTS.systemNamespace);
+    await api.kube('apply', '-k', `${root}/config/rbac`);
+    await api.kube('-n', OBJECTS.systemNamespace, 'create', 'secret', 'generic', OBJECTS.webhookSecret);
+  });
+  afterAll(() => api.stop());
+
+  it('the commands of its README take its rights away', async () => {
+    expect((await may()).trim()).toBe('yes');
+    const [, commands = ''] =
+      /```sh\n(.*?)```/s.exec(readFileSync(`${root}/deploy/overlays/cert-manager/README.md`, 'utf8')) ?? [];
+    const lines = commands.trim().split('\n');
+    expect(lines).toHaveLength(4);
+    for (const line of lines.slice(0, 3)) await api.kube(...line.replace(/^kubectl /, '').split(' '));
+    expect(lines[3]).toContain(account);
+    expect((await may()).trim()).toBe('no');
+    // Nothing of it is left for the account, in the namespace or beyond it.
+    const left = await api.kube('get', 'clusterroles,clusterrolebindings,roles,rolebindings', '-A', '-o', 'name');
+    expect(left).not.toContain('penstock-webhook-certificates');
   });
 });
