@@ -25,6 +25,7 @@ const NOOP_REASONS: readonly NoopReason[] = [
   'windows',
   'mirror',
   'malformed',
+  'too-large',
   'no-node',
   'no-target',
   'internal-error',

@@ -5,7 +5,7 @@ import type { Finding, Note } from './findings.ts';
 import { readResourceLabels, singleMigProfile } from './gpu-labels.ts';
 import { isMigResource, migOffer, singleMigOffer } from './mig-offer.ts';
 import type { NodeFacts } from './node-facts.ts';
-import { advertisedBy, unitsOf } from './node-view.ts';
+import { advertisedBy, allocatableOf, unitsOf } from './node-view.ts';
 import type { FoundOffer, NodeSettings, NodeView } from './node-view.ts';
 import type { PlacementIndex } from './placement-index.ts';
 
@@ -99,6 +99,7 @@ function summarize(
     cardMemory,
     shared: offers.map((offer) => fitted(offer, cardMemory)),
     advertised: advertisedBy(facts),
+    allocatable: allocatableOf(facts),
   };
 }
 

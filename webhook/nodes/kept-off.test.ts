@@ -46,7 +46,7 @@ it.each<[string, Case, Case]>([
   expect(nodes.map((node) => mayLandOn(spec, spec.tolerations ?? [], node))).toEqual([true, false]);
 });
 
-it('a node whose plugin is restarted at this moment counts with the less that its slots have', () => {
+it('a node whose plugin is restarted at this moment gets no pod whose quota is more than its slots have', () => {
   const small = {
     capacity: { [SHARED]: '4' },
     allocatable: { [SHARED]: '0' },
@@ -61,6 +61,7 @@ it('a node whose plugin is restarted at this moment counts with the less that it
     aNode('b', small),
   ];
   const { patch = [] } = slicePod(slicedPod(), contextOf(nodes));
-  const { metadata } = applyPatch(structuredClone(slicedPod()), structuredClone([...patch]), true).newDocument;
-  expect(metadata.annotations?.['main.vram.penstock.dev/quota']).toBe(String(6144 * MIB));
+  const { metadata, spec } = applyPatch(structuredClone(slicedPod()), structuredClone([...patch]), true).newDocument;
+  expect(metadata.annotations?.['main.vram.penstock.dev/quota']).toBe(String(20_480 * MIB));
+  expect(nodes.map((node) => mayLandOn(spec, spec.tolerations ?? [], node))).toEqual([true, false]);
 });

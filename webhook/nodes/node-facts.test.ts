@@ -39,7 +39,7 @@ describe('what is kept of a node', () => {
       taints: [{ key: 'k', value: 'v', effect: 'NoSchedule' }],
       unschedulable: false,
       capacity: { 'nvidia.com/gpu': '1' },
-      allocatable: { 'nvidia.com/gpu': '1' },
+      allocatable: { cpu: '8', 'nvidia.com/gpu': '1' },
       runtime: 'containerd://2.1.4',
       kubeletVersion: 'v1.36.3',
     });
@@ -78,7 +78,7 @@ describe('a change that matters', () => {
     'a cordon': [{ spec: { unschedulable: true } }, false],
     'a unit fewer': [{ status: { allocatable: { 'nvidia.com/gpu': '0' } } }, false],
     'more capacity': [{ status: { capacity: { 'nvidia.com/gpu': '4' } } }, false],
-    'cpu only': [{ status: { allocatable: { cpu: '4', 'nvidia.com/gpu': '1' } } }, true],
+    'less CPU': [{ status: { allocatable: { cpu: '4', 'nvidia.com/gpu': '1' } } }, false],
     'another runtime': [
       { status: { nodeInfo: { containerRuntimeVersion: 'containerd://2.2.0', kubeletVersion: 'v1.36.3' } } },
       false,

@@ -15,6 +15,7 @@ export interface NodeFacts extends KubeObject {
   readonly unschedulable: boolean;
   /** Extended resources only, as the API server writes quantities. */
   readonly capacity: Readonly<Record<string, unknown>>;
+  /** Of every resource. */
   readonly allocatable: Readonly<Record<string, unknown>>;
   /** `containerd://2.1.4`; '' where nothing is said. */
   readonly runtime: string;
@@ -27,7 +28,6 @@ export function toNodeFacts(node: KubeObject): NodeFacts {
   const spec = part(node, 'spec');
   const status = part(node, 'status');
   const capacity = extended(part(status, 'capacity'));
-  const allocatable = extended(part(status, 'allocatable'));
   const info = part(status, 'nodeInfo');
   const ofInterest = Object.keys(capacity).length > 0 || Object.keys(labels).some(isGpuLabel);
   const kept = {
@@ -40,7 +40,7 @@ export function toNodeFacts(node: KubeObject): NodeFacts {
     taints: ofInterest ? readTaints(spec['taints']) : [],
     unschedulable: ofInterest && spec['unschedulable'] === true,
     capacity,
-    allocatable,
+    allocatable: ofInterest ? part(status, 'allocatable') : {},
     runtime: ofInterest ? text(info['containerRuntimeVersion']) : '',
     kubeletVersion: ofInterest ? text(info['kubeletVersion']) : '',
   };
@@ -64,12 +64,13 @@ function isGpuLabel(key: string): boolean {
 }
 
 /** Names with a domain that is not Kubernetes' own: what device plugins advertise. */
+export function isExtended(resource: string): boolean {
+  const [domain = '', rest] = resource.split('/');
+  return rest !== undefined && domain !== 'kubernetes.io' && !domain.endsWith('.kubernetes.io');
+}
+
 function extended(resources: Record<string, unknown>): Record<string, unknown> {
-  const entries = Object.entries(resources).filter(([name]) => {
-    const [domain = '', rest] = name.split('/');
-    return rest !== undefined && domain !== 'kubernetes.io' && !domain.endsWith('.kubernetes.io');
-  });
-  return Object.fromEntries(entries);
+  return Object.fromEntries(Object.entries(resources).filter(([name]) => isExtended(name)));
 }
 
 function readTaints(value: unknown): readonly NodeTaint[] {

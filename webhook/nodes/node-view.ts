@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { parseQuantity } from '#kube/quantity.ts';
+import { amountOf } from '../slice/amounts.ts';
 import type { SharedOffer } from '../slice/inventory.ts';
 import type { Note } from './findings.ts';
 import type { ResourceLabels } from './gpu-labels.ts';
+import { isExtended } from './node-facts.ts';
 import type { NodeFacts } from './node-facts.ts';
 import type { PlacementSharing, SharedResource } from './sharing.ts';
 
@@ -31,12 +33,20 @@ export interface FoundOffer {
 
 /** Units of every extended resource that the node has. */
 export function advertisedBy(facts: NodeFacts): ReadonlyMap<string, number> {
-  const names = new Set([...Object.keys(facts.capacity), ...Object.keys(facts.allocatable)]);
+  const allocatable = Object.keys(facts.allocatable).filter((name) => isExtended(name));
+  const names = new Set([...Object.keys(facts.capacity), ...allocatable]);
   return new Map(
     [...names]
       .toSorted()
       .map((name) => [name, unitsOf(facts, name)] as const)
       .filter(([, units]) => units > 0),
+  );
+}
+
+/** What is to be had at this moment of every resource. */
+export function allocatableOf(facts: NodeFacts): ReadonlyMap<string, number> {
+  return new Map(
+    Object.entries(facts.allocatable).map(([resource, quantity]) => [resource, amountOf(resource, quantity)]),
   );
 }
 

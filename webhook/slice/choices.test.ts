@@ -45,6 +45,15 @@ describe('choices in a large cluster', () => {
     }
   });
 
+  it('depend on what else the pod asks for', () => {
+    const choose = createChooser();
+    expect(choose(anywhere, ask(1), large, new Map([['cpu', 1000]]))).toMatchObject({ kind: 'share', nodes: 100 });
+    expect(choose(anywhere, ask(1), large, new Map([['cpu', 65_000]]))).toMatchObject({
+      kind: 'whole',
+      why: 'node n0 has 64 cpu, 65 cpu is needed',
+    });
+  });
+
   it('are remembered while the nodes are the same', () => {
     const choose = createChooser();
     const first = choose(anywhere, ask(1), large);

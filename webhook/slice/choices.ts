@@ -6,8 +6,11 @@ import type { Choice } from './choose.ts';
 import type { SliceContext } from './context.ts';
 import type { Ask } from './fit.ts';
 import type { GpuNode, Inventory } from './inventory.ts';
-import { labelOf, mayLandOn, meets, tolerates } from './node-match.ts';
+import type { Needs } from './needs.ts';
+import { isInService, labelOf, mayLandOn, meets, tolerates } from './node-match.ts';
+import { effectiveSum, isBound } from './pod.ts';
 import type { PodSpec } from './pod.ts';
+import { missing } from './serving.ts';
 
 /** Below this a choice is made in the time that it takes to look one up. */
 const FEW_NODES = 32;
@@ -18,43 +21,72 @@ const MAX_ASKS = 32;
 /** Tolerates everything. */
 const ANYTHING = [{ operator: 'Exists' }];
 
-export type Chooser = (spec: PodSpec, asks: readonly Ask[], context: SliceContext) => Choice;
+/** `needs`: what the pod asks for beside its GPUs. */
+export type Chooser = (spec: PodSpec, asks: readonly Ask[], context: SliceContext, needs?: Needs) => Choice;
 
-export const chooseNow: Chooser = (spec, asks, context) => {
-  const { nodes, barred } = landingNodes(spec, context);
-  return choose(asks, nodes, context.settings, barred);
+export const chooseNow: Chooser = (spec, asks, context, needs = new Map()) => {
+  const { settings } = context;
+  const { nodes, idle, barred } = landingNodes(spec, context);
+  const choice = choose(asks, nodes, settings, { needs, barred: [...idle, ...barred] });
+  if (choice.kind === 'share' || couldRunWhole(spec, asks, context, needs)) return choice;
+  // As it is it waits, too: for nodes that are in service again, where it is the slice that was asked for.
+  const later = choose(asks, [...nodes, ...idle], settings, { needs, barred, canWait: true });
+  return later.kind === 'share' ? { ...later, waits: choice.why } : choice;
 };
+
+/** Whether a node would take the pod at this moment were it left as it is. */
+function couldRunWhole(
+  spec: PodSpec,
+  asks: readonly Ask[],
+  { inventory, settings }: SliceContext,
+  needs: Needs,
+): boolean {
+  const tolerations = spec.tolerations ?? [];
+  const phases = asks.map(({ phase }) => phase);
+  const gpus = asks.map((ask) => ask.gpus);
+  const all = new Map([...needs, [settings.gpuResource, effectiveSum(phases, gpus)]]);
+  return inventory.nodes.some(
+    (node) =>
+      mayLandOn(spec, tolerations, node) &&
+      (isBound(spec) || isInService(tolerations, node)) &&
+      missing(node, all) === undefined,
+  );
+}
 
 /** Remembers choices until the nodes or the settings are others: both are snapshots that never change. */
 export function createChooser(): Chooser {
   const remembered = new Map<string, Choice>();
   let inventory: Inventory | undefined;
   let settings: SliceContext['settings'] | undefined;
-  return (spec, asks, context) => {
-    if (context.inventory.nodes.length <= FEW_NODES) return chooseNow(spec, asks, context);
+  return (spec, asks, context, needs) => {
+    if (context.inventory.nodes.length <= FEW_NODES) return chooseNow(spec, asks, context, needs);
     if (context.inventory !== inventory || context.settings !== settings) {
       ({ inventory, settings } = context);
       remembered.clear();
     }
-    if (asks.length > MAX_ASKS) return chooseNow(spec, asks, context);
-    const key = keyOf(spec, asks);
+    if (asks.length > MAX_ASKS) return chooseNow(spec, asks, context, needs);
+    const key = keyOf(spec, asks, needs);
     const known = remembered.get(key);
     if (known !== undefined) return known;
     if (remembered.size >= MAX_REMEMBERED) remembered.clear();
-    const choice = chooseNow(spec, asks, context);
+    const choice = chooseNow(spec, asks, context, needs);
     remembered.set(key, choice);
     return choice;
   };
 }
 
 /** All that a choice depends on beside nodes and settings, hashed: pods bring as much of it as they like. */
-function keyOf({ nodeName, nodeSelector, affinity, tolerations }: PodSpec, asks: readonly Ask[]): string {
-  return hash('sha256', JSON.stringify([asks, nodeName, nodeSelector, affinity?.nodeAffinity, tolerations]), 'base64');
+function keyOf(spec: PodSpec, asks: readonly Ask[], needs: Needs = new Map()): string {
+  const { nodeName, nodeSelector, affinity, tolerations } = spec;
+  const all = [asks, [...needs], nodeName, nodeSelector, affinity?.nodeAffinity, tolerations];
+  return hash('sha256', JSON.stringify(all), 'base64');
 }
 
 interface Landing {
   /** On these the pod may be once it has what slices get. */
   readonly nodes: readonly GpuNode[];
+  /** On these, too, once they are in service again. */
+  readonly idle: readonly GpuNode[];
   /** On these, too, were it not for a taint, which may be taken away while the pod waits. */
   readonly barred: readonly GpuNode[];
 }
@@ -68,7 +100,11 @@ function landingNodes(spec: PodSpec, { settings, inventory }: SliceContext): Lan
       nodeRequirements.every((requirement) => meets(requirement, labelOf(node, requirement.key))),
   );
   // Of a pod with a nodeName nobody asks what it tolerates.
-  if (spec.nodeName !== undefined && spec.nodeName !== '') return { nodes: all, barred: [] };
-  const nodes = all.filter((node) => tolerates(tolerated, node));
-  return { nodes, barred: nodes.length === all.length ? [] : all.filter((node) => !tolerates(tolerated, node)) };
+  if (isBound(spec)) return { nodes: all, idle: [], barred: [] };
+  const landing = { nodes: [] as GpuNode[], idle: [] as GpuNode[], barred: [] as GpuNode[] };
+  for (const node of all) {
+    if (!tolerates(tolerated, node)) landing.barred.push(node);
+    else landing[isInService(tolerated, node) ? 'nodes' : 'idle'].push(node);
+  }
+  return landing;
 }

@@ -263,7 +263,7 @@ describe('nodes that cannot be reckoned with', () => {
     ).toBe('1 × nvidia.com/gpu.shared, 19 + 1 × nvidia.com/gpu.shared, 19');
   });
   it('that are tainted may be untainted: kept off unless the quota holds there', () => {
-    const said = (barred: GpuNode) => choose([ratio(1)], [big], settings, [barred]);
+    const said = (barred: GpuNode) => choose([ratio(1)], [big], settings, { barred: [barred] });
     expect(said(small)).toMatchObject({ requirements: [{ operator: 'NotIn', values: ['small'] }] });
     expect(said(hidden())).toMatchObject({ requirements: [{ operator: 'NotIn', values: ['hidden'] }] });
     expect(said(gpuNode('twin'))).toMatchObject({ requirements: [] });

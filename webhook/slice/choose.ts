@@ -2,16 +2,19 @@
 // Which shared resource a pod gets, how many units of it, and with what quota: one answer for all of its containers, because one
 // node has to serve them together. See ADR 14.
 import type { NodeRequirement, SliceSettings } from './context.ts';
-import { memoryOf, mostSlots, obstacle, slotsFor } from './fit.ts';
+import { memoryOf, mostSlots, slotsFor } from './fit.ts';
 import type { Ask, Place } from './fit.ts';
 import type { GpuNode } from './inventory.ts';
 import { ofOneKind } from './kinds.ts';
 import type { Share as LabelledShare } from './kinds.ts';
 import { assignments, marketOf } from './market.ts';
 import type { Market } from './market.ts';
+import type { Needs } from './needs.ts';
 import { effectiveSum } from './pod.ts';
 import { rankOf } from './rank.ts';
 import { requirementsFor } from './requirements.ts';
+import { couldTake, holds, missing, sorted } from './serving.ts';
+import type { Wanted } from './serving.ts';
 
 export interface Grant {
   readonly resource: string;
@@ -36,6 +39,8 @@ export type Choice =
       readonly nodes: number;
       /** Whole GPUs less parts of GPUs, effective for the pod. */
       readonly saved: number;
+      /** Why no node takes the pod at this moment, neither so nor whole. */
+      readonly waits?: string;
     }
   | { readonly kind: 'whole'; readonly reason: 'no-target' | 'no-node'; readonly why: string };
 
@@ -47,85 +52,79 @@ interface Candidate {
   readonly name: string;
 }
 
-/** `nodes`: those that the pod may land on; `barred`: those that it might, were a taint taken away. */
+/** The pod's part beside its GPUs. */
+export interface Circumstances {
+  /** What else it asks for. */
+  readonly needs?: Needs;
+  /** Nodes that it may come to land on: were a taint taken away, or the node in service again. */
+  readonly barred?: readonly GpuNode[];
+  /** Nodes of which nothing is allocatable at this moment serve as well as others. */
+  readonly canWait?: boolean;
+}
+
+/** `nodes`: those that the pod may land on. */
 export function choose(
   asks: readonly Ask[],
   nodes: readonly GpuNode[],
   settings: SliceSettings,
-  barred: readonly GpuNode[] = [],
+  { needs = new Map(), barred = [], canWait = false }: Circumstances = {},
 ): Choice {
-  const market = marketOf(nodes, barred);
-  if (market.places.size === 0) {
-    const why =
-      nodes.length === 0 ? 'it may land on no node with a GPU' : 'no node that it may land on offers parts of a GPU';
-    return { kind: 'whole', reason: 'no-target', why };
-  }
+  const market = marketOf(nodes, barred, (node) => missing(node, needs, canWait) === undefined);
+  if (market.places.size === 0) return nothingOffered(nodes, barred, needs, canWait);
+  const terms = { market, settings, needs, canWait };
   let best: Candidate | undefined;
   let why: string | undefined;
   for (const resources of assignments(asks, market)) {
-    const tried = attempt(asks, resources, market, settings);
+    const tried = attempt(asks, resources, terms);
     if (typeof tried === 'string') why ??= tried;
     else if (best === undefined || before(tried, best)) best = tried;
   }
   return best?.share ?? { kind: 'whole', reason: 'no-node', why: why ?? 'no node can serve it' };
 }
 
+function nothingOffered(nodes: readonly GpuNode[], barred: readonly GpuNode[], needs: Needs, canWait: boolean): Choice {
+  const sharing = nodes.find(({ shared }) => shared.length > 0);
+  if (sharing !== undefined) {
+    return { kind: 'whole', reason: 'no-node', why: missing(sharing, needs, canWait) ?? 'no node can serve it' };
+  }
+  const what =
+    nodes.length === 0 ? 'it may land on no node with a GPU' : 'no node that it may land on offers parts of a GPU';
+  const moment = barred.some(({ shared }) => shared.length > 0) ? ' at this moment' : '';
+  return { kind: 'whole', reason: 'no-target', why: what + moment };
+}
+
+interface Terms extends Required<Pick<Circumstances, 'needs' | 'canWait'>> {
+  readonly market: Market;
+  readonly settings: SliceSettings;
+}
+
 /** A share of these resources, or why there is none. */
 function attempt(
   asks: readonly Ask[],
   resources: readonly string[],
-  market: Market,
-  settings: SliceSettings,
+  { market, settings, needs, canWait }: Terms,
 ): Candidate | string {
   const offered = resources.map((name) => market.places.get(name) ?? []);
   const handedOn = asks.length > 1 && asks.some(({ phase }) => phase === 'init');
   const slots = asks.map((ask, index) => slotsOf(ask, resources[index] ?? '', offered[index] ?? [], handedOn));
   const units = asks.map((ask, index) => ask.gpus * (slots[index] ?? 0));
-  const wanted: Wanted = { asks, resources, slots, handedOn, needed: unitsByResource(asks, resources, units) };
-  const { serving, others, why } = sorted(market.nodes, wanted, settings.gpuResource);
+  const wanted: Wanted = { asks, resources, slots, handedOn, units: unitsByResource(asks, resources, units), needs };
+  const { serving, later, why, ...rest } = sorted(market.nodes, wanted, settings.gpuResource, !canWait);
   if (serving.length === 0) return why ?? 'no node offers all that it needs';
   const { kept, grants } = grantsOf(asks, resources, offered, slots, serving);
   const served = new Set(kept);
-  others.push(
+  const others = [
+    ...rest.others,
     ...serving.filter((node) => !served.has(node)),
-    ...market.barred.filter((node) => !holds(node, wanted, grants) && couldTake(node, wanted, settings.gpuResource)),
-  );
+    ...[...later, ...market.barred].filter(
+      (node) => !holds(node, wanted, grants) && couldTake(node, wanted, settings.gpuResource),
+    ),
+  ];
   const requirements = requirementsFor(kept, others, sharesOf(grants, offered));
   if (requirements === undefined)
     return `nodes that cannot serve it have no label to tell them from others: ${why ?? namesOf(others)}`;
   const share: Share = { kind: 'share', grants, requirements, nodes: kept.length, saved: savedBy(asks, grants) };
   return { share, rank: rankOf(asks, grants, offered, kept.length, settings.preference), name: resources.join() };
-}
-
-/** What is tried. Lists are parallel to the asks. */
-interface Wanted {
-  readonly asks: readonly Ask[];
-  readonly resources: readonly string[];
-  readonly slots: readonly number[];
-  /** See obstacle(). */
-  readonly handedOn: boolean;
-  /** Units of each resource, for the pod. */
-  readonly needed: ReadonlyMap<string, number>;
-}
-
-/** Nodes that can serve it, those that cannot although the scheduler would take them, and why the first of all cannot. */
-function sorted(
-  nodes: readonly GpuNode[],
-  wanted: Wanted,
-  gpuResource: string,
-): { readonly serving: readonly GpuNode[]; readonly others: GpuNode[]; readonly why: string | undefined } {
-  let why: string | undefined;
-  const serving: GpuNode[] = [];
-  const others: GpuNode[] = [];
-  for (const node of nodes) {
-    const obstacles = obstaclesOf(node, wanted) ?? shortage(node, wanted.needed);
-    if (obstacles === undefined) serving.push(node);
-    else {
-      if (obstacles !== '') why ??= obstacles;
-      if (couldTake(node, wanted, gpuResource)) others.push(node);
-    }
-  }
-  return { serving, others, why };
 }
 
 /** Slots on each GPU. For memory: the number with which the most nodes can serve, as they may differ in the size of a slot. */
@@ -176,33 +175,9 @@ function sharesOf(grants: readonly Grant[], offered: readonly (readonly Place[])
   });
 }
 
-/** Whether the node can serve it, and with these quotas. */
-function holds(node: GpuNode, wanted: Wanted, grants: readonly Grant[]): boolean {
-  if (obstaclesOf(node, wanted) !== undefined) return false;
-  return grants.every(({ resource, slots, quota }) => {
-    const offer = node.shared.find((shared) => shared.resource === resource);
-    return offer !== undefined && memoryOf({ node, offer }, slots) >= quota;
-  });
-}
-
 function namesOf(nodes: readonly GpuNode[]): string {
   const names = nodes.slice(0, 3).map(({ name }) => name);
   return nodes.length > names.length ? `${names.join(', ')}, …` : names.join(', ');
-}
-
-/** Why the node cannot serve the containers; empty where it does not have the resource at all. */
-function obstaclesOf(node: GpuNode, { asks, resources, slots, handedOn }: Wanted): string | undefined {
-  for (const [index, ask] of asks.entries()) {
-    const offer = node.shared.find(({ resource }) => resource === resources[index]);
-    if (offer === undefined) return '';
-    const count = slots[index] ?? 0;
-    const why = obstacle({ node, offer }, ask, count, handedOn);
-    if (why !== undefined) return `${ask.container}: ${why}`;
-    if (ask.size.kind === 'vram' && memoryOf({ node, offer }, count) < ask.size.bytes) {
-      return `${ask.container}: ${count} slots of node ${node.name} are less memory than asked for`;
-    }
-  }
-  return undefined;
 }
 
 function unitsByResource(
@@ -220,24 +195,6 @@ function unitsByResource(
       ),
     ]),
   );
-}
-
-function shortage(node: GpuNode, needed: ReadonlyMap<string, number>): string | undefined {
-  for (const [resource, count] of needed) {
-    const { allocatable = 0 } = node.shared.find((offer) => offer.resource === resource) ?? {};
-    if (allocatable < count) return `node ${node.name} has ${allocatable} units of ${resource}, ${count} are needed`;
-  }
-  return undefined;
-}
-
-/** The scheduler could put the pod there, which knows no more of a resource than its name and how many units there are. */
-function couldTake(node: GpuNode, { needed }: Wanted, gpuResource: string): boolean {
-  return [...needed].every(([resource, count]) => {
-    const units = node.advertised.get(resource);
-    if (units !== undefined) return units >= count;
-    // Labels tell of cards whose plugin does not run yet.
-    return resource === gpuResource && node.shared.length === 0 && node.cards >= count;
-  });
 }
 
 function placesOn(nodes: ReadonlySet<GpuNode>, places: readonly Place[]): Place[] {

@@ -73,6 +73,7 @@ export type NoopReason =
   | 'windows'
   | 'mirror'
   | 'malformed'
+  | 'too-large'
   | 'no-node'
   | 'no-target'
   | 'internal-error';

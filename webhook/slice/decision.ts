@@ -7,12 +7,14 @@ import { readWish } from './annotations.ts';
 import type { Wish } from './annotations.ts';
 import { gpuPlaces } from './asks.ts';
 import type { GpuPlace } from './asks.ts';
-import { excess } from './bounds.ts';
+import { crowded, excess } from './bounds.ts';
 import type { Chooser } from './choices.ts';
 import type { Choice } from './choose.ts';
 import type { Delivery, NoopReason, PolicyDecision, SliceContext, SliceReport, WorkloadType } from './context.ts';
 import type { Ask } from './fit.ts';
 import { alreadyAsks, annotateStatus, mutate } from './mutate.ts';
+import { needsOf } from './needs.ts';
+import type { Needs } from './needs.ts';
 import { places } from './pod.ts';
 import type { Place, Pod } from './pod.ts';
 import { isReadable } from './readable.ts';
@@ -41,14 +43,24 @@ const MIRROR = 'kubernetes.io/config.mirror';
 const MAX_NAMED = 4;
 
 export function decide(pod: Pod, context: SliceContext, choose: Chooser): Sliced {
-  const { spec, metadata } = pod;
+  const { spec } = pod;
   if (!isReadable(pod)) return noop('malformed');
+  const crowd = crowded(spec);
+  if (crowd !== undefined) return tooLarge(pod, context, crowd);
   const all = places(spec);
   const asking = gpuPlaces(pod, all, context.settings);
   if (asking === 'odd') return noop('malformed');
+  const exchanged = new Map(asking.map(({ container, current }) => [container, current.resource]));
+  const needs = needsOf(spec, all, ({ container }) => exchanged.get(container));
+  const tooMuch = excess(pod, asking, needs);
+  if (tooMuch !== undefined) return asking.length > 0 ? tooLarge(pod, context, tooMuch) : noop('too-large');
   if (asking.length === 0) return nothingToSlice(pod, all, context);
-  const tooMuch = excess(pod, asking);
-  if (tooMuch !== undefined) return asks(pod, context) ? keepsWhole('malformed', tooMuch) : noop('malformed');
+  return decideOnGpus(pod, { all, asking, needs, context, choose });
+}
+
+function decideOnGpus(pod: Pod, given: Given): Sliced {
+  const { all, context } = given;
+  const { metadata } = pod;
   const names = all.map(({ container }) => container.name);
   const wish = readWish(metadata.annotations, names);
   const base = { workloadType: wish.workloadType?.type ?? context.policy?.workloadType ?? ('none' as const) };
@@ -59,9 +71,7 @@ export function decide(pod: Pod, context: SliceContext, choose: Chooser): Sliced
   const enrolled = wish.slice === undefined ? context.policy : undefined;
   const { delivery } = context;
   const sliced =
-    delivery === undefined
-      ? noop('no-delivery', [NOT_READY])
-      : sliceGpus(pod, { all, asking, wish, enrolled, delivery, context, choose });
+    delivery === undefined ? noop('no-delivery', [NOT_READY]) : sliceGpus(pod, { ...given, wish, enrolled, delivery });
   const warnings = [...doubts, ...sliced.warnings];
   return { ...sliced, ...base, warnings, ...(enrolled ? { rule: enrolled.rule } : {}) };
 }
@@ -70,15 +80,20 @@ const NOT_READY = 'penstock: the nodes are not known yet; the pod stays as it is
 const POLICY_UNREAD =
   'penstock: the document in ConfigMap penstock-slicing has mistakes (see its Events); until they are mended nothing is sliced, and the pod stays as it is';
 
-interface Question {
+interface Given {
   readonly all: readonly Place[];
   readonly asking: readonly GpuPlace[];
+  /** What the pod asks for beside its GPUs. */
+  readonly needs: Needs | undefined;
+  readonly context: SliceContext;
+  readonly choose: Chooser;
+}
+
+interface Question extends Given {
   readonly wish: Wish;
   /** The rule that enrolled the pod. */
   readonly enrolled: PolicyDecision | undefined;
   readonly delivery: Delivery;
-  readonly context: SliceContext;
-  readonly choose: Chooser;
 }
 
 function sliceGpus(pod: Pod, question: Question): Sliced {
@@ -91,7 +106,7 @@ function sliceGpus(pod: Pod, question: Question): Sliced {
   });
   const before = asking.some(({ sliced }) => sliced);
   const dryRun = (wish.dryRun || enrolled?.dryRun === true) && !before;
-  const choice = question.choose(pod.spec, wanted, context);
+  const choice = question.choose(pod.spec, wanted, context, question.needs);
   if (choice.kind === 'whole') return staysWhole(pod, choice.reason, choice.why, dryRun);
   const containers = asking.map(({ container }) => container);
   const obstacle = alreadyAsks(all, asking, choice) ?? conflict(pod.spec, containers);
@@ -106,6 +121,7 @@ function sliceGpus(pod: Pod, question: Question): Sliced {
   const said = [
     ...warnings.map((text) => `penstock: ${text}`),
     ...spreadWarnings(wanted, choice),
+    ...(choice.waits === undefined ? [] : [`penstock: sliced, and no node takes the pod now: ${choice.waits}`]),
     ...(before ? [] : claimWarnings(all)),
   ];
   return { outcome: 'mutated', patch: operations, warnings: said, workloadType: 'none', gpusSaved };
@@ -148,6 +164,10 @@ function asks({ metadata }: Pod, { policy }: SliceContext): boolean {
   const own = metadata.annotations?.[SLICE_ANNOTATIONS.slice];
   const castops = metadata.annotations?.[CASTOPS_ANNOTATIONS.slice];
   return own === undefined ? castops === 'true' || policy?.action === 'slice' : own === 'true';
+}
+
+function tooLarge(pod: Pod, context: SliceContext, why: string): Sliced {
+  return asks(pod, context) ? keepsWhole('too-large', why) : noop('too-large');
 }
 
 function keepsWhole(reason: NoopReason, why: string): Sliced {

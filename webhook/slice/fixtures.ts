@@ -16,12 +16,18 @@ export const settings: SliceSettings = {
   nodeRequirements: [],
 };
 
+const PLENTY = { cpu: 64_000, memory: 512 * GIB, 'ephemeral-storage': 1024 * GIB };
+
 /** A node with one card of 80 GiB in four time-slices; its memory per slot is the card's part unless stated. */
 export function gpuNode(
   name: string,
-  changes: Partial<GpuNode> & { readonly offer?: Partial<SharedOffer> } = {},
+  changes: Partial<GpuNode> & {
+    readonly offer?: Partial<SharedOffer>;
+    /** Amounts that are allocatable: others than what it advertises, and than plenty. */
+    readonly now?: Readonly<Record<string, number>>;
+  } = {},
 ): GpuNode {
-  const { offer = {}, ...rest } = changes;
+  const { offer = {}, now = {}, ...rest } = changes;
   const cards = rest.cards ?? 1;
   const cardMemory = rest.cardMemory ?? 80 * GIB;
   const slotsPerGPU = offer.slotsPerGPU ?? 4;
@@ -37,6 +43,7 @@ export function gpuNode(
       ...offer,
     },
   ];
+  const advertised = rest.advertised ?? new Map(shared.map(({ resource, allocatable }) => [resource, allocatable]));
   return {
     name,
     labels: { 'kubernetes.io/hostname': name, 'nvidia.com/gpu.count': String(cards), ...rest.labels },
@@ -45,7 +52,8 @@ export function gpuNode(
     cards,
     cardMemory,
     shared,
-    advertised: rest.advertised ?? new Map(shared.map(({ resource, allocatable }) => [resource, allocatable])),
+    advertised,
+    allocatable: rest.allocatable ?? new Map([...Object.entries(PLENTY), ...advertised, ...Object.entries(now)]),
     selectedBy: rest.selectedBy ?? [],
   };
 }

@@ -35,6 +35,8 @@ export interface GpuNode {
    * because nobody can tell what a unit is, or because it is not to be used.
    */
   readonly advertised: ReadonlyMap<string, number>;
+  /** Amounts (see amounts.ts) of every resource, CPU and memory too, that are allocatable at this moment. */
+  readonly allocatable: ReadonlyMap<string, number>;
   /** Keys of labels by which administrators select it among others (Placements that are about it). */
   readonly selectedBy: readonly string[];
 }

@@ -12,9 +12,15 @@ export interface Market {
   readonly places: ReadonlyMap<string, readonly Place[]>;
 }
 
-export function marketOf(nodes: readonly GpuNode[], barred: readonly GpuNode[]): Market {
+/** `isAble`: what others offer cannot serve the pod, whatever it is. */
+export function marketOf(
+  nodes: readonly GpuNode[],
+  barred: readonly GpuNode[],
+  isAble: (node: GpuNode) => boolean,
+): Market {
   const places = new Map<string, Place[]>();
   for (const node of nodes) {
+    if (node.shared.length === 0 || !isAble(node)) continue;
     for (const offer of node.shared) {
       const known = places.get(offer.resource);
       if (known) known.push({ node, offer });

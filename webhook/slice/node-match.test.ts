@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
 import { gpuNode } from './fixtures.ts';
-import { mayLandOn, meets } from './node-match.ts';
+import { isInService, mayLandOn, meets } from './node-match.ts';
 import type { NodeSelectorTerm, PodSpec, PodToleration } from './pod.ts';
 
 const node = gpuNode('node-a', { labels: { zone: 'eu', gen: '9' } });
@@ -88,11 +88,25 @@ describe('taints', () => {
     expect(mayLandOn({ containers }, tolerations, tainted(effect))).toBe(expected),
   );
 
-  it.each(['unschedulable', 'not-ready', 'unreachable'])('of a passing condition do not count: %s', (condition) => {
-    const cordoned = gpuNode('node-a', {
-      unschedulable: true,
-      taints: [{ key: `node.kubernetes.io/${condition}`, effect: 'NoSchedule' }],
-    });
-    expect(mayLandOn({ containers }, [], cordoned)).toBe(true);
+  const conditions = ['unschedulable', 'not-ready', 'unreachable'];
+  const taintOf = (condition: string) => ({ key: `node.kubernetes.io/${condition}`, effect: 'NoSchedule' });
+  it.each(conditions)('of a passing condition do not keep away for good, but at this moment: %s', (condition) => {
+    const away = gpuNode('node-a', { taints: [taintOf(condition)] });
+    expect(mayLandOn({ containers }, [], away)).toBe(true);
+    expect(isInService([], away)).toBe(false);
+    expect(isInService([{ key: 'gpu', operator: 'Exists' }], away)).toBe(false);
+    expect(isInService([{ operator: 'Exists' }], away)).toBe(true);
+    expect(isInService([{ ...taintOf(condition), operator: 'Exists' }], away)).toBe(true);
+  });
+  it('a cordoned node is out of service before it has its taint', () => {
+    const cordoned = gpuNode('node-a', { unschedulable: true });
+    expect(isInService([], cordoned)).toBe(false);
+    expect(isInService([{ ...taintOf('unschedulable'), operator: 'Exists' }], cordoned)).toBe(true);
+  });
+  it('of other kinds are no matter of service', () => {
+    expect(isInService([], tainted('NoSchedule'))).toBe(true);
+    expect(isInService([], gpuNode('a', { taints: [{ ...taintOf('not-ready'), effect: 'PreferNoSchedule' }] }))).toBe(
+      true,
+    );
   });
 });

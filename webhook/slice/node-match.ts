@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which nodes a pod may land on, as the scheduler decides it. A node that is cordoned or not ready counts: it may take
-// pods again before this one is placed.
+// Which nodes a pod may land on, as the scheduler decides it. Whether a node takes pods at this moment is a question of its own: one
+// that is cordoned or not ready may take them again before this one is placed.
 import type { GpuNode } from './inventory.ts';
+import { isBound } from './pod.ts';
 import type { NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PodToleration } from './pod.ts';
 
 /** Effects that keep a pod away; PreferNoSchedule does not. */
 const HARD_EFFECTS = new Set(['NoSchedule', 'NoExecute']);
 /** Taints of this domain come and go with a node's condition, and with `kubectl cordon`. */
 const PASSING = 'node.kubernetes.io/';
+/** The taint of a cordoned node, also in the moments before it has it. */
+const CORDONED = { key: `${PASSING}unschedulable`, effect: 'NoSchedule' };
 const WHOLE_NUMBER = /^[+-]?\d{1,15}$/;
 
 /** `tolerations`: the pod's, and those it is about to get. */
 export function mayLandOn(spec: PodSpec, tolerations: readonly PodToleration[], node: GpuNode): boolean {
   // With a nodeName the scheduler is passed by, and its taints for scheduling with it.
-  if (spec.nodeName !== undefined && spec.nodeName !== '') return spec.nodeName === node.name;
+  if (isBound(spec)) return spec.nodeName === node.name;
   return matchesSelector(spec, node) && matchesAffinity(spec, node) && tolerates(tolerations, node);
 }
 
@@ -71,12 +74,19 @@ function compares(operator: 'Gt' | 'Lt', value: string | undefined, bound: strin
 
 /** Whether no taint keeps pods with these tolerations away; those of a node's condition do not count. */
 export function tolerates(tolerations: readonly PodToleration[], node: GpuNode): boolean {
-  return node.taints.every(
-    (taint) =>
-      !HARD_EFFECTS.has(taint.effect) ||
-      taint.key.startsWith(PASSING) ||
-      tolerations.some((toleration) => covers(toleration, taint)),
+  return node.taints.every((taint) => taint.key.startsWith(PASSING) || isTolerated(tolerations, taint));
+}
+
+/** Whether the node takes pods with these tolerations at this moment: it is neither cordoned nor out of order. */
+export function isInService(tolerations: readonly PodToleration[], node: GpuNode): boolean {
+  return (
+    node.taints.every((taint) => !taint.key.startsWith(PASSING) || isTolerated(tolerations, taint)) &&
+    (!node.unschedulable || isTolerated(tolerations, CORDONED))
   );
+}
+
+function isTolerated(tolerations: readonly PodToleration[], taint: GpuNode['taints'][number]): boolean {
+  return !HARD_EFFECTS.has(taint.effect) || tolerations.some((toleration) => covers(toleration, taint));
 }
 
 function covers(toleration: PodToleration, taint: GpuNode['taints'][number]): boolean {

@@ -2,6 +2,7 @@
 // Tolerations and required node affinity of a sliced pod.
 import type { NodeRequirement, Toleration } from './context.ts';
 import type { Patch } from './patch.ts';
+import { isBound } from './pod.ts';
 import type { NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PodToleration } from './pod.ts';
 
 const REQUIRED = 'requiredDuringSchedulingIgnoredDuringExecution';
@@ -34,6 +35,7 @@ export function addTolerations(patch: Patch, spec: PodSpec, wanted: readonly Tol
 
 /** Each requirement in each of the alternatives that a pod has already: all must hold, whichever it is. */
 export function addRequirements(patch: Patch, spec: PodSpec, wanted: readonly NodeRequirement[]): void {
+  // The kubelet would refuse it over a label that is not there yet.
   if (wanted.length === 0 || isBound(spec)) return;
   const nodeAffinity = spec.affinity?.nodeAffinity;
   const terms = termsOf(spec);
@@ -100,11 +102,6 @@ function removeSelector(patch: Patch, { affinity }: PodSpec): void {
   const alone = Object.keys(affinity?.nodeAffinity ?? {}).length === 1;
   if (alone && Object.keys(affinity ?? {}).length === 1) patch.remove('/spec/affinity');
   else patch.remove(`/spec/affinity/nodeAffinity${alone ? '' : `/${REQUIRED}`}`);
-}
-
-/** The scheduler does not see a pod with a nodeName; the kubelet would refuse it over a label that is not there yet. */
-function isBound({ nodeName }: PodSpec): boolean {
-  return nodeName !== undefined && nodeName !== '';
 }
 
 function termsOf({ affinity }: PodSpec): readonly NodeSelectorTerm[] | undefined {

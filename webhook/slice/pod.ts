@@ -83,6 +83,8 @@ export interface PodSpec {
   readonly securityContext?: { readonly runAsUser?: number };
   /** Of the pod as a whole (KEP-2837). */
   readonly resources?: Resources;
+  /** What its runtime class takes beside its containers. */
+  readonly overhead?: Readonly<Record<string, unknown>>;
 }
 
 export interface PodOwner {
@@ -103,6 +105,11 @@ export interface Pod {
     readonly ownerReferences?: readonly PodOwner[];
   };
   readonly spec: PodSpec;
+}
+
+/** The scheduler does not see a pod with a nodeName. */
+export function isBound({ nodeName }: PodSpec): boolean {
+  return nodeName !== undefined && nodeName !== '';
 }
 
 /** Where a container stands: `init` ones run one after another, a `sidecar` goes on beside what follows it. */

@@ -29,12 +29,20 @@ const env = fc
   .tuple(fc.uniqueArray(other, { maxLength: 3, selector: ({ name }) => name }), fc.option(loader), fc.nat(3))
   .map(([list, entry, at]) => (entry === null ? list : list.toSpliced(at, 0, entry)));
 
+/** Beside GPUs: a network card, which not all nodes have. */
+export const HCA = 'rdma/hca';
+
 /** As users write them, and as the API server's defaults leave them. */
 const resources = fc
-  .tuple(fc.constantFrom(0, 0, 1, 1, 1, 1, 1, 1, 2), fc.constantFrom('both', 'limits', 'requests'))
-  .map(([gpus, where]) => {
-    const asked = gpus === 0 ? {} : { [GPU]: String(gpus) };
-    if (where === 'limits') return { limits: { cpu: '1', ...asked } };
+  .tuple(
+    fc.constantFrom(0, 0, 1, 1, 1, 1, 1, 1, 2),
+    fc.constantFrom('both', 'limits', 'requests'),
+    fc.constantFrom('1', '1', '1', '3', '1500m'),
+    fc.nat(11).map((at) => (at === 0 ? 1 : 0)),
+  )
+  .map(([gpus, where, cpu, cards]) => {
+    const asked = { ...(gpus === 0 ? {} : { [GPU]: String(gpus) }), ...(cards === 0 ? {} : { [HCA]: String(cards) }) };
+    if (where === 'limits') return { limits: { cpu, ...asked } };
     if (where === 'requests') return { requests: { ...asked, memory: '64Mi' } };
     return { limits: { memory: '1Gi', ...asked }, requests: { memory: '1Gi', ...asked } };
   });
@@ -204,8 +212,11 @@ const node = (index: number): fc.Arbitrary<GpuNode> =>
       kind: fc.constantFrom('shared', 'shared', 'shared', 'unrenamed', 'mig', 'whole', 'hidden', 'two'),
       taint: fc.constantFrom(undefined, undefined, undefined, 'own', 'maintenance'),
       labelled: fc.boolean(),
+      state: fc.nat(11).map((at) => ['cordoned', 'not-ready', 'sick'][at]),
+      cpu: fc.constantFrom(2000, 4000, 64_000, 64_000, 64_000, 64_000),
+      network: fc.constantFrom(0, 8, 8),
     })
-    .chain(({ cards, cardMemory: bytes, zone, kind, taint, labelled }) => {
+    .chain(({ cards, cardMemory: bytes, zone, kind, taint, labelled, state, cpu, network }) => {
       // The label is all that is known of a card that has one.
       const cardMemory = labelled ? bytes - (bytes % 2 ** 20) : bytes;
       const shared: Record<string, fc.Arbitrary<SharedOffer[]>> = {
@@ -216,28 +227,29 @@ const node = (index: number): fc.Arbitrary<GpuNode> =>
         hidden: fc.constant([]),
         two: fc.tuple(offer(SHARED, cards, cardMemory), offer('example.com/part', cards, cardMemory)),
       };
-      return (shared[kind] ?? fc.constant([])).map((offers) =>
-        gpuNode(`n${index}`, {
+      const hidden = { [SHARED]: 16, [GPU]: 16 };
+      const others = kind === 'whole' ? { [GPU]: cards } : kind === 'hidden' ? hidden : {};
+      return (shared[kind] ?? fc.constant([])).map((offers) => {
+        const units = { ...Object.fromEntries(offers.map((one) => [one.resource, one.allocatable])), ...others };
+        const now = state === 'sick' ? Object.fromEntries(Object.keys(units).map((name) => [name, 0])) : {};
+        return gpuNode(`n${index}`, {
           cards,
           cardMemory,
           labels: { zone, ...(labelled ? discovered(cardMemory, offers) : {}) },
           shared: offers,
-          ...(kind === 'whole' ? { advertised: new Map([[GPU, cards]]) } : {}),
-          // Units of which nobody knows what they are; also under labels that other nodes have.
-          ...(kind === 'hidden'
-            ? {
-                advertised: new Map([
-                  [SHARED, 16],
-                  [GPU, 16],
-                ]),
-              }
-            : {}),
-          taints: taint === undefined ? [] : [{ key: taint, effect: 'NoSchedule' }],
-        }),
-      );
+          // Of those that are hidden nobody knows what they are; also under labels that other nodes have.
+          advertised: new Map([...Object.entries(units), [HCA, network]]),
+          now: { ...now, cpu },
+          unschedulable: state === 'cordoned',
+          taints: [
+            ...(taint === undefined ? [] : [{ key: taint, effect: 'NoSchedule' }]),
+            ...(state === 'not-ready' ? [{ key: 'node.kubernetes.io/not-ready', effect: 'NoSchedule' }] : []),
+          ],
+        });
+      });
     });
 
-/** One to four nodes that differ in cards, memory, slots, mode, labels and taints. */
+/** One to four nodes that differ in cards, memory, slots, mode, labels, taints, CPU, network cards, and in whether they take pods. */
 export const nodesArbitrary: fc.Arbitrary<GpuNode[]> = fc
   .integer({ min: 1, max: 4 })
   .chain((count) => fc.tuple(...Array.from({ length: count }, (_, index) => node(index))));

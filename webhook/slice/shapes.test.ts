@@ -84,11 +84,17 @@ describe('a pod that is more than is looked at stays whole, with a warning', () 
       'it has 513 containers, more than 512',
     ],
     [{ containers: many(65, (index) => gpuContainer(`c${index}`)) }, 'it has 65 containers with GPUs, more than 64'],
+    [
+      {
+        overhead: Object.fromEntries(many(65, (index) => [`example.com/r${index}`, '1'])),
+      },
+      'it asks for more than 64 kinds of resources',
+    ],
   ])('%#: %s', (spec, why) => {
     const pod = slicedPod({}, spec);
-    expect(slicePod(pod, context)).toMatchObject({ outcome: 'noop', reason: 'malformed', wholeBecause: why });
+    expect(slicePod(pod, context)).toMatchObject({ outcome: 'noop', reason: 'too-large', wholeBecause: why });
     const { slice: _, ...nobody } = { slice: undefined, ...pod, metadata: { name: 'pod' } };
-    expect(slicePod(nobody, context)).toMatchObject({ outcome: 'noop', reason: 'malformed', warnings: [] });
+    expect(slicePod(nobody, context)).toMatchObject({ outcome: 'noop', reason: 'too-large', warnings: [] });
   });
 
   it('as does one whose annotations leave no room for ours: it would be refused', () => {

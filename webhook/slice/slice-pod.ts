@@ -32,6 +32,8 @@ export function slicePod(pod: Pod, context: SliceContext, choose: Chooser = choo
 }
 
 function isUnserved({ outcome, reason, wholeBecause }: Sliced): boolean {
+  // What is more than is looked at is not taken apart, either.
+  if (reason === 'too-large') return false;
   if (outcome === 'dry-run' || wholeBecause !== undefined) return true;
   return outcome === 'noop' && reason !== undefined && UNSERVED.has(reason);
 }

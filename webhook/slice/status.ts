@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a slice came about, in words: the annotation that a person reads with kubectl describe.
+import { gibibytes } from './amounts.ts';
 import type { Choice, Grant } from './choose.ts';
 import type { Ask } from './fit.ts';
 
-const GIB = 2 ** 30;
 /** Annotations of a pod hold 256 KiB in all; this is for reading. */
 const MAX_STATUS = 4096;
 
@@ -32,11 +32,6 @@ function describe({ container, gpus, size }: Ask, grant: Grant, nodes: number, g
   const card = `${slots} of ${smallest.slotsPerGPU} slots of ${gibibytes(smallest.cardMemory)} (node ${smallest.node}, the smallest of ${nodes})`;
   const origin = size.kind === 'vram' ? `asked for, within ${card}` : card;
   return `${asked}; ${gibibytes(quota)} (${quota} bytes) ${each}: ${origin}; by ${size.from}`;
-}
-
-/** To a hundredth; bytes where it is less than that. */
-function gibibytes(bytes: number): string {
-  return bytes < GIB / 100 ? `${bytes} bytes` : `${Number((bytes / GIB).toFixed(2))} GiB`;
 }
 
 function shortened(text: string): string {
