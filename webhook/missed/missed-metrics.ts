@@ -32,6 +32,8 @@ export function createMissedMetrics(registry: Registry): MissedMetrics {
     'penstock_webhook_missed_looked_seconds',
     'Unix time of the last look at all pods; only of the replica that looks',
   );
+  // A gauge without labels begins at 0, which would be a look in 1970.
+  looked.remove({});
   return {
     looked: (counts, now) => {
       for (const kind of MISSED_KINDS) present.set({ kind }, counts.get(kind) ?? 0);
@@ -40,7 +42,7 @@ export function createMissedMetrics(registry: Registry): MissedMetrics {
     told: (kind) => told.inc({ kind }),
     forget: () => {
       present.reset();
-      looked.reset();
+      looked.remove({});
     },
   };
 }
