@@ -17,6 +17,8 @@ const AGE_SPREAD = 0.2;
 
 /** One TCP connection. */
 export interface Connection {
+  /** Where it comes from: what many have of the server is shared out by that first. '': it has ended meanwhile. */
+  readonly address: string;
   /** Calls that have not ended. */
   open: number;
   /** A call has ended on it, so there is somebody who speaks HTTP. */
@@ -42,7 +44,7 @@ export class Connections {
   /** Counts and looks after all connections that `server` accepts from now on. */
   watch(server: Http2SecureServer): void {
     server.on('connection', (socket: Socket) => {
-      const connection = this.#unused();
+      const connection = this.#unused(socket.remoteAddress);
       const peer = peerOf(socket);
       this.#sockets.set(connection, socket);
       this.#byPeer.set(peer, connection);
@@ -96,24 +98,34 @@ export class Connections {
     for (const socket of this.#sockets.values()) socket.destroy();
   }
 
-  /** Makes room for `newest`: strangers go first, then who has had nothing to say for longest; who is in the middle of it stays. */
+  /**
+   * Makes room for `newest` among those of the address that has most, so that whoever fills the server shuts out nobody elsewhere. Strangers
+   * go first, then who has had nothing to say for longest; who is in the middle of it goes for another address only.
+   */
   #evict(newest: Connection): void {
-    const others = [...this.#sockets.keys()]
-      .filter((one) => one !== newest)
-      .toSorted((one, other) => one.lastUse - other.lastUse);
+    const crowd = this.#crowd();
+    const others = crowd.filter((one) => one !== newest).toSorted((one, other) => one.lastUse - other.lastUse);
     const goes =
       others.find((one) => !one.isKnown && one.open === 0) ??
       others.find((one) => !one.isKnown) ??
       others.find((one) => one.open === 0) ??
+      (crowd.includes(newest) ? newest : others[0]) ??
       newest;
     this.#sockets.get(goes)?.destroy();
     // Its end is told later; it has gone for whoever counts.
     this.#sockets.delete(goes);
   }
 
-  #unused(): Connection {
+  /** Those of the address that has most, or of several that have the same. */
+  #crowd(): Connection[] {
+    const addresses = [...Map.groupBy(this.#sockets.keys(), ({ address }) => address).values()];
+    const most = Math.max(...addresses.map(({ length }) => length));
+    return addresses.filter(({ length }) => length === most).flat();
+  }
+
+  #unused(address = ''): Connection {
     this.#uses += 1;
-    return { open: 0, isKnown: false, lastUse: this.#uses };
+    return { address, open: 0, isKnown: false, lastUse: this.#uses };
   }
 
   #keep(session: ServerHttp2Session): void {

@@ -215,11 +215,11 @@ describe('no TLS', () => {
 });
 
 describe('what is under way', () => {
-  const reviewOf = (connection: object, gone: object[] = []): UnderWay => {
+  const reviewOf = (connection: UnderWay['connection'], gone: object[] = []): UnderWay => {
     const review: UnderWay = { connection, deadlineAt: 0, expire: () => {}, yieldPlace: () => void gone.push(review) };
     return review;
   };
-  const [one, other] = [{}, {}];
+  const [one, other] = [{ address: 'a' }, { address: 'a' }];
 
   it('has a bound in reviews', () => {
     const load = new Load({ reviews: 1, bytes: 10 });

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import * as limits from './limits.ts';
 
+interface Origin {
+  readonly address: string;
+}
+
 /** What has a place in a {@link Load}. */
 export interface UnderWay {
-  /** The connection it came by: whoever has most is who has to give when there is no room. */
-  readonly connection: object;
+  /** The connection it came by, and from where: whoever has most is who has to give when there is no room. */
+  readonly connection: Origin;
   /** Monotonic milliseconds. */
   readonly deadlineAt: number;
   /** Its time is up. It leaves. */
@@ -50,14 +54,15 @@ interface Share {
 
 /**
  * What is under way on all connections together, and its bounds. One connection may have all of it, as an API server that is alone does;
- * when there is no room, the one with most gives up its oldest for one that has less: whoever fills it shuts out nobody but himself.
+ * when there is no room, the address with most, and of its connections the one with most, gives up its oldest for one that has less: whoever
+ * fills it, by however many connections, shuts out nobody but himself.
  *
  * Reviews are linked and not kept in a Map, of which each of its tables that the collector has once moved among the old ones keeps all that
  * come after it from being collected young, with what was in them: each answered call was copied twice, and thousands waited for a whole
  * collection.
  */
 export class Load {
-  readonly #shares = new Map<object, Share>();
+  readonly #shares = new Map<Origin, Share>();
   readonly #bounds: LoadBounds;
   #reviews = 0;
   #bytes = 0;
@@ -72,9 +77,8 @@ export class Load {
 
   /** False: there is no room for it. */
   enter(review: UnderWay): boolean {
-    const own = this.#shares.get(review.connection)?.reviews ?? 0;
     const isFull = this.#reviews >= this.#bounds.reviews;
-    if (isFull && !this.#makeRoom((share) => share.reviews, own + 1)) return false;
+    if (isFull && !this.#makeRoom(review, (share) => share.reviews, 1)) return false;
     const share = this.#shareOf(review.connection);
     const place: Place = { review, share, bytes: 0, older: share.newest, newer: undefined };
     if (share.newest === undefined) share.oldest = place;
@@ -92,7 +96,7 @@ export class Load {
     if (place === undefined) return false;
     const { share } = place;
     while (this.#bytes + bytes > this.#bounds.bytes) {
-      if (!this.#makeRoom((other) => other.bytes, share.bytes + bytes)) return false;
+      if (!this.#makeRoom(review, (other) => other.bytes, bytes)) return false;
     }
     place.bytes += bytes;
     share.bytes += bytes;
@@ -130,7 +134,7 @@ export class Load {
     return place?.share.load === this ? place : undefined;
   }
 
-  #shareOf(connection: object): Share {
+  #shareOf(connection: Origin): Share {
     let share = this.#shares.get(connection);
     if (share === undefined) {
       share = { load: this, oldest: undefined, newest: undefined, reviews: 0, bytes: 0 };
@@ -139,16 +143,33 @@ export class Load {
     return share;
   }
 
-  /** Ends the oldest of the connection that has most, if that is more than `than`. False: nobody has. */
-  #makeRoom(sizeOf: (share: Share) => number, than: number): boolean {
+  /** For `more` of `review`: ends the oldest of the connection that has most, where that is more than it would have. False: nobody has. */
+  #makeRoom({ connection }: UnderWay, sizeOf: (share: Share) => number, more: number): boolean {
+    const address = this.#fullest(connection.address, sizeOf, more);
+    const own = this.#shares.get(connection);
+    let than = address === connection.address ? (own === undefined ? 0 : sizeOf(own)) + more : 0;
     let most: Share | undefined;
-    for (const share of this.#shares.values()) if (sizeOf(share) > (most ? sizeOf(most) : than)) most = share;
+    for (const [origin, share] of this.#shares) {
+      const size = sizeOf(share);
+      if (origin.address !== address || size <= than) continue;
+      than = size;
+      most = share;
+    }
     const oldest = most?.oldest?.review;
     if (oldest === undefined) return false;
     oldest.yieldPlace();
     // Whatever it does, its place is free.
     this.leave(oldest);
     return true;
+  }
+
+  /** The address that has most, once `own` has `more`: that itself where no other has more. */
+  #fullest(own: string, sizeOf: (share: Share) => number, more: number): string {
+    const sizes = new Map([[own, more]]);
+    for (const [{ address }, share] of this.#shares) sizes.set(address, (sizes.get(address) ?? 0) + sizeOf(share));
+    let fullest = own;
+    for (const [address, size] of sizes) if (size > (sizes.get(fullest) ?? 0)) fullest = address;
+    return fullest;
   }
 }
 

@@ -124,8 +124,10 @@ export async function callHttp1({ port, ca }: TestServer, call: TestCall): Promi
   return { status: res.statusCode ?? 0, headers: res.headers, json: JSON.parse(text) };
 }
 
-export function http2Session({ port, ca }: TestServer): ClientHttp2Session {
-  const session = connectHttp2(`https://127.0.0.1:${port}`, { ca, servername: 'localhost' });
+export function http2Session({ port, ca }: TestServer, localAddress = '127.0.0.1'): ClientHttp2Session {
+  // Handed on to the socket, of which Node's types do not know here.
+  const options = { ca, servername: 'localhost', localAddress };
+  const session = connectHttp2(`https://127.0.0.1:${port}`, options);
   session.on('error', () => {});
   return session;
 }
