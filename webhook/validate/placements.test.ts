@@ -19,7 +19,8 @@ const OFFER = {
 } as const;
 
 function aNode(name: string, labels: Record<string, string> = {}, more: Partial<GpuNode> = {}): GpuNode {
-  const card = { cards: 1, cardMemory: 40 * GIB, shared: [OFFER], advertised: new Map([[OFFER.resource, 4]]) };
+  const units = new Map([[OFFER.resource, 4]]);
+  const card = { cards: 1, cardMemory: 40 * GIB, shared: [OFFER], advertised: units, allocatable: units };
   return { name, labels, taints: [], unschedulable: false, selectedBy: [], ...card, ...more };
 }
 
