@@ -36,7 +36,7 @@ describe('an ephemeral container', () => {
       { op: 'add', path: '/spec/ephemeralContainers/0/volumeMounts', value: mountsOf(0) },
     ]);
     expect(warnings).toEqual([
-      'penstock: debugger: an LD_PRELOAD set by the image is not kept; state it in env if the program needs it',
+      'penstock: debugger: if the image sets LD_PRELOAD, that is not kept; state it in env where the program needs it',
     ]);
     for (const operation of operations) expect(JSON.stringify(operation)).not.toContain('subPath');
   });

@@ -116,8 +116,9 @@ describe('LD_PRELOAD', () => {
     expect(main(sliced(withEnv(before)))).toMatchObject(after);
   });
 
-  const image = 'penstock: main: an LD_PRELOAD set by the image is not kept; state it in env if the program needs it';
-  const either = image.replace('the image is', 'envFrom or by the image is');
+  const image =
+    'penstock: main: if the image sets LD_PRELOAD, that is not kept; state it in env where the program needs it';
+  const either = image.replace('the image', 'envFrom or the image');
   it.each<[string, Partial<Container>, string[]]>([
     ['of the image', {}, [image]],
     ['of envFrom', { envFrom: [{ configMapRef: { name: 'c' } }] }, [either]],
@@ -144,7 +145,7 @@ describe('LD_PRELOAD', () => {
     const pod = slicedPod({}, { containers: names.map((name) => gpuContainer(name)) });
     const { warnings } = slicePod(pod, contextOf([gpuNode('big', { offer: { slotsPerGPU: 8 } })]));
     expect(warnings).toEqual([
-      'penstock: a, b, c, d and 1 more: an LD_PRELOAD set by the image is not kept; state it in env if the program needs it',
+      'penstock: a, b, c, d and 1 more: if the image sets LD_PRELOAD, that is not kept; state it in env where the program needs it',
     ]);
   });
 });

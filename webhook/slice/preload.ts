@@ -49,8 +49,8 @@ export function unknownSources(sources: readonly UnknownSource[]): string[] {
   const names = sources.slice(0, MAX_NAMED).map(({ container }) => container);
   const of =
     sources.length > names.length ? `${names.join(', ')} and ${sources.length - names.length} more` : names.join(', ');
-  const where = sources.some(({ envFrom }) => envFrom) ? 'envFrom or by the image' : 'the image';
-  return [`${of}: an LD_PRELOAD set by ${where} is not kept; state it in env if the program needs it`];
+  const where = sources.some(({ envFrom }) => envFrom) ? 'envFrom or the image sets' : 'the image sets';
+  return [`${of}: if ${where} LD_PRELOAD, that is not kept; state it in env where the program needs it`];
 }
 
 /** Takes our part out again. */
