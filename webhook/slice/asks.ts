@@ -4,7 +4,7 @@ import { parseQuantity } from '#kube/quantity.ts';
 import type { SliceSettings } from './context.ts';
 import type { Container, Place, Pod } from './pod.ts';
 import { MAX_COUNT, readRecord } from './record.ts';
-import type { SliceRecord } from './record.ts';
+import type { ReadRecord } from './record.ts';
 import { isMarked } from './volumes.ts';
 
 export interface GpuPlace extends Place {
@@ -62,7 +62,7 @@ export function countOf({ resources }: Container, resource: string): number | 'o
 export function heldBy(
   container: Container,
   gpus: number,
-  record: SliceRecord,
+  record: ReadRecord,
   settings: Pick<SliceSettings, 'gpuResource' | 'preference'>,
 ): Held | undefined {
   const given = record.containers.get(container.name);
@@ -84,13 +84,13 @@ export function heldBy(
  */
 function heldAsCopy(
   container: Container,
-  { containers }: SliceRecord,
+  { resources }: ReadRecord,
   { gpuResource, preference }: Pick<SliceSettings, 'gpuResource' | 'preference'>,
 ): Held | undefined {
   const family = gpuResource.slice(0, gpuResource.indexOf('/') + 1);
   const asked = Object.keys({ ...container.resources?.limits, ...container.resources?.requests });
   const near = family === '' ? [] : asked.filter((name) => name.startsWith(family));
-  for (const resource of new Set([...[...containers.values()].map(([, name]) => name), ...preference, ...near])) {
+  for (const resource of new Set([...resources, ...preference, ...near])) {
     const units = resource === gpuResource ? 0 : countOf(container, resource);
     if (units !== 'odd' && units > 0) return { gpus: 1, resource, units, intact: false };
   }

@@ -8,8 +8,8 @@ import type { Pod, PodSpec } from './pod.ts';
 
 /** A pod of a hundred containers is large. */
 const MAX_CONTAINERS = 512;
-/** Containers that ask for GPUs; no node has as many cards, and each is held against each node. */
-const MAX_ASKING = 64;
+/** Containers that ask for GPUs; no node has more cards, and each is held against each offer of each node. */
+const MAX_ASKING = 16;
 const MAX_VOLUMES = 2048;
 /** All annotations together may have 256 KiB. */
 const MAX_ANNOTATIONS = 4096;

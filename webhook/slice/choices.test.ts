@@ -63,12 +63,6 @@ describe('choices in a large cluster', () => {
     expect(choose(anywhere, ask(1), { ...other, settings: { ...other.settings } })).toEqual(first);
   });
 
-  it('of pods with very many containers are not: each is as large as the pod', () => {
-    const choose = createChooser();
-    const asks = Array.from({ length: 33 }, (_, index) => ({ ...ask(1)[0]!, container: `c${index}` }));
-    expect(choose(anywhere, asks, large)).not.toBe(choose(anywhere, asks, large));
-  });
-
   it('of the settings before are forgotten', () => {
     const choose = createChooser();
     expect(choose(anywhere, ask(1), large)).toMatchObject({ kind: 'share', nodes: 100 });

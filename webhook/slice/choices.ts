@@ -14,10 +14,8 @@ import { missing } from './serving.ts';
 
 /** Below this a choice is made in the time that it takes to look one up. */
 const FEW_NODES = 32;
-/** Templates that are being rolled out at a time; the choices of one are some hundred bytes … */
+/** Templates that are being rolled out at a time; the choices of one are some hundred bytes for each of its few containers. */
 const MAX_REMEMBERED = 512;
-/** … where it has not more containers than these. */
-const MAX_ASKS = 32;
 /** Tolerates everything. */
 const ANYTHING = [{ operator: 'Exists' }];
 
@@ -64,7 +62,6 @@ export function createChooser(): Chooser {
       ({ inventory, settings } = context);
       remembered.clear();
     }
-    if (asks.length > MAX_ASKS) return chooseNow(spec, asks, context, needs);
     const key = keyOf(spec, asks, needs);
     const known = remembered.get(key);
     if (known !== undefined) return known;

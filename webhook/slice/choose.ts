@@ -132,23 +132,24 @@ function slotsOf(ask: Ask, resource: string, places: readonly Place[], handedOn:
   const { size, held } = ask;
   if (size.kind === 'ratio') return size.ratio;
   if (held?.resource === resource) return held.units / ask.gpus;
-  const ranges = places.map((place) => ({
-    least: slotsFor(place, size.bytes),
-    most: mostSlots(place, ask, handedOn),
-  }));
-  // Each place can serve with the numbers of one range: how many are open at each beginning, in one walk over both ends.
-  const starts = ranges.filter(({ least, most }) => least <= most).toSorted((a, b) => a.least - b.least);
-  const ends = starts.map(({ most }) => most).toSorted((a, b) => a - b);
-  let best = {
-    slots: ranges.reduce((fewest, { least }) => Math.min(fewest, least), Number.POSITIVE_INFINITY),
-    open: 0,
-  };
-  let closed = 0;
-  starts.forEach(({ least }, index) => {
-    while ((ends[closed] ?? least) < least) closed += 1;
-    const open = index + 1 - closed;
-    if (open > best.open) best = { slots: least, open };
-  });
+  // Each place can serve with the numbers of one range: where they begin, and after which they end.
+  const changes = new Map<number, number>();
+  const count = (slots: number, by: number): unknown => changes.set(slots, (changes.get(slots) ?? 0) + by);
+  let fewest = Number.POSITIVE_INFINITY;
+  for (const place of places) {
+    const least = slotsFor(place, size.bytes);
+    const most = mostSlots(place, ask, handedOn);
+    fewest = Math.min(fewest, least);
+    if (least > most) continue;
+    count(least, 1);
+    count(most + 1, -1);
+  }
+  let best = { slots: fewest, open: 0 };
+  let open = 0;
+  for (const slots of [...changes.keys()].toSorted((a, b) => a - b)) {
+    open += changes.get(slots) ?? 0;
+    if (open > best.open) best = { slots, open };
+  }
   return best.slots;
 }
 

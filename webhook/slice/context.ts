@@ -78,6 +78,15 @@ export type NoopReason =
   | 'no-target'
   | 'internal-error';
 
+/** What a container was given. */
+export interface SlicedContainer {
+  readonly container: string;
+  readonly resource: string;
+  readonly units: number;
+  /** Bytes on each GPU that it sees. */
+  readonly quota: number;
+}
+
 /** What became of one review, for metrics and the log line. */
 export interface SliceReport {
   readonly namespace: string;
@@ -92,6 +101,8 @@ export interface SliceReport {
   readonly rule?: string;
   /** Whole GPUs that other pods may have thereby, e.g. 0.75; 0 unless mutated (in a dry run: what it would be). */
   readonly gpusSaved: number;
+  /** Of a mutation; in a dry run: what it would be. */
+  readonly slices?: readonly SlicedContainer[];
   /** What an earlier slice had left in the pod was taken out, whatever came then. */
   readonly restored?: true;
   /** The admission request was a dry run itself: count it apart, nothing will come of it. */

@@ -10,7 +10,15 @@ import type { GpuPlace } from './asks.ts';
 import { crowded, excess } from './bounds.ts';
 import type { Chooser } from './choices.ts';
 import type { Choice } from './choose.ts';
-import type { Delivery, NoopReason, PolicyDecision, SliceContext, SliceReport, WorkloadType } from './context.ts';
+import type {
+  Delivery,
+  NoopReason,
+  PolicyDecision,
+  SliceContext,
+  SlicedContainer,
+  SliceReport,
+  WorkloadType,
+} from './context.ts';
 import type { Ask } from './fit.ts';
 import { alreadyAsks, annotateStatus, mutate } from './mutate.ts';
 import { needsOf } from './needs.ts';
@@ -19,7 +27,7 @@ import { places } from './pod.ts';
 import type { Place, Pod } from './pod.ts';
 import { isReadable } from './readable.ts';
 import { shareOf } from './share.ts';
-import { statusOf, wholeStatus } from './status.ts';
+import { NOT_SLICED, statusOf, wholeStatus } from './status.ts';
 import { conflict } from './volumes.ts';
 
 export interface Sliced {
@@ -32,6 +40,8 @@ export interface Sliced {
   /** The rule of the policy that enrolled the pod or had it ignored. */
   readonly rule?: string | undefined;
   readonly gpusSaved: number;
+  /** What its containers were given, or would be in a dry run. */
+  readonly slices?: readonly SlicedContainer[];
   /** The pod asked for a slice and keeps whole GPUs, or is given them back: why. */
   readonly wholeBecause?: string;
   /** What an earlier slice had left was taken out of the pod. */
@@ -113,9 +123,10 @@ function sliceGpus(pod: Pod, question: Question): Sliced {
   if (obstacle !== undefined) return staysWhole(pod, 'malformed', obstacle, dryRun);
   const status = statusOf(wanted, choice, settings.gpuResource, dryRun);
   const gpusSaved = before ? 0 : choice.saved;
-  if (dryRun) return told(pod, status, gpusSaved);
+  const slices = slicesOf(wanted, choice);
+  if (dryRun) return { ...told(pod, status, gpusSaved), slices };
   const mutation = mutate(pod, { places: asking, choice, status, delivery, settings });
-  if (typeof mutation === 'string') return keepsWhole('malformed', mutation);
+  if (typeof mutation === 'string') return staysWhole(pod, 'malformed', mutation, dryRun);
   const { operations, warnings } = mutation;
   if (operations.length === 0) return noop('already-sliced');
   const said = [
@@ -124,11 +135,21 @@ function sliceGpus(pod: Pod, question: Question): Sliced {
     ...(choice.waits === undefined ? [] : [`penstock: sliced, and no node takes the pod now: ${choice.waits}`]),
     ...(before ? [] : claimWarnings(all)),
   ];
-  return { outcome: 'mutated', patch: operations, warnings: said, workloadType: 'none', gpusSaved };
+  return { outcome: 'mutated', patch: operations, warnings: said, workloadType: 'none', gpusSaved, slices };
+}
+
+function slicesOf(asking: readonly Ask[], { grants }: Extract<Choice, { kind: 'share' }>): SlicedContainer[] {
+  return asking.flatMap(({ container }, index) => {
+    const grant = grants[index];
+    return grant === undefined ? [] : [{ container, resource: grant.resource, units: grant.units, quota: grant.quota }];
+  });
 }
 
 function staysWhole(pod: Pod, reason: NoopReason, why: string, dryRun: boolean): Sliced {
-  return dryRun ? told(pod, wholeStatus(why), 0) : keepsWhole(reason, why);
+  const status = wholeStatus(why, dryRun);
+  if (dryRun) return told(pod, status, 0);
+  const patch = annotateStatus(pod, status);
+  return { ...keepsWhole(reason, why), ...(typeof patch === 'string' || patch.length === 0 ? {} : { patch }) };
 }
 
 /** A dry run: only the annotation, and once. */
@@ -171,7 +192,7 @@ function tooLarge(pod: Pod, context: SliceContext, why: string): Sliced {
 }
 
 function keepsWhole(reason: NoopReason, why: string): Sliced {
-  return { ...noop(reason, [`penstock: not sliced, keeps its whole GPUs: ${why}`]), wholeBecause: why };
+  return { ...noop(reason, [`penstock: ${NOT_SLICED}: ${why}`]), wholeBecause: why };
 }
 
 /** What nobody acts on is likely a slip; what castops means by its own is its affair. */

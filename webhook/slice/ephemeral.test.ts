@@ -26,6 +26,7 @@ const mountsOf = (number: number) => [
 ];
 
 describe('an ephemeral container', () => {
+  const untouched = { operations: [], warnings: [], limited: 0, unlimited: 0 };
   const one = running();
   const two = running({ containers: [gpuContainer('main'), gpuContainer('side'), { name: 'web' }] });
 
@@ -52,15 +53,12 @@ describe('an ephemeral container', () => {
   });
 
   it('is left alone when it looks into a container without a slice', () => {
-    expect(joinSlices(debug(two, { ...shell, targetContainerName: 'web' }), two)).toEqual({
-      operations: [],
-      warnings: [],
-    });
+    expect(joinSlices(debug(two, { ...shell, targetContainerName: 'web' }), two)).toEqual(untouched);
   });
 
   it('is left alone in a pod without slices', () => {
     const plain = { ...slicedPod(), spec: { containers: [{ name: 'main' }] } };
-    expect(joinSlices(debug(plain, shell), plain)).toEqual({ operations: [], warnings: [] });
+    expect(joinSlices(debug(plain, shell), plain)).toEqual(untouched);
   });
 
   it('without a target among several is warned about', () => {
@@ -92,5 +90,24 @@ describe('an ephemeral container', () => {
     const { operations, warnings } = joinSlices(debug(one, own), one);
     expect(operations).toEqual([]);
     expect(warnings[0]).toContain('not limited: container debugger mounts a volume');
+  });
+
+  it('is counted by whether a limit holds it, once', () => {
+    const given = debug(two, shell, { ...shell, name: 'second' }, { name: 'third' });
+    const { operations, limited, unlimited } = joinSlices(given, two);
+    expect([limited, unlimited]).toEqual([2, 1]);
+    const after = applyPatch(structuredClone(given), structuredClone(operations)).newDocument;
+    expect(joinSlices(after, two)).toMatchObject({ operations: [], limited: 0, unlimited: 1 });
+  });
+
+  it('among thousands is not looked at, in little time', () => {
+    const many = Array.from({ length: 8000 }, (_, index) => ({ ...shell, name: `d${index}` }));
+    const containers = Array.from({ length: 8000 }, (_, index) => ({ ...one.spec.containers[0]!, name: `c${index}` }));
+    const before = performance.now();
+    expect(joinSlices({ ...one, spec: { ...one.spec, containers, ephemeralContainers: many } }, one)).toEqual({
+      ...untouched,
+      warnings: ['penstock: not looked at: it has 16000 containers, more than 512'],
+    });
+    expect(performance.now() - before).toBeLessThan(200);
   });
 });

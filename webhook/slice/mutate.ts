@@ -61,12 +61,16 @@ export function mutate(pod: Pod, plan: Plan): Mutation | string {
   return { operations: patch.operations, warnings: unknownSources(sources) };
 }
 
-/** Only tells, for a dry run. */
+/** Only tells, of a pod that has no slices: what says that it has some was written by somebody else, or of a pod it was copied from. */
 export function annotateStatus(pod: Pod, status: string): Operation[] | string {
   const wanted = new Map([[SLICE_ANNOTATIONS.status, status]]);
   if (overflows(pod, wanted)) return NO_ROOM;
   const patch = new Patch();
   annotate(patch, pod, wanted);
+  for (const key of Object.keys(pod.metadata.annotations ?? {})) {
+    if (key !== SLICE_ANNOTATIONS.record && !key.endsWith(CONTAINER_ANNOTATIONS.quota)) continue;
+    patch.remove(`/metadata/annotations/${escapePathComponent(key)}`);
+  }
   return patch.operations;
 }
 

@@ -3,7 +3,7 @@ import { applyPatch } from 'fast-json-patch';
 import { describe, expect, it } from 'vitest';
 import type { AdmissionRequest } from '../admission/types.ts';
 import type { SliceContext, SliceDeps, SliceEvent, SliceReport } from './context.ts';
-import { contextOf, gpuNode, settings, slicedPod } from './fixtures.ts';
+import { contextOf, GIB, gpuNode, settings, SHARED, slicedPod } from './fixtures.ts';
 import type { Pod } from './pod.ts';
 import { createEphemeralHandler, createPodHandler } from './pod-handler.ts';
 
@@ -85,6 +85,7 @@ describe('a review of a pod', () => {
         outcome: 'mutated',
         workloadType: 'batch',
         gpusSaved: 0.5,
+        slices: [{ container: 'main', resource: SHARED, units: 2, quota: 40 * GIB }],
         requestDryRun: false,
       },
     ]);
@@ -111,7 +112,16 @@ describe('a review of a pod', () => {
       ...owned(unserved),
       metadata: { ...owned(unserved).metadata, name: undefined, generateName: 'web-5d-' },
     });
-    expect(verdict).toEqual({ warnings: [`penstock: not sliced, keeps its whole GPUs: ${why}`] });
+    expect(verdict).toEqual({
+      warnings: [`penstock: not sliced, keeps its whole GPUs: ${why}`],
+      patch: [
+        {
+          op: 'add',
+          path: '/metadata/annotations/penstock.dev~1slice-status',
+          value: `not sliced, keeps its whole GPUs: ${why}`,
+        },
+      ],
+    });
     expect(reports).toMatchObject([{ pod: 'web-5d-*', outcome: 'noop', reason: 'no-node' }]);
     expect(events).toEqual([
       {

@@ -65,7 +65,7 @@ function sentence(causes: readonly FieldCause[]): string {
 }
 
 function reportOf(request: AdmissionRequest, pod: Pod, sliced: Sliced): SliceReport {
-  const { outcome, reason, workloadType, rule, gpusSaved, restored } = sliced;
+  const { outcome, reason, workloadType, rule, gpusSaved, slices, restored } = sliced;
   return {
     namespace: request.namespace ?? '',
     pod: nameOf(pod),
@@ -74,6 +74,7 @@ function reportOf(request: AdmissionRequest, pod: Pod, sliced: Sliced): SliceRep
     workloadType,
     ...(rule === undefined ? {} : { rule }),
     gpusSaved,
+    ...(slices === undefined ? {} : { slices }),
     ...(restored ? { restored } : {}),
     requestDryRun: request.dryRun,
   };

@@ -13,6 +13,11 @@ export interface SliceRecord {
   readonly requirements: readonly NodeRequirement[];
 }
 
+/** As it is read: with the resources that containers were given, each once. */
+export interface ReadRecord extends SliceRecord {
+  readonly resources: ReadonlySet<string>;
+}
+
 /** More than any pod can have of a resource; keeps all sums exact. */
 export const MAX_COUNT = 1_000_000;
 /** The record of some hundred containers; a longer one is not ours. */
@@ -20,7 +25,10 @@ export const MAX_RECORD = 32_768;
 /** What an administrator states, and the labels by which nodes are told apart. */
 const MAX_REQUIREMENTS = 64;
 
-const NOTHING: SliceRecord = { containers: new Map(), requirements: [] };
+/** One for all containers, or profiles of MIG; each is looked for in each container that was copied. */
+const MAX_RESOURCES = 32;
+
+const NOTHING: ReadRecord = { containers: new Map(), requirements: [], resources: new Set() };
 
 export function writeRecord({ containers, requirements }: SliceRecord): string {
   const record = { v: 1, containers: Object.fromEntries(containers) };
@@ -28,7 +36,7 @@ export function writeRecord({ containers, requirements }: SliceRecord): string {
 }
 
 /** Written by us, but kept by users: anything that is not as we write it counts as absent. */
-export function readRecord({ metadata }: Pod): SliceRecord {
+export function readRecord({ metadata }: Pod): ReadRecord {
   const text = metadata.annotations?.[SLICE_ANNOTATIONS.record];
   if (text === undefined || text.length > MAX_RECORD) return NOTHING;
   try {
@@ -36,7 +44,12 @@ export function readRecord({ metadata }: Pod): SliceRecord {
     if (v !== 1 || typeof containers !== 'object' || containers === null) return NOTHING;
     const given = Object.entries(containers).filter((entry): entry is [string, Given] => isGiven(entry[1]));
     const list: unknown[] = Array.isArray(requirements) ? requirements.slice(0, MAX_REQUIREMENTS) : [];
-    return { containers: new Map(given), requirements: list.filter((one) => isRequirement(one)) };
+    const resources = [...new Set(given.map(([, [, resource]]) => resource))].slice(0, MAX_RESOURCES);
+    return {
+      containers: new Map(given),
+      requirements: list.filter((one) => isRequirement(one)),
+      resources: new Set(resources),
+    };
   } catch {
     return NOTHING;
   }

@@ -80,7 +80,10 @@ describe('a copy of a sliced pod is what it was before', () => {
     expect(result.warnings).toEqual([
       'penstock: what was left of an earlier slice was removed, and the pod has its whole GPUs again: it may land on no node with a GPU',
     ]);
-    expect(withoutEmpty(reviewed(sliced, away))).toEqual(withoutEmpty(pod));
+    const status = 'not sliced, keeps its whole GPUs: it may land on no node with a GPU';
+    const annotations = { ...pod.metadata.annotations, 'penstock.dev/slice-status': status };
+    const told = { ...pod, metadata: { ...pod.metadata, annotations } };
+    expect(withoutEmpty(reviewed(sliced, away))).toEqual(withoutEmpty(told));
   });
 });
 
@@ -97,7 +100,10 @@ describe('a sliced pod that was copied', () => {
     const after = reviewed(first, twoCards);
     expect(after.spec.containers[0]).toEqual({ ...plain.spec.containers[0], env: [], volumeMounts: [] });
     expect(after.spec.volumes).toEqual([]);
-    expect(after.metadata.annotations).toEqual(plain.metadata.annotations);
+    expect(after.metadata.annotations).toEqual({
+      ...plain.metadata.annotations,
+      'penstock.dev/slice-status': expect.stringMatching(/^not sliced, keeps its whole GPUs: main: /),
+    });
   });
 
   it('to other nodes that can serve it is sliced anew, free of the requirements of before', () => {

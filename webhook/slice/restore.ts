@@ -13,7 +13,7 @@ import { places } from './pod.ts';
 import type { Container, Place, Pod } from './pod.ts';
 import { unload } from './preload.ts';
 import { readRecord } from './record.ts';
-import type { SliceRecord } from './record.ts';
+import type { ReadRecord } from './record.ts';
 import { isInstaller, isMarked, isOurs, isOurVolume } from './volumes.ts';
 
 /** Nothing, where the pod has nothing of a slice. */
@@ -44,7 +44,7 @@ export function restore(pod: Pod, settings: SliceSettings): Operation[] {
   return patch.operations;
 }
 
-function isOfASlice(container: Container, record: SliceRecord, settings: SliceSettings): boolean {
+function isOfASlice(container: Container, record: ReadRecord, settings: SliceSettings): boolean {
   if (isMarked(container)) return true;
   const gpus = countOf(container, settings.gpuResource);
   return gpus !== 'odd' && heldBy(container, gpus, record, settings) !== undefined;
@@ -53,7 +53,7 @@ function isOfASlice(container: Container, record: SliceRecord, settings: SliceSe
 function restoreContainer(
   patch: Patch,
   { container, list, index }: Place,
-  record: SliceRecord,
+  record: ReadRecord,
   settings: SliceSettings,
 ): void {
   const path = `/spec/${list}/${index}`;
@@ -71,7 +71,7 @@ function exchangeBack(
   patch: Patch,
   path: string,
   container: Container,
-  record: SliceRecord,
+  record: ReadRecord,
   settings: SliceSettings,
 ): void {
   const { gpuResource } = settings;
@@ -92,7 +92,7 @@ function exchangeBack(
 function beside(
   container: Container,
   gpus: number,
-  { containers }: SliceRecord,
+  { containers }: ReadRecord,
   gpuResource: string,
 ): { readonly resource: string; readonly gpus: number } | undefined {
   const resource = containers.get(container.name)?.[1];

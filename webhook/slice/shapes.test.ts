@@ -83,7 +83,7 @@ describe('a pod that is more than is looked at stays whole, with a warning', () 
       { containers: [gpuContainer('main'), ...many(512, (index) => ({ name: `c${index}` }))] },
       'it has 513 containers, more than 512',
     ],
-    [{ containers: many(65, (index) => gpuContainer(`c${index}`)) }, 'it has 65 containers with GPUs, more than 64'],
+    [{ containers: many(17, (index) => gpuContainer(`c${index}`)) }, 'it has 17 containers with GPUs, more than 16'],
     [
       {
         overhead: Object.fromEntries(many(65, (index) => [`example.com/r${index}`, '1'])),
@@ -104,6 +104,34 @@ describe('a pod that is more than is looked at stays whole, with a warning', () 
       wholeBecause: 'its annotations leave no room for what is written about slices',
     });
     expect(slicePod(slicedPod({ 'example.com/large': 'x'.repeat(255 * 1024) }), context).outcome).toBe('mutated');
+  });
+
+  /** Of an earlier slice, all of it forged: a record of as many resources as fit, and mounts to match. */
+  const forged = (containers: number): Pod => {
+    const given = many(1550, (index) => [`c${index}`, [1, `r${index}`, 1]]);
+    const record = JSON.stringify({ v: 1, containers: Object.fromEntries(given) });
+    const volumeMounts = [{ name: 'penstock-vram-1', mountPath: '/penstock/vram/region' }];
+    const resources = { limits: { 'example.com/x': '1' } };
+    return slicedPod(
+      { 'penstock.dev/sliced': record },
+      { containers: many(containers, (index) => ({ name: `x${index}`, resources, volumeMounts })) },
+    );
+  };
+  const took = (what: () => unknown): number => {
+    const before = performance.now();
+    what();
+    return performance.now() - before;
+  };
+
+  it('nor is anything taken out of it, in little time', () => {
+    expect(took(() => slicePod(forged(512), context))).toBeLessThan(500);
+    expect(took(() => slicePod(forged(20_000), context))).toBeLessThan(50);
+    expect(slicePod(forged(20_000), context)).toMatchObject({
+      outcome: 'noop',
+      reason: 'too-large',
+      warnings: ['penstock: not sliced, keeps its whole GPUs: it has 20000 containers, more than 512'],
+    });
+    expect(slicePod(forged(20_000), context).patch).toBeUndefined();
   });
 
   it('also of annotations, in little time', () => {

@@ -189,7 +189,33 @@ describe('what is left as it is', () => {
   ])('%s', (_, pod, changes, reason) => {
     const result = slicePod(pod, { ...context, ...changes });
     expect(result).toMatchObject({ outcome: 'noop', reason, gpusSaved: 0 });
-    expect(result.patch).toBeUndefined();
+    // Who asked and gets none reads why, in the pod.
+    const status =
+      result.wholeBecause === undefined ? undefined : `not sliced, keeps its whole GPUs: ${result.wholeBecause}`;
+    expect(result.patch).toEqual(
+      status === undefined
+        ? undefined
+        : [{ op: 'add', path: '/metadata/annotations/penstock.dev~1slice-status', value: status }],
+    );
+  });
+
+  it.each(['', 'penstock.dev/slice-dry-run'])('is rid of what says that it has slices (%s)', (dryRun) => {
+    const forged = {
+      'penstock.dev/slice-status': 'main: 4 × nvidia.com/gpu.shared',
+      'penstock.dev/sliced': '{"v":1,"containers":{"main":[1,"nvidia.com/gpu.shared",2]}}',
+      'main.vram.penstock.dev/quota': '1',
+      'gone.vram.penstock.dev/quota': '1',
+    };
+    const asked = { 'penstock.dev/slice-ratio': '4', ...(dryRun === '' ? {} : { [dryRun]: 'true' }) };
+    const { metadata } = patched(
+      slicedPod({ ...asked, ...forged }),
+      slicePod(slicedPod({ ...asked, ...forged }), context).patch,
+    );
+    expect(metadata.annotations).toEqual({
+      'penstock.dev/slice': 'true',
+      ...asked,
+      'penstock.dev/slice-status': expect.stringContaining('keep'),
+    });
   });
 
   it.each<[string, Partial<PodSpec>, string]>([

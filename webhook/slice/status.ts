@@ -20,10 +20,13 @@ export function statusOf(
   return shortened(`${dryRun ? 'dry run, nothing was changed; it would be: ' : ''}${lines.join('; ')}`);
 }
 
-/** Of a dry run that comes to nothing. */
-export function wholeStatus(why: string): string {
-  return shortened(`dry run, nothing was changed; it would keep its whole GPUs: ${why}`);
+/** Of a pod that asked and gets none. */
+export function wholeStatus(why: string, dryRun: boolean): string {
+  const what = dryRun ? 'dry run, nothing was changed; it would keep its whole GPUs' : NOT_SLICED;
+  return shortened(`${what}: ${why}`);
 }
+
+export const NOT_SLICED = 'not sliced, keeps its whole GPUs';
 
 function describe({ container, gpus, size }: Ask, grant: Grant, nodes: number, gpuResource: string): string {
   const { slots, units, quota, resource, smallest } = grant;
