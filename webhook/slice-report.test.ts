@@ -61,6 +61,20 @@ describe('a pod that was sliced', () => {
     expect(lines.length).toBe(2);
   });
 
+  it('has a line with its containers, what they were given, and the rule, and nothing of its environment', () => {
+    const slices = [{ container: 'main', resource: 'nvidia.com/gpu.shared', units: 2, quota: 2 ** 33 }];
+    told.report({ ...sliced, rule: 'notebooks', slices });
+    expect(lines[0]?.fields).toEqual({
+      namespace: 'team',
+      pod: 'trainer',
+      workloadType: 'training',
+      gpusSaved: 0.75,
+      requestDryRun: false,
+      rule: 'notebooks',
+      slices,
+    });
+  });
+
   it('by a rule is counted apart, too', async () => {
     told.report({ ...sliced, rule: 'notebooks' });
     expect(await valueOf('penstock_webhook_policy_enrolled_total', { rule: 'notebooks' })).toBe(1);

@@ -80,7 +80,12 @@ describe('a pod', () => {
         what: 'a line about the pod',
       },
     );
-    expect(JSON.parse(line)).toMatchObject({ msg: 'pod sliced', namespace: TEAM, gpusSaved: 0.5 });
+    expect(JSON.parse(line)).toMatchObject({
+      msg: 'pod sliced',
+      namespace: TEAM,
+      gpusSaved: 0.5,
+      slices: [{ container: 'main', resource: 'nvidia.com/gpu.shared', units: 2, quota: 40 * 2 ** 30 }],
+    });
   });
 
   it('that asks for none, and one without GPUs, cost no call or no change', async () => {
@@ -107,6 +112,14 @@ describe('a pod', () => {
       status: 422,
       message: expect.stringMatching(/pods\.penstock\.dev.*slice-ratio.*much/),
     });
+  });
+
+  it('that asks for all slots stays whole, and says so itself', async () => {
+    const pod = await create(aPod({ ...SLICED, 'penstock.dev/slice-ratio': '4' }));
+    expect(limitsOf(pod)).toEqual({ 'nvidia.com/gpu': '1' });
+    expect(pod.metadata.annotations?.['penstock.dev/slice-status']).toMatch(
+      /^not sliced, keeps its whole GPUs: main: /,
+    );
   });
 
   it('that is only tried is sliced and not counted', async () => {
