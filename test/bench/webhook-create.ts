@@ -4,61 +4,68 @@ import { connect, constants } from 'node:http2';
 import type { ClientHttp2Session } from 'node:http2';
 import type { KubeAddress } from '#test/servers/apiserver.ts';
 import { median } from './statistics.ts';
+import { LANES } from './webhook-configurations.ts';
+import type { Lane } from './webhook-configurations.ts';
 import { plainPod } from './webhook-reviews.ts';
 
-/** Pairs of creates: one pod that the webhook sees, one that it does not, by turns. */
-const PAIRS = 400;
+/** Rounds of creates: one pod of each lane, in turns. */
+const ROUNDS = 400;
 /** Caches, connections and compiled code of all that take part. */
 const WARM_UP = 100;
 const CREATED = 201;
+const NAMES = Object.keys(LANES) as Lane[];
 
-export interface AddedTime {
+export interface CreateTimes {
   /** Medians in milliseconds. */
-  readonly withWebhook: number;
-  readonly without: number;
-  /** Median of the differences within a pair. */
-  readonly added: number;
+  readonly took: Readonly<Record<Lane, number>>;
+  /** Medians of the differences to `nobody` within a round. */
+  readonly added: Readonly<Record<Lane, number>>;
 }
 
 /**
- * What the webhook adds to the create of a pod as its author waits for it, through a real kube-apiserver, one after another.
- * @param sliced tells from the pod that came back whether the webhook did its work
+ * How long whoever creates a pod waits for it, by who is called for it, through a real kube-apiserver, one after another.
+ * @param sliced tells from the pod that came back whether it was made a slice
  */
-export async function measureCreates(
-  kube: KubeAddress,
-  namespaces: { readonly seen: string; readonly unseen: string },
-  sliced: (pod: string) => boolean,
-): Promise<AddedTime> {
+export async function measureCreates(kube: KubeAddress, sliced: (pod: string) => boolean): Promise<CreateTimes> {
   const session = connect(kube.server, {
     ca: readFileSync(kube.caFile),
     cert: readFileSync(kube.certFile),
     key: readFileSync(kube.keyFile),
   });
-  const create = async (namespace: string, at: number, expected: boolean): Promise<number> => {
+  const create = async (lane: Lane, at: number): Promise<number> => {
     const body = JSON.stringify(plainPod(`pod-${at}`, at));
     const began = performance.now();
-    const answer = await post(session, `/api/v1/namespaces/${namespace}/pods`, body);
+    const answer = await post(session, `/api/v1/namespaces/${LANES[lane]}/pods`, body);
     const took = performance.now() - began;
+    const expected = lane === 'product' || lane === 'peer';
     if (sliced(answer) !== expected)
-      throw new Error(`the pod was ${expected ? 'not sliced' : 'sliced all the same'}: ${answer.slice(0, 2000)}`);
+      throw new Error(`${lane}: ${expected ? 'not sliced' : 'sliced all the same'}: ${answer.slice(0, 2000)}`);
     return took;
   };
-  const pairs: { readonly seen: number; readonly unseen: number }[] = [];
+  const rounds: Readonly<Record<Lane, number>>[] = [];
   try {
-    for (let at = 0; at < WARM_UP + PAIRS; at += 1) {
-      // The first of a pair is the other one each time.
-      const turns = at % 2 === 0 ? (['seen', 'unseen'] as const) : (['unseen', 'seen'] as const);
-      const took = { seen: 0, unseen: 0 };
-      for (const turn of turns) took[turn] = await create(namespaces[turn], at, turn === 'seen');
-      if (at >= WARM_UP) pairs.push(took);
+    for (let at = 0; at < WARM_UP + ROUNDS; at += 1) {
+      const took = { nobody: 0, noop: 0, peer: 0, product: 0 };
+      // Another one is first each time.
+      for (const lane of [...NAMES.slice(at % NAMES.length), ...NAMES.slice(0, at % NAMES.length)])
+        took[lane] = await create(lane, at);
+      if (at >= WARM_UP) rounds.push(took);
     }
   } finally {
     session.close();
   }
+  const medians = (of: (round: Readonly<Record<Lane, number>>, lane: Lane) => number): Record<Lane, number> => {
+    const ofLane = (lane: Lane): number => median(rounds.map((round) => of(round, lane)));
+    return {
+      nobody: ofLane('nobody'),
+      noop: ofLane('noop'),
+      peer: ofLane('peer'),
+      product: ofLane('product'),
+    };
+  };
   return {
-    withWebhook: median(pairs.map(({ seen }) => seen)),
-    without: median(pairs.map(({ unseen }) => unseen)),
-    added: median(pairs.map(({ seen, unseen }) => seen - unseen)),
+    took: medians((round, lane) => round[lane]),
+    added: medians((round, lane) => round[lane] - round.nobody),
   };
 }
 

@@ -14,6 +14,8 @@ export interface LoadResult {
   readonly p50: number;
   readonly p99: number;
   readonly max: number;
+  /** At a rate: how late the load itself was with a review, which counts in the times above. */
+  readonly lateP99: number;
   /** CPU seconds of the load's own process, and how long it ran. */
   readonly cpu: number;
   readonly seconds: number;

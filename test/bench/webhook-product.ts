@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { parse, parseAllDocuments, stringify } from 'yaml';
+import { parseAllDocuments } from 'yaml';
 import type { ApiServer } from '#test/servers/apiserver.ts';
 import { freePort } from '#test/servers/free-port.ts';
 import { until } from '#test/until.ts';
+import { LANES, SYSTEM, applyConfigurations, writeYaml } from './webhook-configurations.ts';
 import { kubeNodes } from './webhook-nodes.ts';
 import { NAMESPACE } from './webhook-reviews.ts';
 import { startPinned } from './webhook-servers.ts';
@@ -14,39 +15,28 @@ import type { PinnedServer } from './webhook-servers.ts';
 
 const run = promisify(execFile);
 const ROOT = resolve(import.meta.dirname, '../..');
-const SYSTEM = 'penstock-system';
-const SERVICE = 'penstock-webhook';
 const MAIN = 'webhook/main.ts';
 const BUNDLED = 'webhook.main.js';
-/** Of the pods whose creates are timed: one that the webhook's configuration selects, and one that it leaves out. */
-export const NAMESPACES = { seen: 'bench-seen', unseen: 'bench-unseen' };
 export const IMAGE = 'penstock/vram:dev';
 export const PULL_POLICY = 'IfNotPresent';
 
-interface Item {
-  readonly kind: string;
-  readonly webhooks?: readonly HookEntry[];
-}
-
-interface HookEntry {
-  readonly clientConfig: { readonly service: { readonly port: number } };
-  readonly namespaceSelector?: { readonly matchExpressions: readonly unknown[] };
-}
-
-/** Nodes, namespaces, and the policy as it is deployed. */
+/** Nodes and namespaces. */
 export async function prepareCluster(kube: ApiServer, folder: string): Promise<void> {
   const { gitVersion } = JSON.parse(await kube.kube('get', '--raw', '/version')) as { gitVersion: string };
-  for (const name of [SYSTEM, NAMESPACE, NAMESPACES.seen, NAMESPACES.unseen])
-    await kube.kube('create', 'namespace', name);
+  for (const name of [SYSTEM, NAMESPACE, ...Object.values(LANES)]) await kube.kube('create', 'namespace', name);
   const list = { apiVersion: 'v1', kind: 'List', items: kubeNodes(gitVersion) };
   const file = writeYaml(folder, 'nodes', list);
   await kube.kube('apply', '--server-side', '-f', file);
   await kube.kube('apply', '--server-side', '--subresource=status', '-f', file);
-  await kube.kube('apply', '-f', join(ROOT, 'config/webhook/slicing.yaml'));
+}
+
+export interface Product extends PinnedServer {
+  /** Its metrics. */
+  readonly metrics: string;
 }
 
 /** The product as its image has it, with the settings of its Deployment, against this API server. */
-export async function startProduct(kube: ApiServer, folder: string, core: number): Promise<PinnedServer> {
+export async function startProduct(kube: ApiServer, folder: string, core: number): Promise<Product> {
   const bundle = join(folder, 'app');
   await run(process.execPath, [join(ROOT, 'hack/images.ts'), '--bundle', MAIN, bundle]);
   const [port, opsPort] = [await freePort(), await freePort()];
@@ -76,7 +66,7 @@ export async function startProduct(kube: ApiServer, folder: string, core: number
     await server.stop();
     throw err;
   }
-  return { ...server, port };
+  return { ...server, port, metrics: `http://127.0.0.1:${opsPort}/metrics` };
 }
 
 /** What the Deployment says beside addresses: Node's own options above all. */
@@ -94,40 +84,4 @@ interface Deployment {
       readonly spec: { readonly containers: readonly { readonly env?: readonly { name: string; value?: string }[] }[] };
     };
   };
-}
-
-/**
- * The configurations as they are deployed, but for where the server is: a Service of type ExternalName leads the API server to a port of
- * this machine under the Service's own name, which is the one that the certificate bears.
- */
-async function applyConfigurations(kube: ApiServer, folder: string, port: number): Promise<void> {
-  const text = readFileSync(join(ROOT, 'config/webhook/webhooks.yaml'), 'utf8');
-  const items = parseAllDocuments(text).map((document) => adapted(document.toJS() as Item, port));
-  const service = {
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: { name: SERVICE, namespace: SYSTEM },
-    spec: { type: 'ExternalName', externalName: 'localhost', ports: [{ port }] },
-  };
-  const list = { apiVersion: 'v1', kind: 'List', items: [service, ...items] };
-  await kube.kube('apply', '--server-side', '-f', writeYaml(folder, 'webhooks', list));
-}
-
-function adapted(item: Item, port: number): Item {
-  return { ...item, webhooks: (item.webhooks ?? []).map((hook) => adaptedHook(hook, port)) };
-}
-
-function adaptedHook({ clientConfig, namespaceSelector, ...rest }: HookEntry, port: number): HookEntry {
-  const leftOut = { key: 'kubernetes.io/metadata.name', operator: 'NotIn', values: [NAMESPACES.unseen] };
-  return {
-    ...rest,
-    clientConfig: { ...clientConfig, service: { ...clientConfig.service, port } },
-    namespaceSelector: { matchExpressions: [...(namespaceSelector?.matchExpressions ?? []), leftOut] },
-  };
-}
-
-function writeYaml(folder: string, name: string, value: unknown): string {
-  const file = join(folder, `${name}.yaml`);
-  writeFileSync(file, stringify(parse(JSON.stringify(value))));
-  return file;
 }

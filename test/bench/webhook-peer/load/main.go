@@ -16,6 +16,8 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,6 +40,8 @@ type result struct {
 	P50       float64 `json:"p50"`
 	P99       float64 `json:"p99"`
 	Max       float64 `json:"max"`
+	// At a steady rate: how late this program itself was with a request. That counts in the times above.
+	LateP99 float64 `json:"lateP99"`
 	// CPU of this program in seconds, and how long it ran.
 	CPU     float64 `json:"cpu"`
 	Seconds float64 `json:"seconds"`
@@ -124,21 +128,36 @@ func (l *loader) closed(inFlight int, count int64, seconds float64) [][]time.Dur
 }
 
 // open sends at a steady rate, whatever comes back; a request's time begins when its turn came, so that waiting behind a slow one counts.
-func (l *loader) open(rate float64, seconds float64) [][]time.Duration {
+// It answers those times, and how late each was sent.
+func (l *loader) open(rate float64, seconds float64) ([][]time.Duration, []time.Duration) {
 	count := int(rate * seconds)
 	took := make([]time.Duration, count)
+	late := make([]time.Duration, count)
+	// Go's own sleeps end on the millisecond of its poller. A thread that sleeps by itself is back within 0.1 ms; the others go on meanwhile.
+	runtime.GOMAXPROCS(max(2, runtime.NumCPU()))
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	began := time.Now()
 	var group sync.WaitGroup
 	for at := range count {
 		due := began.Add(time.Duration(float64(at) / rate * float64(time.Second)))
-		time.Sleep(time.Until(due))
+		sleepUntil(due)
+		late[at] = time.Since(due)
 		group.Go(func() {
 			l.send(int64(at))
 			took[at] = time.Since(due)
 		})
 	}
 	group.Wait()
-	return [][]time.Duration{took}
+	return [][]time.Duration{took}, late
+}
+
+func sleepUntil(due time.Time) {
+	for left := time.Until(due); left > 0; left = time.Until(due) {
+		pause := syscall.NsecToTimespec(left.Nanoseconds())
+		// Interrupted, it is asked again.
+		_ = syscall.Nanosleep(&pause, nil)
+	}
 }
 
 func cpuSeconds() float64 {
@@ -152,16 +171,21 @@ func cpuSeconds() float64 {
 func summary(took [][]time.Duration, seconds, cpu float64) result {
 	all := slices.Concat(took...)
 	slices.Sort(all)
-	at := func(share float64) float64 {
-		if len(all) == 0 {
-			return 0
-		}
-		return float64(all[int(share*float64(len(all)-1))].Microseconds()) / 1000
-	}
+	at := func(share float64) float64 { return quantile(all, share) }
 	return result{Count: len(all), PerSecond: float64(len(all)) / seconds, P50: at(0.5), P99: at(0.99), Max: at(1), CPU: cpu, Seconds: seconds}
 }
 
+// quantile of what is sorted, in milliseconds.
+func quantile(sorted []time.Duration, share float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return float64(sorted[int(share*float64(len(sorted)-1))].Microseconds()) / 1000
+}
+
 func main() {
+	// Its own collections must not show in the times of a server: it holds some megabytes, whatever comes.
+	debug.SetGCPercent(800)
 	url := flag.String("url", "", "https://127.0.0.1:PORT")
 	file := flag.String("reviews", "", "lines of a path, a tab, and a review")
 	inFlight := flag.Int("in-flight", 16, "requests at a time")
@@ -180,12 +204,15 @@ func main() {
 	l.send(0)
 	cpu, began := cpuSeconds(), time.Now()
 	var took [][]time.Duration
+	var late []time.Duration
 	if *rate > 0 {
-		took = l.open(*rate, *seconds)
+		took, late = l.open(*rate, *seconds)
 	} else {
 		took = l.closed(*inFlight, *count, *seconds)
 	}
 	told := summary(took, time.Since(began).Seconds(), cpuSeconds()-cpu)
+	slices.Sort(late)
+	told.LateP99 = quantile(late, 0.99)
 	told.Failed = l.failed.Load()
 	if err := json.NewEncoder(os.Stdout).Encode(told); err != nil {
 		log.Fatal(err)
