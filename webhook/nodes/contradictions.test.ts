@@ -108,6 +108,31 @@ const CONTRADICTORY: Record<string, Case> = {
     offers: [{ mode: 'MPS', slotsPerGPU: 8, memoryPerSlot: 2048 * MIB, refusesMultiple: true }],
     findings: ['PlacementsDisagree', 'PlacementsDisagree', 'PlacementsDisagree'],
   },
+  'two shared resources on one card': {
+    labels: card({ count: 1, memory: A100, product: 'NVIDIA-A100-SXM4-80GB-SHARED', replicas: 4 }),
+    capacity: { 'nvidia.com/gpu': '4', 'nvidia.com/gpu.shared': '4' },
+    cards: 1,
+    offers: [],
+    findings: ['CardsOverlap'],
+  },
+  'two shared resources, one of them another plugin’s, on one card': {
+    labels: card({ count: 1, memory: A100, product: 'NVIDIA-A100-SXM4-80GB', replicas: 4 }),
+    capacity: { 'nvidia.com/gpu.shared': '4', 'example.com/half': '2' },
+    sharedResources: [{ name: 'example.com/half', slotsPerGPU: 2 }],
+    cards: 1,
+    offers: [],
+    findings: ['SlotsDisagree', 'CardsOverlap'],
+  },
+  'two shared resources, and a card for each': {
+    labels: card({ count: 2, memory: A100, product: 'NVIDIA-A100-SXM4-80GB', replicas: 4 }),
+    capacity: { 'nvidia.com/gpu.shared': '4', 'example.com/part': '4' },
+    sharedResources: [{ name: 'example.com/part', slotsPerGPU: 4 }],
+    cards: 2,
+    offers: [
+      { resource: 'example.com/part', slotsPerGPU: 4, onOneCard: false },
+      { resource: 'nvidia.com/gpu.shared', slotsPerGPU: 4, onOneCard: false },
+    ],
+  },
   'Placements that agree are no contradiction': {
     capacity: { 'nvidia.com/gpu.shared': '4' },
     placements: [

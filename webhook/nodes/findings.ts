@@ -7,6 +7,7 @@ export const FINDINGS = {
   SlotsDisagree: 'label and statement name different numbers of slots; the larger one holds',
   MoreUnitsThanSlots:
     'more units are advertised than cards × slots, as where cards of two models are in one node; the resource is not used until slotsPerGPU and memoryPerSlot of the smallest card are stated',
+  CardsOverlap: 'several shared resources together are more than all cards have; none of them is used',
   FewerUnitsThanSlots: 'the labels promise slots, but whole GPUs are advertised; the resource is not used',
   MemoryUnknown: 'nothing says how much memory a slot or an instance has; the resource is not used',
   MemoryAboveCard: 'more memory is stated for a slot than there is; what there is holds',

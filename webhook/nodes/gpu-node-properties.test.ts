@@ -31,9 +31,16 @@ const word = fc.constantFrom(
   'mps',
   'time-slicing',
 );
+const ample = { 'nvidia.com/gpu.count': '12', 'nvidia.com/gpu.memory': '81920', 'nvidia.com/gpu.replicas': '4' };
 const labels = fc
-  .array(fc.tuple(resource, suffix, fc.oneof(number, word)), { maxLength: 10 })
-  .map((entries) => Object.fromEntries(entries.map(([name, part, value]) => [`${name}.${part}`, value])));
+  .tuple(
+    fc.array(fc.tuple(resource, suffix, fc.oneof(number, word)), { maxLength: 10 }),
+    fc.constantFrom({}, {}, {}, ample),
+  )
+  .map(([entries, more]) => ({
+    ...Object.fromEntries(entries.map(([name, part, value]) => [`${name}.${part}`, value])),
+    ...more,
+  }));
 const units = fc.dictionary(resource, number);
 const slotsPerGPU = fc.integer({ min: 1, max: 16 });
 const memoryPerSlot = fc.integer({ min: 1, max: 90_000 }).map((mib) => mib * MIB);
@@ -56,6 +63,7 @@ const placement = fc.record(
 
 test('whatever labels, resources and people say: slots of a card never have more than the card, nor are there more of them than units', () => {
   let offered = 0;
+  let several = 0;
   const broken = (
     label: Record<string, string>,
     capacity: Record<string, string>,
@@ -69,7 +77,13 @@ test('whatever labels, resources and people say: slots of a card never have more
     if (node === undefined) return [];
     offered += node.shared.length;
     const packs = sharedResources.some(({ packsOnOneCard }) => packsOnOneCard);
-    return node.shared.filter((offer) => !isSound(node, offer, packs));
+    const ofCards = node.shared.filter(({ mode }) => mode !== 'MIG');
+    const filled = ofCards.reduce(
+      (sum, { allocatable, slotsPerGPU: slots }) => sum + Math.ceil(allocatable / slots),
+      0,
+    );
+    several += ofCards.length > 1 ? 1 : 0;
+    return [...node.shared.filter((offer) => !isSound(node, offer, packs)), ...(filled > node.cards ? [filled] : [])];
   };
   const property = fc.property(
     labels,
@@ -83,6 +97,7 @@ test('whatever labels, resources and people say: slots of a card never have more
   fc.assert(property, { numRuns: 3000 });
   // Were everything refused, the above would be easy.
   expect(offered).toBeGreaterThan(300);
+  expect(several).toBeGreaterThan(10);
 });
 
 function isSound(node: GpuNode, offer: SharedOffer, packs: boolean): boolean {

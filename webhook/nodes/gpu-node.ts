@@ -30,7 +30,7 @@ export function toGpuNode(facts: NodeFacts, settings: NodeSettings, placements: 
   const about = placements.about(labels);
   const view = { facts, settings, placements: about.filter(({ mode }) => mode !== 'Exclusive'), cardLabels, note };
   if (!hasGpus(view, placements.resources)) return { findings: [] };
-  const offers = labels['kubernetes.io/os'] === 'windows' ? [] : findOffers(view).slice(0, MAX_OFFERS);
+  const offers = labels['kubernetes.io/os'] === 'windows' ? [] : findOffers(view);
   // Without selectors an Exclusive Placement says what its units get, and nothing about particular nodes.
   const exclusive = about.find(({ mode, nodeSelectors }) => mode === 'Exclusive' && nodeSelectors.length > 0);
   if (exclusive && offers.length > 0) {
@@ -78,7 +78,21 @@ function findOffers(view: NodeView): readonly FoundOffer[] {
     }
     return named.has(resource) ? cardOffer(view, resource) : undefined;
   };
-  return [...advertisedBy(facts).keys()].flatMap((resource) => find(resource) ?? []);
+  return apart(view, [...advertisedBy(facts).keys()].flatMap((resource) => find(resource) ?? []).slice(0, MAX_OFFERS));
+}
+
+/** Each resource alone may fit the cards: units of several come from the same ones unless there are cards for all of them. */
+function apart({ note }: NodeView, found: readonly FoundOffer[]): readonly FoundOffer[] {
+  const ofCards = found.filter(({ offer }) => offer.mode !== 'MIG');
+  const needed = ofCards.reduce((sum, { offer }) => sum + Math.ceil(offer.allocatable / offer.slotsPerGPU), 0);
+  const cards = Math.max(0, ...ofCards.map((one) => one.cards));
+  if (ofCards.length < 2 || needed <= cards) return found;
+  const names = ofCards.map(({ offer }) => offer.resource).join(', ');
+  note(
+    'CardsOverlap',
+    `${names} together are the slots of ${needed} cards, and ${cards} are known of (label nvidia.com/gpu.count); none of them is used`,
+  );
+  return found.filter(({ offer }) => offer.mode === 'MIG');
 }
 
 function summarize(

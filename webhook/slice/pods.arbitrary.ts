@@ -161,7 +161,8 @@ export const podArbitrary: fc.Arbitrary<Pod> = fc
       });
   });
 
-const offer = (resource: string, cards: number, cardMemory: number): fc.Arbitrary<SharedOffer> =>
+/** `of`: cards of the node, if those of the resource are only some of them. */
+const offer = (resource: string, cards: number, cardMemory: number, of = cards): fc.Arbitrary<SharedOffer> =>
   fc
     .record({
       slotsPerGPU: fc.constantFrom(1, 2, 3, 4, 5, 7, 8, 8, 10, 10, 16),
@@ -177,7 +178,7 @@ const offer = (resource: string, cards: number, cardMemory: number): fc.Arbitrar
       memoryPerSlot: stated === null ? Math.floor(cardMemory / slotsPerGPU) : stated * GIB,
       allocatable: cards * slotsPerGPU,
       refusesMultiple: mps || refusesMultiple,
-      onOneCard: cards === 1 || packs,
+      onOneCard: of === 1 || packs,
     }));
 
 const instances = (cards: number): SharedOffer[] =>
@@ -225,7 +226,10 @@ const node = (index: number): fc.Arbitrary<GpuNode> =>
         mig: fc.constant(instances(cards)),
         whole: fc.constant([]),
         hidden: fc.constant([]),
-        two: fc.tuple(offer(SHARED, cards, cardMemory), offer('example.com/part', cards, cardMemory)),
+        two:
+          cards === 1
+            ? offer('example.com/part', 1, cardMemory).map((one) => [one])
+            : fc.tuple(offer(SHARED, cards - 1, cardMemory, cards), offer('example.com/part', 1, cardMemory, cards)),
       };
       const hidden = { [SHARED]: 16, [GPU]: 16 };
       const others = kind === 'whole' ? { [GPU]: cards } : kind === 'hidden' ? hidden : {};
