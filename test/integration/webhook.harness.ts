@@ -138,6 +138,8 @@ async function gpuNode({ client }: Fixture): Promise<void> {
     'nvidia.com/gpu.sharing-strategy': 'time-slicing',
   };
   await client.create(NODES, { metadata: { name: 'gpu', labels } });
+  // Each node is made with the taint of one that is not ready; there is no controller here that would take it away.
+  await client.patch(NODES, { name: 'gpu' }, { spec: { taints: null } }, { type: 'merge' });
   const resources = { 'nvidia.com/gpu.shared': '4', cpu: '8', memory: '64Gi', pods: '110' };
   const status = { capacity: resources, allocatable: resources };
   await client.patch(NODES, { name: 'gpu' }, { status }, { type: 'merge', subresource: 'status' });
