@@ -28,6 +28,7 @@ import type { Place, Pod } from './pod.ts';
 import { isReadable } from './readable.ts';
 import { shareOf } from './share.ts';
 import { NOT_SLICED, statusOf, wholeStatus } from './status.ts';
+import { visibleWarnings } from './visible.ts';
 import { conflict } from './volumes.ts';
 
 export interface Sliced {
@@ -130,7 +131,7 @@ function sliceGpus(pod: Pod, question: Question): Sliced {
   const { operations, warnings } = mutation;
   if (operations.length === 0) return noop('already-sliced');
   const said = [
-    ...warnings.map((text) => `penstock: ${text}`),
+    ...[...warnings, ...visibleWarnings(all)].map((text) => `penstock: ${text}`),
     ...spreadWarnings(wanted, choice),
     ...(choice.waits === undefined ? [] : [`penstock: sliced, and no node takes the pod now: ${choice.waits}`]),
     ...(before ? [] : claimWarnings(all)),
