@@ -147,6 +147,13 @@ describe('what is to be done with the Secret', () => {
     expect(known(step).split(' ')[0]).toBe('1');
   });
 
+  it('tells a Secret that was deleted from one that has never been', () => {
+    expect(plan(situation(undefined))).toMatchObject({ reason: 'there is none yet' });
+    const gone = 'there is none any more';
+    expect(plan(situation(undefined, { served: leafOf(first, leafOfFirst) }))).toMatchObject({ reason: gone });
+    expect(plan(situation({}, { configured: [second.certificate] }))).toMatchObject({ reason: gone });
+  });
+
   it('says why, and nothing of a key', () => {
     const step = plan(situation(damaged('tls.key', 'secret stuff')));
     expect(step).toMatchObject({ kind: 'leaf', reason: 'tls.key is no private key' });

@@ -62,9 +62,10 @@ export function isUsable(leaf: Leaf, host: string, now: number): boolean {
   return isValid(leaf.certificate, now) && leaf.certificate.checkHost(host) !== undefined;
 }
 
-function renewalReason({ stored, host, now, times }: Situation): string | undefined {
+function renewalReason({ stored, served, configured, host, now, times }: Situation): string | undefined {
   const { leaf, signer, damage, empty } = stored;
-  if (empty) return 'there is none yet';
+  // What is served, or trusted, was in it once.
+  if (empty) return served || configured.length > 0 ? 'there is none any more' : 'there is none yet';
   if (!leaf || !signer) return damage.length > 0 ? damage.join(', ') : 'a part of it is missing';
   if (!leaf.authority) return 'the certificate is signed by none of the CAs';
   if (leaf.certificate.checkHost(host) === undefined) return `the certificate is not for ${host}`;
