@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { OBJECTS } from '#crds/names.ts';
-import type { ConfigSchema } from '#base/config.ts';
+import { ConfigError, envName, loadConfig } from '#base/config.ts';
+import type { ConfigSchema, ConfigSources } from '#base/config.ts';
 import { LOG_LEVELS } from '#base/logger.ts';
 import type { LogLevel } from '#base/logger.ts';
+import { isImageReference } from './validate/image-reference.ts';
 
 /** Settings of the webhook: defaults < YAML file < PENSTOCK_* < flags. What is sliced, and how, stands in ConfigMap penstock-slicing. */
 export interface WebhookConfig {
@@ -24,6 +26,9 @@ export interface WebhookConfig {
   readonly kubeconfig: string;
   readonly logLevel: LogLevel;
 }
+
+/** Of a wrong value in its message. */
+const MAX_SHOWN = 128;
 
 const PORT = { type: 'integer', minimum: 0, maximum: 65_535 } as const;
 
@@ -113,3 +118,18 @@ export const WEBHOOK_SCHEMA: ConfigSchema<WebhookConfig> = {
     logLevel: { type: 'string', enum: LOG_LEVELS, default: 'info', description: 'how much is logged' },
   },
 };
+
+/** @throws ConfigError naming the setting */
+export function loadWebhookConfig(sources: ConfigSources): WebhookConfig {
+  const config = loadConfig(WEBHOOK_SCHEMA, sources);
+  const { vramImage } = config;
+  // Every pod with a slice would wait for it, and be told by its kubelet only.
+  if (!isImageReference(vramImage)) {
+    const named = JSON.stringify(vramImage.slice(0, MAX_SHOWN));
+    throw new ConfigError(
+      'vramImage',
+      `${named} is no image reference, such as penstock/vram:dev; see ${envName('vramImage')}`,
+    );
+  }
+  return config;
+}

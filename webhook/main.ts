@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { systemClock } from '#base/clock.ts';
-import { ConfigError, loadConfig } from '#base/config.ts';
+import { ConfigError } from '#base/config.ts';
 import { NO_LINE_LOG, openLineLog } from '#base/line-log.ts';
 import { createLogger } from '#base/logger.ts';
 import { createRegistry } from '#base/metrics.ts';
@@ -13,7 +13,7 @@ import { createShutdown, stopOnSignals } from '#base/shutdown.ts';
 import { createKubeClient } from '#kube/client.ts';
 import { PooledKubeConfig } from '#kube/pooled-config.ts';
 import { createTransport } from '#kube/transport.ts';
-import { WEBHOOK_SCHEMA } from './config.ts';
+import { loadWebhookConfig } from './config.ts';
 import type { WebhookConfig } from './config.ts';
 import { deferHelperThreads } from './server/helper-threads.ts';
 import { createWebhook } from './webhook.ts';
@@ -61,7 +61,7 @@ async function main(config: WebhookConfig): Promise<void> {
 
 try {
   const { values } = parseArgs({ options: { config: { type: 'string' } } });
-  await main(loadConfig(WEBHOOK_SCHEMA, { file: values.config, env: process.env }));
+  await main(loadWebhookConfig({ file: values.config, env: process.env }));
 } catch (err) {
   process.stderr.write(`penstock-webhook: ${err instanceof Error ? err.message : String(err)}\n`);
   process.exitCode = err instanceof ConfigError ? EXIT_CONFIG : EXIT_FAILED;
