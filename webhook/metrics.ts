@@ -21,6 +21,7 @@ const NOOP_REASONS: readonly NoopReason[] = [
   'already-sliced',
   'not-synced',
   'no-policy',
+  'no-namespace',
   'no-delivery',
   'windows',
   'mirror',

@@ -117,6 +117,8 @@ function createParts(deps: ClusterDeps, watched: ReturnType<typeof createInforme
   return { policies, inventory, server, labels, delivery, policy: decider(registry, policies, labels) };
 }
 
+const UNKNOWN = { rule: '', action: 'unknown' } as const;
+
 function decider(registry: Registry, policies: PolicyStore, labels: NamespaceLabels): Cluster['policy'] {
   const unknown = counter(
     registry,
@@ -129,7 +131,7 @@ function decider(registry: Registry, policies: PolicyStore, labels: NamespaceLab
     const decision = decide(policies.current(), labels.of(pod.namespace), pod.labels);
     if (decision !== 'unknown') return decision;
     unknown.inc();
-    return undefined;
+    return UNKNOWN;
   };
 }
 

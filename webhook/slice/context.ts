@@ -7,7 +7,8 @@ export type WorkloadType = 'training' | 'inference' | 'batch' | 'dev';
 /** The rule of the policy that is the first to match the pod. At most one of ratio, vram and workloadType. */
 export interface PolicyDecision {
   readonly rule: string;
-  readonly action: 'slice' | 'ignore';
+  /** `unknown`: which rule it is goes by labels of the namespace, and they are not known. */
+  readonly action: 'slice' | 'ignore' | 'unknown';
   /** 1..64. */
   readonly ratio?: number;
   /** Bytes. */
@@ -69,6 +70,7 @@ export type NoopReason =
   | 'already-sliced'
   | 'not-synced'
   | 'no-policy'
+  | 'no-namespace'
   | 'no-delivery'
   | 'windows'
   | 'mirror'

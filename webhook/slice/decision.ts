@@ -91,6 +91,9 @@ const NOT_READY = 'penstock: the nodes are not known yet; the pod stays as it is
 const POLICY_UNREAD =
   'penstock: the document in ConfigMap penstock-slicing has mistakes (see its Events); until they are mended nothing is sliced, and the pod stays as it is';
 
+const NAMESPACE_UNKNOWN =
+  'penstock: the labels of the namespace are not known yet, by which the policy goes; the pod stays as it is';
+
 interface Given {
   readonly all: readonly Place[];
   readonly asking: readonly GpuPlace[];
@@ -166,6 +169,7 @@ function leftAlone({ spec, metadata }: Pod, wish: Wish, context: SliceContext): 
   const { policy, inventory } = context;
   if (wish.slice === false) return noop('opted-out');
   if (context.policyUnread) return noop('no-policy', [POLICY_UNREAD]);
+  if (policy?.action === 'unknown' && !saysAll(wish)) return noop('no-namespace', [NAMESPACE_UNKNOWN]);
   if (wish.slice === undefined) {
     if (policy === undefined) return noop('not-asked', idleWarnings(wish));
     if (policy.action === 'ignore') return { ...noop('policy-ignored', idleWarnings(wish)), rule: policy.rule };
@@ -173,6 +177,11 @@ function leftAlone({ spec, metadata }: Pod, wish: Wish, context: SliceContext): 
   if (spec.os?.name === 'windows') return noop('windows');
   if (metadata.annotations?.[MIRROR] !== undefined) return noop('mirror');
   return inventory.synced ? undefined : noop('not-synced', [NOT_READY]);
+}
+
+/** Whatever the policy says, it would be the same slice. */
+function saysAll({ slice, size, workloadType }: Wish): boolean {
+  return slice === true && (size ?? workloadType) !== undefined;
 }
 
 function nothingToSlice(pod: Pod, all: readonly Place[], { settings }: SliceContext): Sliced {
