@@ -16,6 +16,8 @@ import { missing } from './serving.ts';
 const FEW_NODES = 32;
 /** Templates that are being rolled out at a time; the choices of one are some hundred bytes for each of its few containers. */
 const MAX_REMEMBERED = 512;
+/** Keys in a sentence. */
+const MAX_NAMED = 4;
 /** Tolerates everything. */
 const ANYTHING = [{ operator: 'Exists' }];
 
@@ -25,12 +27,23 @@ export type Chooser = (spec: PodSpec, asks: readonly Ask[], context: SliceContex
 export const chooseNow: Chooser = (spec, asks, context, needs = new Map()) => {
   const { settings } = context;
   const { nodes, idle, barred } = landingNodes(spec, context);
+  if (nodes.length + idle.length + barred.length === 0 && isKeptOff(spec, context)) {
+    const keys = [...new Set(settings.nodeRequirements.map(({ key }) => key))].slice(0, MAX_NAMED).join(', ');
+    const why = `no node that it may land on is as nodeRequirements of the policy say (${keys})`;
+    return { kind: 'whole', reason: 'no-target', why };
+  }
   const choice = choose(asks, nodes, settings, { needs, barred: [...idle, ...barred] });
   if (choice.kind === 'share' || couldRunWhole(spec, asks, context, needs)) return choice;
   // As it is it waits, too: for nodes that are in service again, where it is the slice that was asked for.
   const later = choose(asks, [...nodes, ...idle], settings, { needs, barred, canWait: true });
   return later.kind === 'share' ? { ...later, waits: choice.why } : choice;
 };
+
+/** Whether it is what the administrator demands of nodes that leaves none with parts of GPUs. */
+function isKeptOff(spec: PodSpec, { settings, inventory }: SliceContext): boolean {
+  if (settings.nodeRequirements.length === 0) return false;
+  return inventory.nodes.some((node) => node.shared.length > 0 && mayLandOn(spec, ANYTHING, node));
+}
 
 /** Whether a node would take the pod at this moment were it left as it is. */
 function couldRunWhole(

@@ -49,7 +49,12 @@ describe('a ratio', () => {
       '2 × nvidia.com/gpu.shared, 20 [nvidia.com/gpu.count In 1]',
     ],
     ['of all slots is a whole GPU', ratio(4), [big], 'no-node: main: 4 of 4 slots are a whole GPU of node big'],
-    ['of more than all slots, too', ratio(9), [eight], 'no-node: main: 9 of 8 slots are a whole GPU of node eight'],
+    [
+      'of more than all slots, too',
+      ratio(9),
+      [eight],
+      'no-node: main: 9 slots are more than a whole GPU of node eight, which has 8 slots',
+    ],
     [
       'of one slot on a card with one',
       ratio(1),
@@ -73,7 +78,7 @@ describe('a ratio', () => {
       'of two is not: they need not be of one card',
       ratio(2),
       [two],
-      'no-node: main: the 2 slots need not be of one GPU on node two, which has 2',
+      'no-node: main: the 2 slots need not be of one GPU on node two, which has 2 GPUs',
     ],
     ['of two is, by a plugin that packs', ratio(2), [packing], '2 × nvidia.com/gpu.shared, 40'],
     [
@@ -155,7 +160,12 @@ describe('an amount of memory', () => {
       [big, small],
       '2 × nvidia.com/gpu.shared, 30 [nvidia.com/gpu.count In 1] [kubernetes.io/hostname NotIn small]',
     ],
-    ['of more than a card', vram(100), [big], 'no-node: main: 5 of 4 slots are a whole GPU of node big'],
+    [
+      'of more than a card',
+      vram(100),
+      [big],
+      'no-node: main: 5 slots are more than a whole GPU of node big, which has 4 slots',
+    ],
     ['of nearly a card', vram(61), [big], 'no-node: main: 4 of 4 slots are a whole GPU of node big'],
     ['within the one unit of a plugin that refuses more', vram(20), [single], '1 × nvidia.com/gpu.shared, 20'],
     [

@@ -4,7 +4,7 @@
 import type { NodeRequirement, SliceSettings } from './context.ts';
 import { memoryOf, mostSlots, slotsFor } from './fit.ts';
 import type { Ask, Place } from './fit.ts';
-import type { GpuNode } from './inventory.ts';
+import type { GpuNode, SharingMode } from './inventory.ts';
 import { ofOneKind } from './kinds.ts';
 import type { Share as LabelledShare } from './kinds.ts';
 import { assignments, marketOf } from './market.ts';
@@ -25,7 +25,12 @@ export interface Grant {
   /** Bytes on each GPU that the container sees. */
   readonly quota: number;
   /** The node whose card is decisive, and its number of slots and size. */
-  readonly smallest: { readonly node: string; readonly slotsPerGPU: number; readonly cardMemory: number };
+  readonly smallest: {
+    readonly node: string;
+    readonly mode: SharingMode;
+    readonly slotsPerGPU: number;
+    readonly cardMemory: number;
+  };
 }
 
 export type Choice =
@@ -204,12 +209,13 @@ function placesOn(nodes: ReadonlySet<GpuNode>, places: readonly Place[]): Place[
 
 function grantOf(ask: Ask, resource: string, slots: number, places: readonly Place[]): Grant {
   let quota = Number.POSITIVE_INFINITY;
-  let smallest = { node: '', slotsPerGPU: 1, cardMemory: 0 };
+  let smallest: Grant['smallest'] = { node: '', mode: 'TimeSlicing', slotsPerGPU: 1, cardMemory: 0 };
   for (const place of places) {
     const memory = memoryOf(place, slots);
     if (memory >= quota) continue;
     quota = memory;
-    smallest = { node: place.node.name, slotsPerGPU: place.offer.slotsPerGPU, cardMemory: place.node.cardMemory };
+    const { mode, slotsPerGPU } = place.offer;
+    smallest = { node: place.node.name, mode, slotsPerGPU, cardMemory: place.node.cardMemory };
   }
   if (ask.size.kind === 'vram') quota = ask.size.bytes;
   return { resource, units: slots * ask.gpus, slots, quota, smallest };

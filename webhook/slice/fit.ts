@@ -43,7 +43,10 @@ export function slotsFor(place: Place, bytes: number): number {
  * @param handedOn an init container of the pod has units, which the kubelet gives to those after it before any others
  */
 export function obstacle({ node, offer }: Place, ask: Ask, slots: number, handedOn: boolean): string | undefined {
-  if (slots >= offer.slotsPerGPU) {
+  if (slots > offer.slotsPerGPU) {
+    return `${slots} slots are more than a whole GPU of node ${node.name}, which has ${offer.slotsPerGPU} slots`;
+  }
+  if (slots === offer.slotsPerGPU) {
     return `${slots} of ${offer.slotsPerGPU} slots are a whole GPU of node ${node.name}`;
   }
   if (slots * ask.gpus > 1 && offer.refusesMultiple) {
@@ -57,7 +60,7 @@ export function obstacle({ node, offer }: Place, ask: Ask, slots: number, handed
   // The plugin takes units from the least used card first: two of them need not be of one card.
   return slots === 1 || offer.onOneCard
     ? undefined
-    : `the ${slots} slots need not be of one GPU on node ${node.name}, which has ${node.cards}`;
+    : `the ${slots} slots need not be of one GPU on node ${node.name}, which has ${node.cards} GPUs`;
 }
 
 function obstacleOfSeveral({ node, offer }: Place, gpus: number, slots: number): string | undefined {

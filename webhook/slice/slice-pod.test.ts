@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
 import type { SliceContext } from './context.ts';
-import { contextOf, gpuContainer, gpuNode, patched, slicedPod } from './fixtures.ts';
+import { contextOf, GIB, gpuContainer, gpuNode, patched, settings, slicedPod } from './fixtures.ts';
 import type { Container, Pod, PodSpec } from './pod.ts';
 import { slicePod } from './slice-pod.ts';
 
@@ -46,6 +46,18 @@ describe('the patch of an ordinary pod', () => {
       '{"op":"add","path":"/metadata/annotations/penstock.dev~1sliced","value":"{\\"v\\":1,\\"containers\\":{\\"main\\":[1,\\"nvidia.com/gpu.shared\\",2]},' +
         '\\"requirements\\":[{\\"key\\":\\"nvidia.com/gpu.count\\",\\"operator\\":\\"In\\",\\"values\\":[\\"1\\"]}]}"}',
     ]);
+  });
+
+  it('names the profile of an instance of MIG', () => {
+    const offer = { resource: 'nvidia.com/mig-1g.10gb', mode: 'MIG', slotsPerGPU: 7, memoryPerSlot: 10 * GIB } as const;
+    const { metadata } = sliced(
+      slicedPod(),
+      contextOf([gpuNode('cut', { offer: { ...offer, refusesMultiple: true } })]),
+    );
+    expect(metadata.annotations?.['penstock.dev/slice-status']).toBe(
+      'main: 1 × nvidia.com/mig-1g.10gb for 1 × nvidia.com/gpu; 10 GiB (10737418240 bytes) on the GPU: ' +
+        'MIG profile 1g.10gb (node cut, the smallest of 1); by the default',
+    );
   });
 
   it('brings the library by an init container where there are no image volumes', () => {
@@ -267,6 +279,17 @@ describe('what is left as it is', () => {
     expect(slicePod(plain({ [`penstock.dev/${name}`]: value }), context).warnings).toEqual([
       `penstock: penstock.dev/${name} has no effect without penstock.dev/slice: "true"`,
     ]);
+  });
+
+  it('says so when it is the policy that leaves no node', () => {
+    const nodeRequirements = [{ key: 'sharing', operator: 'In' as const, values: ['yes'] }];
+    const strict = { ...context, settings: { ...settings, nodeRequirements } };
+    expect(slicePod(slicedPod(), strict)).toMatchObject({
+      reason: 'no-target',
+      wholeBecause: 'no node that it may land on is as nodeRequirements of the policy say (sharing)',
+    });
+    const elsewhere = slicedPod({}, { nodeSelector: { zone: 'eu' } });
+    expect(slicePod(elsewhere, strict).wholeBecause).toBe('it may land on no node with a GPU');
   });
 
   it('says nothing of what castops means by its own', () => {

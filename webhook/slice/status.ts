@@ -6,6 +6,8 @@ import type { Ask } from './fit.ts';
 
 /** Annotations of a pod hold 256 KiB in all; this is for reading. */
 const MAX_STATUS = 4096;
+/** `nvidia.com/mig-1g.10gb` */
+const MIG_PROFILE = /\/mig-([^/]+)$/;
 
 export function statusOf(
   asks: readonly Ask[],
@@ -29,12 +31,20 @@ export function wholeStatus(why: string, dryRun: boolean): string {
 export const NOT_SLICED = 'not sliced, keeps its whole GPUs';
 
 function describe({ container, gpus, size }: Ask, grant: Grant, nodes: number, gpuResource: string): string {
-  const { slots, units, quota, resource, smallest } = grant;
+  const { units, quota, resource, smallest } = grant;
   const each = gpus === 1 ? 'on the GPU' : 'on each GPU';
   const asked = `${container}: ${units} × ${resource} for ${gpus} × ${gpuResource}`;
-  const card = `${slots} of ${smallest.slotsPerGPU} slots of ${gibibytes(smallest.cardMemory)} (node ${smallest.node}, the smallest of ${nodes})`;
+  const card = `${partOf(grant)} (node ${smallest.node}, the smallest of ${nodes})`;
   const origin = size.kind === 'vram' ? `asked for, within ${card}` : card;
   return `${asked}; ${gibibytes(quota)} (${quota} bytes) ${each}: ${origin}; by ${size.from}`;
+}
+
+/** An instance of MIG has its memory to itself, whatever the card holds beside it. */
+function partOf({ slots, resource, smallest }: Grant): string {
+  const { mode, slotsPerGPU, cardMemory } = smallest;
+  const profile = MIG_PROFILE.exec(resource)?.[1];
+  if (mode === 'MIG' && profile !== undefined) return `MIG profile ${profile}`;
+  return `${slots} of ${slotsPerGPU} slots of ${gibibytes(cardMemory)}`;
 }
 
 function shortened(text: string): string {
