@@ -15,7 +15,7 @@ export function forExisting(namespaces: Pick<Cache<KubeObject>, 'get'>, own: str
   const exists = (namespace: string): boolean => isServed(namespace, own) && namespaces.get(namespace) !== undefined;
   return {
     metrics: {
-      failed: (code) => metrics.failed(code),
+      failed: (code, namespace) => metrics.failed(code, namespace),
       sliced: (report) => metrics.sliced(exists(report.namespace) ? report : { ...report, namespace: OTHER }),
     },
     events: {

@@ -41,19 +41,23 @@ export const OTHER = 'other';
 const SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 5, 10];
 
 export interface WebhookMetrics {
-  /** One call was answered. */
-  answered(webhook: WebhookName, result: Result, seconds: number): void;
+  /** One call was answered. `namespace`: of the review, where there was one that could be read. */
+  answered(webhook: WebhookName, result: Result, seconds: number, namespace?: string): void;
   /** What became of one pod. Server-side dry runs are not counted: nothing comes of them. */
   sliced(report: SliceReport): void;
-  failed(code: WebhookErrorCode): void;
+  failed(code: WebhookErrorCode, namespace?: string): void;
   /** Clients that left, or were cut off, before their answer was out. */
   gone(): void;
 }
 
-/** @param load what is under way, asked for when somebody scrapes */
+/**
+ * @param load what is under way, asked for when somebody scrapes
+ * @param exists whether there is such a namespace: whoever reaches the port may send reviews of any, which get no series of their own
+ */
 export function createWebhookMetrics(
   registry: Registry,
   load: () => { readonly reviews: number; readonly connections: number },
+  exists: (namespace: string) => boolean = () => true,
 ): WebhookMetrics {
   gauge(registry, 'penstock_webhook_in_flight', 'Reviews received or handled right now', [], (made) =>
     made.set(load().reviews),
@@ -61,24 +65,32 @@ export function createWebhookMetrics(
   gauge(registry, 'penstock_webhook_connections', 'Open connections to the admission port', [], (made) =>
     made.set(load().connections),
   );
-  return { ...answerMetrics(registry), ...sliceMetrics(registry) };
+  const bounded = boundedLabel(NAMESPACE_LABELS_MAX);
+  const label: NamespaceLabel = (namespace = '') =>
+    namespace !== '' && namespace !== OTHER && exists(namespace) ? bounded(namespace) : OTHER;
+  return { ...answerMetrics(registry, label), ...sliceMetrics(registry, label) };
 }
 
-function answerMetrics(registry: Registry): Pick<WebhookMetrics, 'answered' | 'failed' | 'gone'> {
+type NamespaceLabel = (namespace: string | undefined) => string;
+
+function answerMetrics(
+  registry: Registry,
+  label: NamespaceLabel,
+): Pick<WebhookMetrics, 'answered' | 'failed' | 'gone'> {
   const webhooks = [...WEBHOOKS, 'none'];
   const requests = counter(
     registry,
     'penstock_webhook_requests_total',
     'Admission calls by result: allowed, refused by a rule, answered with an error',
-    ['webhook', 'result'],
-    webhooks.flatMap((webhook) => RESULTS.map((result) => ({ webhook, result }))),
+    ['webhook', 'result', 'namespace'],
+    webhooks.flatMap((webhook) => RESULTS.map((result) => ({ webhook, result, namespace: OTHER }))),
   );
   const errors = counter(
     registry,
     'penstock_webhook_errors_total',
     'Calls that were answered with an error, or passed unlooked at because of one, by code',
-    ['code'],
-    WEBHOOK_ERROR_CODES.map((code) => ({ code })),
+    ['code', 'namespace'],
+    WEBHOOK_ERROR_CODES.map((code) => ({ code, namespace: OTHER })),
   );
   const gone = counter(registry, 'penstock_webhook_gone_total', 'Calls whose client left before the answer', [], [{}]);
   const seconds = histogram(
@@ -90,52 +102,94 @@ function answerMetrics(registry: Registry): Pick<WebhookMetrics, 'answered' | 'f
   );
   for (const webhook of webhooks) seconds.zero({ webhook });
   return {
-    answered: (webhook, result, took) => {
-      requests.inc({ webhook, result });
+    answered: (webhook, result, took, namespace) => {
+      requests.inc({ webhook, result, namespace: label(namespace) });
       seconds.observe({ webhook }, took);
     },
-    failed: (code) => errors.inc({ code }),
+    failed: (code, namespace) => errors.inc({ code, namespace: label(namespace) }),
     gone: () => gone.inc(),
   };
 }
 
-function sliceMetrics(registry: Registry): Pick<WebhookMetrics, 'sliced'> {
-  const mutations = counter(
-    registry,
-    'penstock_webhook_mutations_total',
-    'Pods whose GPUs were made slices, by workload type; none: a ratio, a memory share or the default decided',
-    ['namespace', 'workload_type'],
-    WORKLOAD_TYPES.map((type) => ({ namespace: OTHER, workload_type: type })),
-  );
-  const audits = counter(registry, 'penstock_webhook_audits_total', 'Pods only annotated: dry run', [], [{}]);
-  const noops = counter(
-    registry,
-    'penstock_webhook_noops_total',
-    'Pods left as they are, by reason',
-    ['reason'],
-    NOOP_REASONS.map((reason) => ({ reason })),
-  );
-  const enrolled = counter(
-    registry,
-    'penstock_webhook_policy_enrolled_total',
-    'Pods sliced because of a rule of the policy',
-    ['rule'],
-    [{ rule: OTHER }],
-  );
-  const saved = counter(registry, 'penstock_webhook_gpus_saved_total', 'Whole GPUs not asked for any more', [], [{}]);
-  const namespaces = boundedLabel(NAMESPACE_LABELS_MAX);
+function sliceMetrics(registry: Registry, label: NamespaceLabel): Pick<WebhookMetrics, 'sliced'> {
+  const made = sliceCounters(registry);
   const rules = boundedLabel(RULE_LABELS_MAX);
   return {
-    sliced: ({ namespace, outcome, reason, workloadType, rule, gpusSaved, requestDryRun }) => {
+    sliced: ({ outcome, reason = 'malformed', workloadType, rule, gpusSaved, requestDryRun, ...report }) => {
       if (requestDryRun) return;
-      if (outcome === 'noop') noops.inc({ reason: reason ?? 'malformed' });
-      else if (outcome === 'dry-run') audits.inc();
+      const namespace = label(report.namespace);
+      if (outcome === 'dry-run') made.audits.inc({ namespace, workload_type: workloadType });
+      else if (outcome === 'ephemeral') {
+        const { limited = 0, unlimited = 0 } = report.ephemeral ?? {};
+        made.ephemeral.inc({ namespace, limited: 'true' }, limited);
+        made.ephemeral.inc({ namespace, limited: 'false' }, unlimited);
+      } else if (outcome === 'noop') {
+        if (report.restored) made.restored.inc({ namespace });
+        else made.noops.inc({ reason, namespace, workload_type: workloadType });
+      } else if (outcome === 'mutated' && report.again) made.mended.inc({ namespace });
       else if (outcome === 'mutated') {
-        mutations.inc({ namespace: namespaces(namespace), workload_type: workloadType });
-        if (rule !== undefined) enrolled.inc({ rule: rules(rule) });
-        saved.inc(gpusSaved);
+        made.mutations.inc({ namespace, workload_type: workloadType });
+        if (rule !== undefined) made.enrolled.inc({ rule: rules(rule) });
+        made.saved.inc(gpusSaved);
       }
     },
+  };
+}
+
+function sliceCounters(registry: Registry) {
+  const namespace = OTHER;
+  const types = WORKLOAD_TYPES.map((type) => ({ namespace, workload_type: type }));
+  return {
+    mutations: counter(
+      registry,
+      'penstock_webhook_mutations_total',
+      'Pods whose GPUs were made slices, by workload type; none: a ratio, a memory share or the default decided',
+      ['namespace', 'workload_type'],
+      types,
+    ),
+    mended: counter(
+      registry,
+      'penstock_webhook_mended_total',
+      'Pods that had slices when they came, and were put right',
+      ['namespace'],
+      [{ namespace }],
+    ),
+    restored: counter(
+      registry,
+      'penstock_webhook_restored_total',
+      'Pods that had slices when they came, and were made whole again',
+      ['namespace'],
+      [{ namespace }],
+    ),
+    audits: counter(
+      registry,
+      'penstock_webhook_audits_total',
+      'Pods only annotated: dry run',
+      ['namespace', 'workload_type'],
+      types,
+    ),
+    noops: counter(
+      registry,
+      'penstock_webhook_noops_total',
+      'Pods left as they are, by reason',
+      ['reason', 'namespace', 'workload_type'],
+      NOOP_REASONS.map((reason) => ({ reason, namespace, workload_type: 'none' })),
+    ),
+    ephemeral: counter(
+      registry,
+      'penstock_webhook_ephemeral_containers_total',
+      'Ephemeral containers of pods with slices, by whether they share the limit of another container',
+      ['namespace', 'limited'],
+      ['true', 'false'].map((limited) => ({ namespace, limited })),
+    ),
+    enrolled: counter(
+      registry,
+      'penstock_webhook_policy_enrolled_total',
+      'Pods sliced because of a rule of the policy',
+      ['rule'],
+      [{ rule: OTHER }],
+    ),
+    saved: counter(registry, 'penstock_webhook_gpus_saved_total', 'Whole GPUs not asked for any more', [], [{}]),
   };
 }
 

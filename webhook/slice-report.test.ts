@@ -87,6 +87,30 @@ describe('a pod that was sliced', () => {
     ]);
   });
 
+  it('before is not counted as one that was left as it is', async () => {
+    told.report({ ...sliced, outcome: 'noop', reason: 'no-node', restored: true });
+    expect(await valueOf('penstock_webhook_restored_total', { namespace: 'team' })).toBe(1);
+    expect(await valueOf('penstock_webhook_noops_total', { reason: 'no-node', namespace: 'team' })).toBeUndefined();
+  });
+
+  it('before, and was put right, is not counted as another one', async () => {
+    told.report({ ...sliced, again: true });
+    expect(await valueOf('penstock_webhook_mended_total', { namespace: 'team' })).toBe(1);
+    expect(await valueOf('penstock_webhook_mutations_total', { namespace: 'team' })).toBeUndefined();
+    expect(await valueOf('penstock_webhook_gpus_saved_total')).toBe(0);
+    expect(lines).toMatchObject([{ message: 'slices of a pod put right' }]);
+  });
+
+  it('and gets ephemeral containers has a line, and they are counted', async () => {
+    told.report({ ...sliced, outcome: 'ephemeral', ephemeral: { limited: 2, unlimited: 1 } });
+    const counted = async (limited: string): Promise<number | undefined> =>
+      valueOf('penstock_webhook_ephemeral_containers_total', { namespace: 'team', limited });
+    expect([await counted('true'), await counted('false')]).toEqual([2, 1]);
+    expect(lines).toMatchObject([
+      { message: 'ephemeral containers of a pod with slices', fields: { ephemeral: { limited: 2, unlimited: 1 } } },
+    ]);
+  });
+
   it('in a request that was only a try is not counted', async () => {
     told.report({ ...sliced, requestDryRun: true });
     expect(await valueOf('penstock_webhook_mutations_total', { namespace: 'team' })).toBeUndefined();
@@ -97,21 +121,22 @@ describe('a pod that was sliced', () => {
 describe('a pod that was left as it is', () => {
   it('is counted by its reason and has no line', async () => {
     told.report({ ...sliced, outcome: 'noop', reason: 'no-node', gpusSaved: 0 });
-    expect(await valueOf('penstock_webhook_noops_total', { reason: 'no-node' })).toBe(1);
+    const labels = { reason: 'no-node', namespace: 'team', workload_type: 'training' };
+    expect(await valueOf('penstock_webhook_noops_total', labels)).toBe(1);
     expect(lines).toEqual([]);
   });
 
   it('because of a dry run is counted, and saves nothing', async () => {
     told.report({ ...sliced, outcome: 'dry-run' });
-    expect(await valueOf('penstock_webhook_audits_total')).toBe(1);
+    expect(await valueOf('penstock_webhook_audits_total', { namespace: 'team', workload_type: 'training' })).toBe(1);
     expect(await valueOf('penstock_webhook_gpus_saved_total')).toBe(0);
     expect(lines[0]?.message).toBe('pod would have been sliced');
   });
 
   it('because something was thrown is an error', async () => {
     told.report({ ...sliced, outcome: 'noop', reason: 'internal-error', gpusSaved: 0, error: new Error('odd') });
-    expect(await valueOf('penstock_webhook_errors_total', { code: 'internal' })).toBe(1);
-    expect(await valueOf('penstock_webhook_noops_total', { reason: 'internal-error' })).toBe(1);
+    expect(await valueOf('penstock_webhook_errors_total', { code: 'internal', namespace: 'team' })).toBe(1);
+    expect(await valueOf('penstock_webhook_noops_total', { reason: 'internal-error', namespace: 'team' })).toBe(1);
     expect(lines[0]).toMatchObject({ level: 'error', fields: { err: new Error('odd') } });
   });
 });

@@ -35,9 +35,10 @@ export function createSliceReport({
       metrics.sliced(report);
       const { outcome, error, reason, ...told } = report;
       if (error !== undefined) {
-        metrics.failed('internal');
+        metrics.failed('internal', report.namespace);
         logger.error({ ...told, err: error }, 'pod passed unlooked at');
-      } else if (outcome === 'mutated') changes.info(told, 'pod sliced');
+      } else if (outcome === 'mutated') changes.info(told, told.again ? 'slices of a pod put right' : 'pod sliced');
+      else if (outcome === 'ephemeral') changes.info(told, 'ephemeral containers of a pod with slices');
       else if (outcome === 'dry-run') changes.info(told, 'pod would have been sliced');
       else if (told.restored) changes.info({ ...told, reason }, 'pod made whole again');
       else logger.debug({ ...told, outcome, reason }, 'pod left as it is');

@@ -95,7 +95,11 @@ function createParts(deps: WebhookDeps) {
   const { config, registry } = deps;
   const kube: KubeDeps = { ...deps, metrics: createKubeMetrics(registry) };
   const events = createEventRecorder({ ...kube, controller: CONTROLLER, instance: deps.identity });
-  const metrics = createWebhookMetrics(registry, () => server.load());
+  const metrics = createWebhookMetrics(
+    registry,
+    () => server.load(),
+    (name) => cluster.namespaces.get(name) !== undefined,
+  );
   const { namespace } = config;
   const certificate = createServingCertificate({
     ...kube,

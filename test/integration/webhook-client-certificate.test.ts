@@ -61,7 +61,11 @@ it('an API server with a certificate is answered, and nobody without one', async
     cluster.admin.client.create(PLACEMENTS, { metadata: { name: `place-${++made}` }, spec } as KubeObject);
   // The API server reads the caBundle by a watch of its own; until then it refuses.
   await until(() => create().catch(() => undefined), { what: 'an API server that is answered' });
-  expect((await webhook.metric('penstock_webhook_requests_total'))['webhook="placements",result="allowed"']).toBe(1);
+  expect(
+    (await webhook.metric('penstock_webhook_requests_total'))[
+      'webhook="placements",result="allowed",namespace="other"'
+    ],
+  ).toBe(1);
   const stranger = connect({ port: webhook.port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2'] });
   const [refusal] = (await once(stranger, 'error', { signal: AbortSignal.timeout(5_000) }).catch((err: unknown) => [
     err,

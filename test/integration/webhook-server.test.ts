@@ -90,13 +90,18 @@ describe('a pod', () => {
 
   it('that asks for none, and one without GPUs, cost no call or no change', async () => {
     const calls = async (): Promise<number> =>
-      (await webhook.metric('penstock_webhook_requests_total'))['webhook="pods",result="allowed"'] ?? 0;
+      (await webhook.metric('penstock_webhook_requests_total'))['webhook="pods",result="allowed",namespace="team"'] ??
+      0;
     const before = await calls();
     await create(aPod(SLICED, '0'));
     expect(await calls()).toBe(before);
     expect(limitsOf(await create(aPod()))).toEqual({ 'nvidia.com/gpu': '1' });
     expect(await calls()).toBe(before + 1);
-    expect((await webhook.metric('penstock_webhook_noops_total'))['reason="not-asked"']).toBeGreaterThan(0);
+    expect(
+      (await webhook.metric('penstock_webhook_noops_total'))[
+        'reason="not-asked",namespace="team",workload_type="none"'
+      ],
+    ).toBeGreaterThan(0);
   });
 
   it('that is a copy of a sliced one without its annotations has no slots that nothing limits', async () => {

@@ -212,7 +212,7 @@ export class Exchange implements UnderWay {
 
   /** A pod that is refused stays refused whatever the configuration's `failurePolicy` says: that is only for calls that fail. */
   #undecided(uid: string, error: WebhookError): void {
-    this.#context.metrics.failed(error.code);
+    this.#context.metrics.failed(error.code, this.#request?.namespace);
     const passes = this.#route?.failOpen === true;
     const warning = `penstock: passed without being looked at: ${error.message}`;
     this.#done('error', passes ? allowedAnswer(uid, [warning]) : errorAnswer(uid, error));
@@ -234,10 +234,11 @@ export class Exchange implements UnderWay {
   #answer(result: Result, status: number, body: Buffer, options?: AnswerOptions): void {
     const { load, metrics, clock } = this.#context;
     const now = clock.monotonic();
+    const namespace = this.#request?.namespace;
     this.#phase = 'answered';
     this.#forget();
     this.place?.share.load.leave(this);
-    metrics.answered(this.#route?.webhook ?? 'none', result, (now - this.#startedAt) / 1000);
+    metrics.answered(this.#route?.webhook ?? 'none', result, (now - this.#startedAt) / 1000, namespace);
     this.#call.answer(status, body, options);
     // Until the client has taken it: one that never does must not have us keep it.
     this.#deadlineAt = now + ANSWER_MS;

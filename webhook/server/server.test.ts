@@ -175,7 +175,7 @@ describe('trouble of our own', () => {
     });
     expect(JSON.stringify(response)).not.toContain('secret');
     expect(lines).toEqual([['review failed', expect.objectContaining({ code: 'internal', name: 'a-pod' })]]);
-    expect(await count('penstock_webhook_errors_total', { code: 'internal' })).toBe(1);
+    expect(await count('penstock_webhook_errors_total', { code: 'internal', namespace: 'team' })).toBe(1);
   });
 
   it('refuses an object of ours with 500', async () => {
@@ -247,10 +247,10 @@ describe('metrics', () => {
     const { registry } = await start();
     const text = await registry.metrics();
     for (const line of [
-      'penstock_webhook_requests_total{webhook="pods",result="allowed",component="test"} 0',
+      'penstock_webhook_requests_total{webhook="pods",result="allowed",namespace="other",component="test"} 0',
       'penstock_webhook_mutations_total{namespace="other",workload_type="training",component="test"} 0',
-      'penstock_webhook_noops_total{reason="no-gpu",component="test"} 0',
-      'penstock_webhook_errors_total{code="late",component="test"} 0',
+      'penstock_webhook_noops_total{reason="no-gpu",namespace="other",workload_type="none",component="test"} 0',
+      'penstock_webhook_errors_total{code="late",namespace="other",component="test"} 0',
       'penstock_webhook_policy_enrolled_total{rule="other",component="test"} 0',
       'penstock_webhook_gpus_saved_total{component="test"} 0',
       'penstock_webhook_request_seconds_count{component="test",webhook="pods"} 0',
@@ -261,7 +261,8 @@ describe('metrics', () => {
   it('count answers and how long they took', async () => {
     const { review, count } = await start();
     for (let calls = 0; calls < 3; calls++) await review('/mutate/pods');
-    expect(await count('penstock_webhook_requests_total', { webhook: 'pods', result: 'allowed' })).toBe(3);
+    const labels = { webhook: 'pods', result: 'allowed', namespace: 'team' };
+    expect(await count('penstock_webhook_requests_total', labels)).toBe(3);
     const took = await count('penstock_webhook_request_seconds', { webhook: 'pods', le: 10 });
     expect(took).toBe(3);
   });

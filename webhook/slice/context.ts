@@ -94,7 +94,7 @@ export interface SliceReport {
   readonly namespace: string;
   /** Name of the pod, or its generateName with `*`. */
   readonly pod: string;
-  readonly outcome: 'mutated' | 'dry-run' | 'noop' | 'refused';
+  readonly outcome: 'mutated' | 'dry-run' | 'noop' | 'refused' | 'ephemeral';
   /** Only of a noop. */
   readonly reason?: NoopReason;
   /** `none`: neither annotation nor policy names one. */
@@ -107,6 +107,10 @@ export interface SliceReport {
   readonly slices?: readonly SlicedContainer[];
   /** What an earlier slice had left in the pod was taken out, whatever came then. */
   readonly restored?: true;
+  /** It had slices when it came, and they were put right: after another webhook, or as it is a copy. It has been counted before. */
+  readonly again?: true;
+  /** Ephemeral containers that came to it, by whether they share the limit of another. */
+  readonly ephemeral?: { readonly limited: number; readonly unlimited: number };
   /** The admission request was a dry run itself: count it apart, nothing will come of it. */
   readonly requestDryRun: boolean;
   /** What was thrown; only of `internal-error`. */

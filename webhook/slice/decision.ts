@@ -47,6 +47,8 @@ export interface Sliced {
   readonly wholeBecause?: string;
   /** What an earlier slice had left was taken out of the pod. */
   readonly restored?: true;
+  /** It had slices when it came. */
+  readonly again?: true;
 }
 
 const MIRROR = 'kubernetes.io/config.mirror';
@@ -139,7 +141,8 @@ function sliceGpus(pod: Pod, question: Question): Sliced {
     ...(choice.waits === undefined ? [] : [`penstock: sliced, and no node takes the pod now: ${choice.waits}`]),
     ...(before ? [] : claimWarnings(all)),
   ];
-  return { outcome: 'mutated', patch: operations, warnings: said, workloadType: 'none', gpusSaved, slices };
+  const mutated = { patch: operations, warnings: said, workloadType: 'none', gpusSaved, slices } as const;
+  return { outcome: 'mutated', ...mutated, ...(before ? { again: true } : {}) };
 }
 
 function slicesOf(asking: readonly Ask[], { grants }: Extract<Choice, { kind: 'share' }>): SlicedContainer[] {

@@ -204,6 +204,26 @@ describe('a review of ephemeral containers', () => {
     expect(await debug(slicedPod(), slicedPod())).toEqual({ warnings: [] });
   });
 
+  it('tells of those that share a limit, and of those that do not', async () => {
+    const { patch } = await handlers().review(slicedPod());
+    const pod = applyPatch(structuredClone(slicedPod()), structuredClone([...(patch ?? [])])).newDocument;
+    const mount = [{ name: 'data', mountPath: '/penstock/vram/lib' }];
+    const ephemeralContainers = [{ name: 'a' }, { name: 'b', volumeMounts: mount }];
+    const { debug, reports } = handlers();
+    await debug({ ...pod, spec: { ...pod.spec, ephemeralContainers } }, pod);
+    expect(reports).toEqual([
+      {
+        namespace: 'team',
+        pod: 'pod',
+        outcome: 'ephemeral',
+        ephemeral: { limited: 1, unlimited: 1 },
+        workloadType: 'none',
+        gpusSaved: 0,
+        requestDryRun: false,
+      },
+    ]);
+  });
+
   it('passes with a warning when the pod cannot be read', async () => {
     const { debug, reports } = handlers();
     expect(await debug({ metadata: {} }, { metadata: {} })).toEqual({

@@ -37,7 +37,10 @@ export function createEphemeralHandler(deps: Pick<SliceDeps, 'report'>): Admissi
       const pod = podOf(request.object);
       const old = podOf(request.oldObject);
       if (pod === undefined || old === undefined) return {};
-      const { operations, warnings } = joinSlices(pod, old);
+      const { operations, warnings, ...ephemeral } = joinSlices(pod, old);
+      if (ephemeral.limited + ephemeral.unlimited > 0) {
+        deps.report({ ...aboutNothing(request, pod), outcome: 'ephemeral', ephemeral });
+      }
       return { warnings, ...(operations.length > 0 ? { patch: operations } : {}) };
     } catch (error) {
       return passed(deps, request, error);
@@ -65,7 +68,7 @@ function sentence(causes: readonly FieldCause[]): string {
 }
 
 function reportOf(request: AdmissionRequest, pod: Pod, sliced: Sliced): SliceReport {
-  const { outcome, reason, workloadType, rule, gpusSaved, slices, restored } = sliced;
+  const { outcome, reason, workloadType, rule, gpusSaved, slices, restored, again } = sliced;
   return {
     namespace: request.namespace ?? '',
     pod: nameOf(pod),
@@ -76,22 +79,28 @@ function reportOf(request: AdmissionRequest, pod: Pod, sliced: Sliced): SliceRep
     gpusSaved,
     ...(slices === undefined ? {} : { slices }),
     ...(restored ? { restored } : {}),
+    ...(again ? { again } : {}),
     requestDryRun: request.dryRun,
+  };
+}
+
+/** A report on a pod on which nothing was decided. */
+function aboutNothing(
+  { namespace = '', name = '', dryRun }: AdmissionRequest,
+  pod?: Pod,
+): Omit<SliceReport, 'outcome'> {
+  return {
+    namespace,
+    pod: pod === undefined ? name : nameOf(pod),
+    workloadType: 'none',
+    gpusSaved: 0,
+    requestDryRun: dryRun,
   };
 }
 
 /** A fault of ours is no reason to keep a pod from running. */
 function passed(deps: Pick<SliceDeps, 'report'>, request: AdmissionRequest, error: unknown): Verdict {
-  const { namespace = '', name = '', dryRun } = request;
-  const report = {
-    namespace,
-    pod: name,
-    outcome: 'noop',
-    reason: 'internal-error',
-    workloadType: 'none',
-    gpusSaved: 0,
-  } as const;
-  deps.report({ ...report, requestDryRun: dryRun, error });
+  deps.report({ ...aboutNothing(request), outcome: 'noop', reason: 'internal-error', error });
   return { warnings: ['penstock: an internal error; the pod passes as it is'] };
 }
 

@@ -54,7 +54,7 @@ function restored(
   const patch = [...operations, ...(now.patch ?? [])];
   if (now.outcome === 'mutated') {
     const told = 'penstock: what was left of an earlier slice did not fit any more; the pod was sliced anew';
-    return { ...now, patch, warnings: [told, ...now.warnings], restored: true };
+    return { ...now, patch, warnings: [told, ...now.warnings], restored: true, again: true };
   }
   const why = now.wholeBecause ?? before.wholeBecause ?? REASONS[before.reason ?? 'no-gpu'] ?? 'it cannot be sliced';
   const told = `penstock: what was left of an earlier slice was removed, and the pod has its whole GPUs again: ${why}`;
