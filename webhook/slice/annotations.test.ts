@@ -10,7 +10,7 @@ const own = (key: string): string => `penstock.dev/${key}`;
 
 describe('annotations that are understood', () => {
   it.each<[string, Record<string, string>, object]>([
-    ['nothing', {}, { slice: undefined, dryRun: false }],
+    ['nothing', {}, { slice: undefined }],
     ['opt-in', { [own('slice')]: 'true' }, { slice: true }],
     ['opt-out', { [own('slice')]: 'false' }, { slice: false }],
     ['castops opts in', { 'castops.io/optimize': 'true' }, { slice: true }],
@@ -37,6 +37,7 @@ describe('annotations that are understood', () => {
       { slice: undefined, size: { kind: 'ratio', ratio: 3, from: 'castops.io/slice-ratio' } },
     ],
     ['dry run', { [own('slice-dry-run')]: 'true' }, { dryRun: true }],
+    ['no dry run', { [own('slice-dry-run')]: 'false' }, { dryRun: false }],
     ['a ratio', { [own('slice-ratio')]: '64' }, { size: { kind: 'ratio', ratio: 64, from: own('slice-ratio') } }],
     ['memory', { [own('vram')]: '10Gi' }, { size: { kind: 'vram', bytes: 10 * GIB, from: own('vram') } }],
     [
@@ -168,6 +169,16 @@ describe('annotations that are refused', () => {
     '%s is nothing of slices',
     (name) => expect(readWish({ [own(name)]: '2' }, CONTAINERS)).toMatchObject({ causes: [], doubts: [] }),
   );
+
+  it.each<[string, string, string]>([
+    ['castops.io/optimize', 'TRUE', 'understood: "true", "false"'],
+    ['castops.io/slice-ratio', 'x', 'understood: 1 to 64'],
+    ['castops.io/workload-type', 'Training', 'understood: training, inference, batch, dev'],
+  ])('a bad value of %s, where nobody opts in by it, is doubted only', (key, value, known) => {
+    const { causes, doubts } = readWish({ [key]: value }, CONTAINERS);
+    expect([causes, doubts]).toEqual([[], [`${key} is "${value}", which counts for nothing here; ${known}`]]);
+    expect(readWish({ [key]: value, [own('slice')]: 'false' }, CONTAINERS).doubts).toEqual([]);
+  });
 
   it('a bad value of castops, where its own opt-in stands beside it', () => {
     const annotations = { 'castops.io/optimize': 'true', 'castops.io/workload-type': 'web' };

@@ -28,6 +28,7 @@ const SHOWN = 64;
 const MAX_NAMED = 16;
 
 export const WORKLOAD_TYPES: readonly WorkloadType[] = ['training', 'inference', 'batch', 'dev'];
+const TYPES = WORKLOAD_TYPES.join(', ');
 
 /** A size that was asked for, and the annotation that did. */
 export type Sized =
@@ -37,7 +38,8 @@ export type Sized =
 export interface Wish {
   /** Undefined: nothing said, the policy decides. */
   readonly slice?: boolean | undefined;
-  readonly dryRun: boolean;
+  /** Undefined: nothing said, the rule that enrols the pod decides. */
+  readonly dryRun?: boolean | undefined;
   /** For every container that has no size of its own. */
   readonly size?: Sized | undefined;
   readonly sizes: ReadonlyMap<string, Sized>;
@@ -49,7 +51,7 @@ export interface Wish {
 
 type Annotations = Readonly<Record<string, string>>;
 
-const NOTHING: Wish = { dryRun: false, sizes: new Map(), causes: [], doubts: [] };
+const NOTHING: Wish = { sizes: new Map(), causes: [], doubts: [] };
 const OWN_PREFIX = `${GROUP}/`;
 /** Nobody but us has such keys: another is a slip. */
 const GUARDED = /^(?:slice|vram|workload)/i;
@@ -96,24 +98,35 @@ class Reader {
       if (this.#causes.length >= MAX_CAUSES) break;
       this.#key(key);
     }
-    const ratio = slice === true || this.#ratioOf(CASTOPS_ANNOTATIONS.ratio) ? CASTOPS_ANNOTATIONS.ratio : undefined;
-    const type = slice === true || this.#typeOf(CASTOPS_ANNOTATIONS.workloadType) !== undefined;
+    const opted = slice === true;
+    const { ratio, workloadType } = CASTOPS_ANNOTATIONS;
+    const ratioKey = this.#meant(ratio, opted || this.#ratioOf(ratio) !== undefined, `1 to ${MAX_RATIO}`);
+    const typeKey = this.#meant(workloadType, opted || this.#typeOf(workloadType) !== undefined, TYPES);
+    if (slice === undefined) this.#meant(CASTOPS_ANNOTATIONS.slice, false, '"true", "false"');
     return {
       slice,
-      dryRun: this.#flag(SLICE_ANNOTATIONS.dryRun) ?? false,
-      size: this.#size(SLICE_ANNOTATIONS.ratio, SLICE_ANNOTATIONS.vram, ratio),
+      dryRun: this.#flag(SLICE_ANNOTATIONS.dryRun),
+      size: this.#size(SLICE_ANNOTATIONS.ratio, SLICE_ANNOTATIONS.vram, ratioKey),
       sizes: this.#sizes,
       workloadType:
-        this.#type(SLICE_ANNOTATIONS.workloadType) ?? (type ? this.#type(CASTOPS_ANNOTATIONS.workloadType) : undefined),
+        this.#type(SLICE_ANNOTATIONS.workloadType) ?? (typeKey === undefined ? undefined : this.#type(typeKey)),
       causes: this.#causes.slice(0, MAX_CAUSES),
       doubts: this.#doubts,
     };
   }
 
-  /** What it means by other values is its own affair; so are its other keys where nobody opts in by a key and they mean nothing here. */
+  /** What it means by other values is its own affair, and only warned about. */
   #castops(): boolean | undefined {
     const value = this.#annotations[CASTOPS_ANNOTATIONS.slice];
     return value === 'true' || value === 'false' ? value === 'true' : undefined;
+  }
+
+  /** The key of castops', where its value is acted on. Nobody is refused for another one: it may mean something to castops. */
+  #meant(key: string, isUnderstood: boolean, known: string): string | undefined {
+    const value = this.#annotations[key];
+    if (isUnderstood || value === undefined) return key;
+    this.#doubts.push(`${key} is ${quote(value)}, which counts for nothing here; understood: ${known}`);
+    return undefined;
   }
 
   /** Sizes of single containers, and keys that look like ours and are not. */
@@ -205,7 +218,7 @@ class Reader {
     if (value === undefined) return undefined;
     const type = this.#typeOf(key);
     if (type !== undefined) return { type, from: key };
-    this.#refuse(key, 'FieldValueNotSupported', `is ${quote(value)}, must be one of ${WORKLOAD_TYPES.join(', ')}`);
+    this.#refuse(key, 'FieldValueNotSupported', `is ${quote(value)}, must be one of ${TYPES}`);
     return undefined;
   }
 
