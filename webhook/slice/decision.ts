@@ -121,7 +121,7 @@ function sliceGpus(pod: Pod, question: Question): Sliced {
     return { container: container.name, phase, gpus, size, held: intact ? current : undefined };
   });
   const before = asking.some(({ sliced }) => sliced);
-  const dryRun = (wish.dryRun || enrolled?.dryRun === true) && !before;
+  const dryRun = (wish.dryRun ?? enrolled?.dryRun === true) && !before;
   const choice = question.choose(pod.spec, wanted, context, question.needs);
   if (choice.kind === 'whole') return staysWhole(pod, choice.reason, choice.why, dryRun);
   const containers = asking.map(({ container }) => container);
@@ -137,8 +137,7 @@ function sliceGpus(pod: Pod, question: Question): Sliced {
   if (operations.length === 0) return noop('already-sliced');
   const said = [
     ...[...warnings, ...visibleWarnings(all)].map((text) => `penstock: ${text}`),
-    ...spreadWarnings(wanted, choice),
-    ...(choice.waits === undefined ? [] : [`penstock: sliced, and no node takes the pod now: ${choice.waits}`]),
+    ...shareWarnings(wanted, choice),
     ...(before ? [] : claimWarnings(all)),
   ];
   const mutated = { patch: operations, warnings: said, workloadType: 'none', gpusSaved, slices } as const;
@@ -219,14 +218,16 @@ function idleWarnings({ size, sizes, workloadType, dryRun }: Wish): string[] {
 
 const CASTOPS_DOMAIN = CASTOPS_ANNOTATIONS.slice.slice(0, CASTOPS_ANNOTATIONS.slice.indexOf('/') + 1);
 
-function spreadWarnings(asking: readonly Ask[], choice: Extract<Choice, { kind: 'share' }>): string[] {
-  return asking.flatMap(({ container, gpus }, index) => {
+function shareWarnings(asking: readonly Ask[], choice: Extract<Choice, { kind: 'share' }>): string[] {
+  const waits = choice.waits === undefined ? [] : [`penstock: sliced, and no node takes the pod now: ${choice.waits}`];
+  const spread = asking.flatMap(({ container, gpus }, index) => {
     if (gpus === 1) return [];
     const resource = choice.grants[index]?.resource;
     return [
       `penstock: ${container}: ${gpus} units of ${resource} can be of fewer than ${gpus} GPUs; the quota holds on each that it sees`,
     ];
   });
+  return [...spread, ...waits];
 }
 
 /** Devices by dynamic resource allocation are another way to a GPU, without a limit of ours. */

@@ -342,9 +342,20 @@ describe('the policy', () => {
   it('cannot ignore what a pod asks for', () => {
     expect(slicePod(slicedPod(), { ...context, policy: { rule: 'no', action: 'ignore' } }).outcome).toBe('mutated');
   });
+  it('does not keep a pod at a dry run that says it wants none', () => {
+    const annotations = { 'penstock.dev/slice-dry-run': 'false' };
+    const policy = { rule: 'try', action: 'slice', ratio: 2, dryRun: true } as const;
+    const asked: Pod = { ...plain, metadata: { ...plain.metadata, annotations } };
+    expect(slicePod(asked, { ...context, policy })).toMatchObject({ outcome: 'mutated', rule: 'try', gpusSaved: 0.5 });
+  });
   it.each<[string, Pod, SliceContext]>([
     ['of the policy', plain, { ...context, policy: { rule: 'try', action: 'slice', ratio: 2, dryRun: true } }],
     ['of the pod', slicedPod({ 'penstock.dev/slice-dry-run': 'true', 'penstock.dev/slice-ratio': '2' }), context],
+    [
+      'of the pod, whatever the policy says,',
+      { ...plain, metadata: { ...plain.metadata, annotations: { 'penstock.dev/slice-dry-run': 'true' } } },
+      { ...context, policy: { rule: 'try', action: 'slice', ratio: 2, dryRun: false } },
+    ],
   ])('a dry run %s only annotates', (_, pod, given) => {
     const result = slicePod(pod, given);
     expect(result).toMatchObject({ outcome: 'dry-run', gpusSaved: 0.5 });
