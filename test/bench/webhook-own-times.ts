@@ -39,9 +39,12 @@ async function read(metrics: string): Promise<Histogram> {
   let [sum, count] = [0, 0];
   for (const [, kind, labels = '', value] of text.matchAll(SERIES)) {
     if (!labels.includes(POD)) continue;
-    if (kind === 'sum') sum = Number(value);
-    else if (kind === 'count') count = Number(value);
-    else upTo.set(Number(/le="([\d.]+)"/.exec(labels)?.[1] ?? Number.POSITIVE_INFINITY), Number(value));
+    if (kind === 'sum') sum += Number(value);
+    else if (kind === 'count') count += Number(value);
+    else {
+      const bound = Number(/le="([\d.]+)"/.exec(labels)?.[1] ?? Number.POSITIVE_INFINITY);
+      upTo.set(bound, (upTo.get(bound) ?? 0) + Number(value));
+    }
   }
   return { sum, count, upTo };
 }
