@@ -190,3 +190,23 @@ describe('where slots bear the name of whole GPUs', () => {
     expect(slicePod(more, given)).toMatchObject({ outcome: 'noop', reason: 'no-node' });
   });
 });
+
+describe('an image under our names', () => {
+  const strange = (pod: Pod, given: SliceContext): string[] =>
+    slicePod(pod, given).warnings.filter((text) => text.includes("not Penstock's"));
+  const withLibrary = (reference: string): Pod =>
+    slicedPod({}, { volumes: [{ name: 'penstock-vram-lib', image: { reference } }] });
+  it.each<[string, string, number]>([
+    ['that is ours', 'registry.example/penstock-vram:1', 0],
+    ['that is ours from a mirror', 'mirror.example:5000/cache/penstock-vram@sha256:0', 0],
+    ['that is another', 'registry.example/mallory/vram', 1],
+  ])('%s', (_, reference, warnings) => expect(strange(withLibrary(reference), context)).toHaveLength(warnings));
+
+  it('of an init container is looked at, too', () => {
+    const volumeMounts = [{ name: 'penstock-vram-lib', mountPath: '/penstock/vram/lib' }];
+    const initContainers = [{ name: 'penstock-vram', image: 'mallory/empty:1', volumeMounts }];
+    expect(strange(slicedPod({}, { initContainers }), byInit)).toEqual([
+      "penstock: init container penstock-vram was there before, with an image that is not Penstock's: nothing says that it holds the limit",
+    ]);
+  });
+});

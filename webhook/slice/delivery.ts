@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ways by which the preloaded objects come into a pod: one row each. All of them give the volume that containers mount.
 import { parseQuantity } from '#kube/quantity.ts';
+import { parseImage } from '../validate/image-reference.ts';
 import type { Delivery } from './context.ts';
 import { INIT_CONTAINER, PATHS, VOLUMES } from './names.ts';
 import { places } from './pod.ts';
@@ -62,32 +63,52 @@ function initContainer(delivery: Delivery, spec: PodSpec): Readonly<Record<strin
   };
 }
 
+/** Of what bears our names and brings another image than ours, for people. A mirror has it under another address, by the same name. */
+export function strangeImages({ volumes, initContainers }: PodSpec, image: string): string[] {
+  const library = volumes?.find(({ name }) => name === VOLUMES.library)?.image?.['reference'];
+  const installer = initContainers?.find(({ name }) => name === INIT_CONTAINER)?.image;
+  return [
+    [`volume ${VOLUMES.library}`, library],
+    [`init container ${INIT_CONTAINER}`, installer],
+  ].flatMap(([what, there]) =>
+    typeof there !== 'string' || repositoryOf(there) === repositoryOf(image)
+      ? []
+      : [
+          `${String(what)} was there before, with an image that is not Penstock's: nothing says that it holds the limit`,
+        ],
+  );
+}
+
+/** Its last name: `vram` of `registry:5000/penstock/vram:1@sha256:…`. */
+function repositoryOf(image: string): string | undefined {
+  return parseImage(image).parts.at(-1);
+}
+
 /**
- * Of CPU and memory what the smallest of the pod's containers asks for, or a copy needs: so it is within a LimitRange that the pod is
- * within, and requests that are limits leave the pod its quality of service. Of what no container asks for, nothing; nor where the
+ * Of CPU and memory what a copy needs, or what of that is within what the pod's containers ask for: so it is within a LimitRange that
+ * they are within, and requests that are limits leave the pod its quality of service. Of what no container asks for, nothing; nor where the
  * pod asks as a whole (KEP-2837), as then all of its containers are within that.
  */
 function initResources(spec: PodSpec): Resources {
   const stated: Record<string, string> = {};
   if (spec.resources !== undefined) return stated;
-  for (const [name, least] of Object.entries(INIT_RESOURCES)) {
-    const smallest = smallestOf(spec, name);
-    if (smallest === undefined) continue;
-    stated[name] = smallest.value > (parseQuantity(least) ?? 0) ? smallest.text : least;
+  for (const [name, enough] of Object.entries(INIT_RESOURCES)) {
+    const asked = askedOf(spec, name);
+    const [smallest, largest] = [asked[0], asked.at(-1)];
+    if (smallest === undefined || largest === undefined) continue;
+    const value = parseQuantity(enough) ?? 0;
+    stated[name] = smallest.value > value ? smallest.text : largest.value < value ? largest.text : enough;
   }
   return Object.keys(stated).length > 0 ? { limits: stated, requests: stated } : {};
 }
 
-/** Of what the containers ask for of a resource; undefined where none does. */
-function smallestOf(spec: PodSpec, resource: string): { readonly text: string; readonly value: number } | undefined {
+/** What the containers ask for of a resource, the smallest first. */
+function askedOf(spec: PodSpec, resource: string): { readonly text: string; readonly value: number }[] {
   return places(spec)
     .flatMap(({ container: { resources } }) => {
       const text = resources?.requests?.[resource] ?? resources?.limits?.[resource];
       const value = parseQuantity(text);
       return value === undefined ? [] : [{ text: String(text), value }];
     })
-    .reduce<{ text: string; value: number } | undefined>(
-      (least, one) => (least === undefined || one.value < least.value ? one : least),
-      undefined,
-    );
+    .sort((a, b) => a.value - b.value);
 }

@@ -9,6 +9,7 @@ import type { GpuPlace } from './asks.ts';
 import { overflows } from './bounds.ts';
 import type { Choice, Grant } from './choose.ts';
 import type { Delivery, NodeRequirement, SliceSettings } from './context.ts';
+import { strangeImages } from './delivery.ts';
 import { Patch } from './patch.ts';
 import { addRequirements, addTolerations, ownRequirements } from './placement.ts';
 import type { Place, Pod } from './pod.ts';
@@ -58,7 +59,8 @@ export function mutate(pod: Pod, plan: Plan): Mutation | string {
   annotate(patch, pod, annotations);
   // Last, as it moves the places of all other init containers.
   addInitContainer(patch, pod.spec, delivery);
-  return { operations: patch.operations, warnings: unknownSources(sources) };
+  const warnings = [...unknownSources(sources), ...strangeImages(pod.spec, plan.delivery.image)];
+  return { operations: patch.operations, warnings };
 }
 
 /** Only tells, of a pod that has no slices: what says that it has some was written by somebody else, or of a pod it was copied from. */

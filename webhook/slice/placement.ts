@@ -6,8 +6,19 @@ import { isBound } from './pod.ts';
 import type { NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PodToleration } from './pod.ts';
 
 const REQUIRED = 'requiredDuringSchedulingIgnoredDuringExecution';
-const GPU_LABELS = 'nvidia.com/gpu.';
-const HOSTNAME = 'kubernetes.io/hostname';
+/**
+ * What slices ask of nodes, and hardly anybody else: how cards are split. Of products and names of hosts other admission may have spoken,
+ * of whose words a forged record would rid the pod.
+ */
+const OF_SLICES: ReadonlySet<string> = new Set(
+  [
+    ['count', 'In'],
+    ['replicas', 'In'],
+    ['sharing-strategy', 'In'],
+    ['memory', 'In'],
+    ['memory', 'Gt'],
+  ].map(([label, operator]) => `nvidia.com/gpu.${label} ${operator}`),
+);
 
 /** Alternatives of a pod's required node affinity: each gets our requirements, so the patch grows with them. */
 const MAX_TERMS = 64;
@@ -60,22 +71,28 @@ export function ownRequirements(
   return [...kept, ...wanted.filter((one) => !terms.some((term) => has(term, one)))];
 }
 
-/**
- * Takes the slices' requirements out again. A record can be forged: nothing goes but what slices are given, so that what other
- * admission has put there stays.
- */
+/** Those of the record that stay in the pod: see OF_SLICES. `stated`: by the administrator, now. */
+export function lastingRequirements(
+  spec: PodSpec,
+  recorded: readonly NodeRequirement[],
+  stated: readonly NodeRequirement[],
+): NodeRequirement[] {
+  const terms = termsOf(spec) ?? [];
+  return recorded.filter((one) => !isOfSlices(one, stated) && terms.some((term) => has(term, one)));
+}
+
+function isOfSlices(one: NodeRequirement, stated: readonly NodeRequirement[]): boolean {
+  return OF_SLICES.has(`${one.key} ${one.operator}`) || stated.some((own) => sameRequirement(own, one));
+}
+
+/** Takes the slices' requirements out again. */
 export function removeRequirements(
   patch: Patch,
   spec: PodSpec,
   recorded: readonly NodeRequirement[],
   stated: readonly NodeRequirement[],
 ): void {
-  const ours = recorded.filter(
-    (one) =>
-      one.key.startsWith(GPU_LABELS) ||
-      (one.key === HOSTNAME && one.operator === 'NotIn') ||
-      stated.some((own) => sameRequirement(own, one)),
-  );
+  const ours = recorded.filter((one) => isOfSlices(one, stated));
   const terms = termsOf(spec);
   if (ours.length === 0 || terms === undefined) return;
   const left = terms.map((term) =>

@@ -241,6 +241,28 @@ describe('what a record says', () => {
     const forged = forge([{ key: 'tenant', operator: 'In', values: ['a'] }]);
     expect(reviewed(forged, contextOf([])).spec.affinity).toEqual(forged.spec.affinity);
   });
+  it('takes away nothing that other admission may have put there, and says so', () => {
+    const others = [
+      { key: 'nvidia.com/gpu.product', operator: 'In', values: ['A100'] },
+      { key: 'kubernetes.io/hostname', operator: 'NotIn', values: ['theirs'] },
+      { key: 'nvidia.com/gpu.replicas', operator: 'NotIn', values: ['4'] },
+    ];
+    const ours = [
+      { key: 'nvidia.com/gpu.replicas', operator: 'In', values: ['4'] },
+      { key: 'nvidia.com/gpu.memory', operator: 'Gt', values: ['81919'] },
+    ];
+    const forged = edited(forge([...others, ...ours]), (spec) => {
+      const nodeSelectorTerms = [{ matchExpressions: [...others, ...ours] }];
+      spec.affinity = { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } } };
+    });
+    const after = reviewed(forged, contextOf([]));
+    expect(after.spec.affinity?.nodeAffinity).toEqual({
+      requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [{ matchExpressions: others }] },
+    });
+    expect(slicePod(forged, contextOf([])).warnings).toContainEqual(
+      'penstock: what its node affinity says of nvidia.com/gpu.product, kubernetes.io/hostname, nvidia.com/gpu.replicas stays; take it out if it came with the slice',
+    );
+  });
   it.each([[[1]], ['x'], [[{ key: 1 }]], [[{ key: 'a', operator: 'In', values: [1] }]], [[null]]])(
     'counts for nothing where it is not as we write it: %j',
     (requirements) => expect(reviewed(forge(requirements), contextOf([])).spec.volumes).toEqual([]),

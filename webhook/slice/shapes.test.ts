@@ -35,9 +35,14 @@ describe('what the init container asks for', () => {
       all('100m', '64Mi'),
     ],
     [
-      'what a copy needs, at least',
-      { containers: asking({ limits: { cpu: '5m', memory: '1Mi' } }) },
+      'what a copy needs, where a container asks for as much',
+      { containers: asking({ limits: { cpu: '5m', memory: '1Mi' } }, { limits: { cpu: '1', memory: '1Gi' } }) },
       all('50m', '32Mi'),
+    ],
+    [
+      'no more than the largest does: a LimitRange may forbid it',
+      { containers: asking({ limits: { cpu: '5m', memory: '8Mi' } }, { limits: { cpu: '20m', memory: '16Mi' } }) },
+      all('20m', '16Mi'),
     ],
     [
       'what is requested, where limits are above it',

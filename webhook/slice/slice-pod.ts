@@ -8,9 +8,14 @@ import type { NoopReason, SliceContext } from './context.ts';
 import { decide } from './decision.ts';
 import type { Sliced } from './decision.ts';
 import type { Pod } from './pod.ts';
+import { lastingRequirements } from './placement.ts';
+import { readRecord } from './record.ts';
 import { restore } from './restore.ts';
 
 export type { Sliced } from './decision.ts';
+
+/** Labels in a warning. */
+const MAX_NAMED = 4;
 
 /** With these a pod gets no slice; with others it has one, or nothing can be said of it, or it is nobody's to change. */
 const UNSERVED: ReadonlySet<NoopReason> = new Set([
@@ -59,7 +64,17 @@ function restored(
   const why = now.wholeBecause ?? before.wholeBecause ?? REASONS[before.reason ?? 'no-gpu'] ?? 'it cannot be sliced';
   const told = `penstock: what was left of an earlier slice was removed, and the pod has its whole GPUs again: ${why}`;
   const others = now.wholeBecause === undefined ? now.warnings : [];
-  return { ...now, patch, warnings: [told, ...others], wholeBecause: why, restored: true };
+  const warnings = [told, ...lasting(pod, context), ...others];
+  return { ...now, patch, warnings, wholeBecause: why, restored: true };
+}
+
+/** What came with the slice, and may as well be somebody else's: it can keep the pod off the nodes that it is to have now. */
+function lasting(pod: Pod, { settings }: SliceContext): string[] {
+  const stay = lastingRequirements(pod.spec, readRecord(pod).requirements, settings.nodeRequirements);
+  const keys = [...new Set(stay.map(({ key }) => key))].slice(0, MAX_NAMED).join(', ');
+  return keys === ''
+    ? []
+    : [`penstock: what its node affinity says of ${keys} stays; take it out if it came with the slice`];
 }
 
 /** For people; the others have a reason of their own. */
