@@ -86,6 +86,16 @@ describe('an app', () => {
     expect(asked).toEqual([]);
   });
 
+  it('that nobody has filled with defaults is looked at as one that somebody has', async () => {
+    const bare = { ...anApp(), spec: { worker: WORKER } };
+    expect(await create(bare)).toEqual(await create(anApp({}, { resources: undefined })));
+    const evil = { ...bare, spec: { worker: { ...WORKER, image: 'evil/a:1' } } };
+    expect(fields(await create(evil, { images: IMAGES }))).toEqual([422, ['spec.worker.image']]);
+    expect((await create({ ...bare, spec: {} })).refusal?.code).toBe(422);
+    const { spec: _none, ...nothing } = bare;
+    expect((await create(nothing)).refusal?.code).toBe(422);
+  });
+
   it.each<[string, Json, World, string[]]>([
     ['would escape', unchecked(HOST), {}, ['spec.worker.podTemplate.spec.hostNetwork']],
     ['has an image that is not allowed', anApp({ image: 'evil/a:1' }), { images: IMAGES }, ['spec.worker.image']],

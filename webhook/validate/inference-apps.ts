@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isDeepStrictEqual } from 'node:util';
+import { normalise } from '#crds/normalise.ts';
 import { POD_TEMPLATE } from '#crds/pod-template.ts';
+import { INFERENCE_APP_SHAPE } from '#crds/shapes.gen.ts';
 import type { InferenceApp } from '#crds/inference-app.gen.ts';
 import type { Placement } from '#crds/placement.gen.ts';
 import { unitReferences } from '#crds/unit-references.ts';
@@ -61,8 +63,8 @@ class Review {
     this.#checks = checks;
     this.#request = request;
     this.#signal = signal;
-    // The API server has checked it against the schema and filled in the defaults before it asks.
-    this.#app = object as unknown as InferenceApp;
+    // The API server has checked it against the schema and filled in the defaults before it asks; somebody else may not have.
+    this.#app = normalise(INFERENCE_APP_SHAPE, object) as InferenceApp;
     this.#what = `InferenceApp ${JSON.stringify(nameOf(request, object))}`;
     this.#namespace = request.namespace ?? '';
   }
@@ -72,7 +74,12 @@ class Review {
     const unknown = this.#unknown();
     if (unknown !== undefined)
       return { refusal: { code: 503, message: `${this.#what} cannot be checked: ${unknown}` } };
-    const problems = [...this.#changed(this.#problems()), ...(await this.#places())];
+    const form = this.#changed(formProblems(this.#request.object ?? {}));
+    const isOdd = form.some(({ path }) => !path.startsWith(POD_TEMPLATE));
+    if (isOdd) return { refusal: refusalOf(422, this.#what, form) };
+    // Of a template that is not even of the right form nothing else can be said.
+    const own = form.length > 0 ? form : this.#changed(this.#problems());
+    const problems = [...own, ...(await this.#places())];
     if (problems.length > 0) return { refusal: refusalOf(422, this.#what, problems) };
     const [refusal, dryRun] = await Promise.all([this.#access(), this.#tryJob()]);
     if (refusal !== undefined) return { refusal };
@@ -91,9 +98,6 @@ class Review {
   #problems(): Problem[] {
     const { images, tenants } = this.#checks;
     const [allowed, ceilings] = [images(), tenants()];
-    const form = formProblems(this.#request.object ?? {});
-    // Of a template that is not even of the right form nothing else can be said.
-    if (this.#changed(form).length > 0) return form;
     return [
       ...schemaProblems(this.#app),
       ...(allowed.state === 'known' ? imageProblems(this.#app, this.#namespace, allowed.value) : []),

@@ -45,6 +45,18 @@ describe('a placement', () => {
     expect(review(plc())).toEqual({});
   });
 
+  it.each<[string, unknown]>([
+    ['without anything', {}],
+    ['that is none', undefined],
+    ['of other types', { kubernetes: 1, allowedNamespaces: 'team', sharing: [] }],
+  ])('with a spec %s is refused by the field', (_, spec) => {
+    expect(review({ ...plc(), spec }).refusal).toMatchObject({ code: 422 });
+  });
+
+  it('that nobody has filled with defaults is looked at as one that somebody has', () => {
+    expect(review({ ...plc(), spec: { kubernetes: {}, allowedNamespaces: ['team'] } })).toEqual({});
+  });
+
   it('may not promise more memory than a card has', () => {
     const { refusal } = review(sharing({ mode: 'TimeSlicing', slotsPerGPU: 4, memoryPerSlot: '20Gi' }));
     expect(refusal).toMatchObject({ code: 422, causes: [{ field: 'spec.sharing.memoryPerSlot' }] });

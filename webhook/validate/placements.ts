@@ -2,6 +2,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { element } from '#crds/field-error.ts';
 import type { Placement, PlacementSharing } from '#crds/placement.gen.ts';
+import { normalise } from '#crds/normalise.ts';
+import { PLACEMENT_SHAPE } from '#crds/shapes.gen.ts';
 import { validatePlacement } from '#crds/validate.ts';
 import { isObject } from '#base/json.ts';
 import { parseQuantity } from '#kube/quantity.ts';
@@ -29,12 +31,15 @@ export function validatePlacements(checks: PlacementChecks): AdmissionHandler {
   return ({ object, oldObject, name }) => {
     if (object === undefined || isLeaving(object)) return ALLOWED;
     if (oldObject !== undefined && isDeepStrictEqual(object['spec'], oldObject['spec'])) return ALLOWED;
-    // Checked against the schema and filled with defaults by the API server.
-    const placement = object as unknown as Placement;
+    const changed = (found: readonly Problem[]): readonly Problem[] =>
+      oldObject === undefined ? found : ofChanges(found, oldObject, object);
+    // Checked against the schema and filled with defaults by the API server; by somebody else perhaps not.
+    const placement = normalise(PLACEMENT_SHAPE, { metadata: {}, ...object }) as Placement;
+    const what = `Placement ${JSON.stringify(name ?? placement.metadata.name ?? '')}`;
+    const form = changed(formProblems(object));
+    if (form.length > 0) return { refusal: refusalOf(422, what, form) };
     const nodes = nodesOf(placement, checks.inventory());
-    const all = [...formProblems(object), ...memoryProblems(placement, nodes ?? [])];
-    const problems = oldObject === undefined ? all : ofChanges(all, oldObject, object);
-    const what = `Placement ${JSON.stringify(name ?? placement.metadata.name)}`;
+    const problems = changed(memoryProblems(placement, nodes ?? []));
     if (problems.length > 0) return { refusal: refusalOf(422, what, problems) };
     const warnings = [...placementWarnings(placement, checks), ...sharingWarnings(placement, nodes)];
     return warnings.length > 0 ? { warnings } : ALLOWED;
