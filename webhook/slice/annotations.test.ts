@@ -273,3 +273,15 @@ describe('the size of a container', () => {
     expect(size.kind === 'ratio' ? size.ratio : `${size.bytes} by ${size.from}`).toBe(expected);
   });
 });
+
+it('what is refused is told in little, however much was written', () => {
+  const long = 'x'.repeat(50_000);
+  const annotations = Object.fromEntries(
+    Array.from({ length: 16 }, (_, index) => [`${index}${long}.slice.penstock.dev/${long}`, long]),
+  );
+  const { causes } = readWish({ 'penstock.dev/slice': 'true', ...annotations }, [long]);
+  expect(causes).toHaveLength(16);
+  expect(JSON.stringify(causes).length).toBeLessThan(16 * 1500);
+  const { causes: named } = readWish({ 'penstock.dev/slice': 'true', 'penstock.dev/vram.other': '1Gi' }, [long]);
+  expect(JSON.stringify(named).length).toBeLessThan(1500);
+});

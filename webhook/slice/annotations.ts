@@ -26,6 +26,10 @@ const MAX_DOUBTS = 4;
 const MAX_COMPARED = 64;
 const SHOWN = 64;
 const MAX_NAMED = 16;
+/** No key that the API server takes is longer: 253 of a domain, 63 of a name. */
+const MAX_KEY = 320;
+/** Of a sentence, which names keys and containers: they come as their author wrote them. */
+const MAX_TEXT = 1024;
 
 export const WORKLOAD_TYPES: readonly WorkloadType[] = ['training', 'inference', 'batch', 'dev'];
 const TYPES = WORKLOAD_TYPES.join(', ');
@@ -252,7 +256,7 @@ class Reader {
   }
 
   #refuse(key: string, reason: FieldCause['reason'], message: string): void {
-    this.#causes.push({ field: `metadata.annotations[${key}]`, reason, message });
+    this.#causes.push({ field: `metadata.annotations[${cut(key, MAX_KEY)}]`, reason, message: cut(message, MAX_TEXT) });
   }
 }
 
@@ -263,5 +267,9 @@ function same(a: Sized, b: Sized): boolean {
 }
 
 function quote(value: string): string {
-  return JSON.stringify(value.length > SHOWN ? `${value.slice(0, SHOWN)}…` : value);
+  return JSON.stringify(cut(value, SHOWN));
+}
+
+function cut(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length)}…` : text;
 }
