@@ -64,6 +64,8 @@ describe('what does not fit is refused by its field and with the fix', () => {
       /key/,
     ],
     ['no name', { tenants: [{}] }, 'tenants[0]', /lacks name/],
+    ['a misspelt name', { tenants: [{ nam: 'a' }] }, 'tenants[0]', /unknown field nam; known are name, /],
+    ['misspelt tenants', { tenant: [] }, 'document', /unknown field tenant; known are tenants, default/],
     ['a name that is no label', { tenants: [{ name: 'A b' }] }, 'tenants[0].name', /lower-case/],
     ['a weight of 0', { tenants: [{ name: 'a', weight: 0 }] }, 'tenants[0].weight', /an integer from 1 to 1000$/],
     ['half a weight', { tenants: [{ name: 'a', weight: 1.5 }] }, 'tenants[0].weight', /must be integer/],
@@ -194,6 +196,13 @@ describe('what does not fit is refused by its field and with the fix', () => {
 
   test.each(['tenants: [', 'tenants: [{name: a, name: b}]', 'a: *b'])('%j, which is no YAML', (text) => {
     expect(() => readTenants(text)).toThrow(TenantsError);
+  });
+
+  test('the line of what is no YAML is named, and not what stands there', () => {
+    const error = expect.objectContaining({
+      message: 'tenants: document: is no YAML; mend line 3: a mapping with tenants, a list',
+    });
+    expect(() => readTenants('tenants:\n  - name: a\n   psk: secret\n')).toThrow(error);
   });
 });
 

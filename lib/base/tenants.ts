@@ -2,7 +2,9 @@
 import { Ajv } from 'ajv';
 import type { ErrorObject, JSONSchemaType } from 'ajv';
 import { parse } from 'yaml';
+import { isObject } from './json.ts';
 import { TENANTS_SCHEMA } from './tenants.schema.ts';
+import { yamlLine } from './yaml-line.ts';
 
 export const ROLES = ['client', 'operator', 'admin'] as const;
 /** `client`: submits, reads and cancels what is its own; `operator`: also lists the tenant's dead letters; `admin`: also redrives and purges. */
@@ -111,7 +113,8 @@ export function readTenants(text: string): TenantsDocument | undefined {
     value = parse(text, { prettyErrors: false });
   } catch (cause) {
     // Without an excerpt: whoever pasted a key into the document would find it in the log.
-    throw new TenantsError('document', 'is no YAML', 'mend its syntax: a mapping with tenants, a list', { cause });
+    const fix = `mend ${yamlLine(text, cause)}: a mapping with tenants, a list`;
+    throw new TenantsError('document', 'is no YAML', fix, { cause });
   }
   return value === null || value === undefined ? undefined : parseTenantsDocument(value);
 }
@@ -161,14 +164,23 @@ function fromSchema(error: ErrorObject | undefined): TenantsError {
   const { parentSchema = {}, params = {}, keyword, message = 'is not valid' } = error ?? {};
   const described: unknown = parentSchema['description'];
   const fix = typeof described === 'string' ? described : 'see docs/operations.md';
-  if (keyword === 'additionalProperties') {
+  // A misspelt field comes first: it explains why another one is missing.
+  const unknown = params['additionalProperty'] ?? unknownField(error);
+  if (unknown !== undefined) {
     const known = Object.keys((parentSchema['properties'] ?? {}) as object).join(', ');
-    return new TenantsError(at, `unknown field ${String(params['additionalProperty'])}`, `known are ${known}`);
+    return new TenantsError(at, `unknown field ${String(unknown)}`, `known are ${known}`);
   }
   if (keyword === 'required') {
     return new TenantsError(at, `lacks ${String(params['missingProperty'])}`, fix);
   }
   return new TenantsError(at, message, fix);
+}
+
+/** Of the mapping that lacks a field. */
+function unknownField({ keyword, data, parentSchema }: Partial<ErrorObject> = {}): string | undefined {
+  const { properties, additionalProperties } = parentSchema ?? {};
+  if (keyword !== 'required' || additionalProperties !== false || !isObject(data)) return undefined;
+  return Object.keys(data).find((name) => !Object.hasOwn((properties ?? {}) as object, name));
 }
 
 /** `/tenants/0/apiKeys` → `tenants[0].apiKeys`. */

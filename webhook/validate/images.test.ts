@@ -144,7 +144,9 @@ describe('a document', () => {
   });
 
   it.each([
-    ['a: [', 'document: is no YAML'],
+    ['a: [', 'document: is no YAML; mend line 1: a mapping'],
+    ['version: 1\nrules: *b', 'document: is no YAML; mend it: a mapping'],
+    ['version: 1\nrules:\n  - namespaces: [a\n', 'document: is no YAML; mend line 4'],
     ['[]', 'document: must be object; write a mapping'],
     ['version: 2\nrules: []', 'version: must be equal to constant; write version: 1'],
     ['version: 1\nrules: []\nimages: []', 'document: unknown field images; known are version, otherwise, rules'],

@@ -2,6 +2,7 @@
 import { Ajv } from 'ajv';
 import type { ErrorObject, JSONSchemaType } from 'ajv';
 import { parse } from 'yaml';
+import { yamlLine } from '#base/yaml-line.ts';
 import { isImageReference, parseImage } from './image-reference.ts';
 import type { ImageReference } from './image-reference.ts';
 import { IMAGES_SCHEMA } from './images.schema.ts';
@@ -33,7 +34,7 @@ export function readImages(text: string): ImagePolicy | undefined {
   try {
     value = parse(text, { prettyErrors: false });
   } catch (cause) {
-    throw new Error('document: is no YAML; mend its syntax: a mapping with version and rules', { cause });
+    throw new Error(`document: is no YAML; mend ${yamlLine(text, cause)}: a mapping with version and rules`, { cause });
   }
   if (value === null || value === undefined) return undefined;
   if (!validate(value)) throw new Error(describe(validate.errors?.[0]));
@@ -89,7 +90,7 @@ function describe(error: ErrorObject | undefined): string {
     .replaceAll('/', '.');
   const { parentSchema = {}, params = {}, keyword, message = 'is not valid' } = error ?? {};
   const described: unknown = parentSchema['description'];
-  const fix = typeof described === 'string' ? described : 'see docs/gpu-sharing.md';
+  const fix = typeof described === 'string' ? described : 'see docs/operations.md';
   const known = Object.keys((parentSchema['properties'] ?? {}) as object).join(', ');
   if (keyword === 'additionalProperties') {
     return `${path || 'document'}: unknown field ${String(params['additionalProperty'])}; known are ${known}`;
