@@ -76,7 +76,7 @@ describe('a document', () => {
   });
 
   it('is none when it is empty, or gone with its ConfigMap, which the log says', () => {
-    const { configMaps, document, write, lines } = setUp();
+    const { configMaps, document, write, lines, events } = setUp();
     configMaps.replace([]);
     for (const end of [(): void => write({ [KEY]: '' }), (): void => configMaps.replace([])]) {
       write({ [KEY]: '1' });
@@ -88,6 +88,10 @@ describe('a document', () => {
       'document is empty: it asks nothing of apps',
       'document in force',
       'document removed: it asks nothing of apps any more',
+    ]);
+    expect(events.map(({ type, reason, note, regarding }) => [type, reason, note, regarding.metadata.name])).toEqual([
+      ['Warning', 'DocumentEmpty', `${KEY} is empty: it asks nothing of apps any more`, 'settings'],
+      ['Warning', 'DocumentRemoved', `${KEY} was removed: it asks nothing of apps any more`, 'settings'],
     ]);
   });
 

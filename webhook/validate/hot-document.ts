@@ -74,7 +74,12 @@ export function createHotDocument<T>(options: HotDocumentOptions<T>): HotDocumen
 
   const record = (regarding: KubeObject, type: 'Normal' | 'Warning', reason: string, note: string): void =>
     events.record({ regarding, type, reason, action: 'Load', note });
+  /** What held bounds everybody: who lifts them unawares should read it where he looks. */
+  const lifted = (object: KubeObject, reason: string, how: string): void => {
+    if (known.state === 'known') record(object, 'Warning', reason, `${key} ${how}: it asks nothing of apps any more`);
+  };
   const accept = (object: KubeObject, value: T | undefined): void => {
+    if (value === undefined) lifted(object, 'DocumentEmpty', 'is empty');
     known = value === undefined ? { state: 'absent' } : { state: 'known', value };
     metrics.reloads.inc({ document: key, result: 'loaded' });
     metrics.good.set({ document: key }, 1);
@@ -93,7 +98,8 @@ export function createHotDocument<T>(options: HotDocumentOptions<T>): HotDocumen
     logger.error({ configMap, key, problem: err.message }, `document refused; ${stays}`);
     record(object, 'Warning', 'DocumentRefused', `${key}: ${err.message}; ${stays}`);
   };
-  const forget = (): void => {
+  const forget = (object: KubeObject): void => {
+    lifted(object, 'DocumentRemoved', 'was removed');
     seen = undefined;
     refused = false;
     metrics.good.set({ document: key }, 1);
@@ -103,7 +109,7 @@ export function createHotDocument<T>(options: HotDocumentOptions<T>): HotDocumen
     logger.info({ configMap, key }, 'document removed: it asks nothing of apps any more');
   };
   const stop = configMaps.onChange((event) => {
-    if (event.type === 'delete') return forget();
+    if (event.type === 'delete') return forget(event.previous);
     const text = event.object.data?.[key] ?? null;
     if (text === seen) return undefined;
     seen = text;
