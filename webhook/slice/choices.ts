@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The choice for a pod among the nodes that it may land on. In large clusters it is remembered: pods of one template ask the same.
+// The choice for a pod among the nodes that it may land on. It is remembered: pods of one template ask the same.
 import { hash } from 'node:crypto';
 import { choose } from './choose.ts';
 import type { Choice } from './choose.ts';
@@ -12,8 +12,6 @@ import { effectiveSum, isBound } from './pod.ts';
 import type { PodSpec } from './pod.ts';
 import { missing } from './serving.ts';
 
-/** Below this a choice is made in the time that it takes to look one up. */
-const FEW_NODES = 32;
 /** Templates that are being rolled out at a time; the choices of one are some hundred bytes for each of its few containers. */
 const MAX_REMEMBERED = 512;
 /** Keys in a sentence. */
@@ -70,7 +68,6 @@ export function createChooser(): Chooser {
   let inventory: Inventory | undefined;
   let settings: SliceContext['settings'] | undefined;
   return (spec, asks, context, needs) => {
-    if (context.inventory.nodes.length <= FEW_NODES) return chooseNow(spec, asks, context, needs);
     if (context.inventory !== inventory || context.settings !== settings) {
       ({ inventory, settings } = context);
       remembered.clear();
