@@ -167,9 +167,9 @@ describe('an object of ours', () => {
     const app = await cluster.admin.client.create<InferenceApp>(INFERENCE_APPS, anApp());
     expect(app.metadata.uid).toBeDefined();
     const answered = await webhook.metric('penstock_webhook_requests_total');
-    expect(answered['webhook="inferenceapps",result="allowed"']).toBe(1);
-    expect(answered['webhook="inferenceapps",result="refused"']).toBe(1);
-    expect(answered['webhook="placements",result="refused"']).toBe(1);
+    expect(answered['webhook="inferenceapps",result="allowed",namespace="team"']).toBe(1);
+    expect(answered['webhook="inferenceapps",result="refused",namespace="team"']).toBe(1);
+    expect(answered['webhook="placements",result="refused",namespace="other"']).toBe(1);
   });
 });
 

@@ -41,9 +41,12 @@ const resources = fc
     fc.nat(11).map((at) => (at === 0 ? 1 : 0)),
   )
   .map(([gpus, where, cpu, cards]) => {
-    const asked = { ...(gpus === 0 ? {} : { [GPU]: String(gpus) }), ...(cards === 0 ? {} : { [HCA]: String(cards) }) };
+    const network = cards === 0 ? {} : { [HCA]: String(cards) };
+    const asked = { ...(gpus === 0 ? {} : { [GPU]: String(gpus) }), ...network };
     if (where === 'limits') return { limits: { cpu, ...asked } };
-    if (where === 'requests') return { requests: { ...asked, memory: '64Mi' } };
+    // A device needs a limit: for GPUs it comes with the slice.
+    const limits = cards === 0 ? {} : { limits: network };
+    if (where === 'requests') return { ...limits, requests: { ...asked, memory: '64Mi' } };
     return { limits: { memory: '1Gi', ...asked }, requests: { memory: '1Gi', ...asked } };
   });
 
