@@ -13,7 +13,7 @@ import type { Needs } from './needs.ts';
 import { effectiveSum } from './pod.ts';
 import { rankOf } from './rank.ts';
 import { requirementsFor } from './requirements.ts';
-import { couldTake, holds, missing, sorted } from './serving.ts';
+import { couldTake, holds, sorted, unable } from './serving.ts';
 import type { Wanted } from './serving.ts';
 
 export interface Grant {
@@ -74,7 +74,7 @@ export function choose(
   settings: SliceSettings,
   { needs = new Map(), barred = [], canWait = false }: Circumstances = {},
 ): Choice {
-  const market = marketOf(nodes, barred, (node) => missing(node, needs, canWait) === undefined);
+  const market = marketOf(nodes, barred, (node, { resource }) => unable(node, resource, needs, canWait) === undefined);
   if (market.places.size === 0) return nothingOffered(nodes, barred, needs, canWait);
   const terms = { market, settings, needs, canWait };
   let best: Candidate | undefined;
@@ -88,9 +88,9 @@ export function choose(
 }
 
 function nothingOffered(nodes: readonly GpuNode[], barred: readonly GpuNode[], needs: Needs, canWait: boolean): Choice {
-  const sharing = nodes.find(({ shared }) => shared.length > 0);
-  if (sharing !== undefined) {
-    return { kind: 'whole', reason: 'no-node', why: missing(sharing, needs, canWait) ?? 'no node can serve it' };
+  for (const node of nodes) {
+    const why = node.shared[0] && unable(node, node.shared[0].resource, needs, canWait);
+    if (why !== undefined) return { kind: 'whole', reason: 'no-node', why };
   }
   const what =
     nodes.length === 0 ? 'it may land on no node with a GPU' : 'no node that it may land on offers parts of a GPU';

@@ -2,7 +2,7 @@
 // What the nodes offer, by resource, and the ways to serve a pod's containers from it.
 import { memoryOf } from './fit.ts';
 import type { Ask, Place } from './fit.ts';
-import type { GpuNode } from './inventory.ts';
+import type { GpuNode, SharedOffer } from './inventory.ts';
 
 /** Per node its offers by name; per resource the nodes that have it. */
 export interface Market {
@@ -16,12 +16,12 @@ export interface Market {
 export function marketOf(
   nodes: readonly GpuNode[],
   barred: readonly GpuNode[],
-  isAble: (node: GpuNode) => boolean,
+  isAble: (node: GpuNode, offer: SharedOffer) => boolean,
 ): Market {
   const places = new Map<string, Place[]>();
   for (const node of nodes) {
-    if (node.shared.length === 0 || !isAble(node)) continue;
     for (const offer of node.shared) {
+      if (!isAble(node, offer)) continue;
       const known = places.get(offer.resource);
       if (known) known.push({ node, offer });
       else places.set(offer.resource, [{ node, offer }]);

@@ -94,8 +94,16 @@ describe('what else the pod asks for', () => {
 describe('nodes that take no pods at this moment', () => {
   it('are named where the pod has to wait for them', () => {
     expect(slicePod(slicedPod(), contextOf([sick('share')])).warnings).toContainEqual(
-      `penstock: sliced, and no node takes the pod now: node share has 0 units of ${SHARED}, 1 are needed`,
+      `penstock: sliced, and no node takes the pod now: node share has no unit of ${SHARED} at this moment`,
     );
+  });
+
+  it('have no say in how many slots memory takes', () => {
+    const away = ['a', 'b', 'c'].map((name) =>
+      gpuNode(name, { offer: { refusesMultiple: true }, now: { [SHARED]: 0 } }),
+    );
+    const pod = slicedPod({ 'penstock.dev/vram': '15Gi' });
+    expect(outcome(pod, [...away, gpuNode('eight', { offer: { slotsPerGPU: 8 } })])).toBe('mutated: eight');
   });
 
   it.each<[string, Pod, GpuNode[], string]>([
@@ -115,7 +123,7 @@ describe('nodes that take no pods at this moment', () => {
       'for want of units that are well, neither',
       slicedPod(),
       [sick('share'), whole('whole')],
-      `noop: node share has 0 units of ${SHARED}, 1 are needed`,
+      `noop: node share has no unit of ${SHARED} at this moment`,
     ],
     ['are waited for where no other would take the pod whole', slicedPod(), [cordoned('share')], 'mutated: share'],
     [

@@ -74,6 +74,12 @@ export function missing(node: GpuNode, needs: Needs, ever = false): string | und
   return lacking(node, needs, ever ? advertised : allocatable);
 }
 
+/** Why nothing of the resource on the node serves the pod, whatever it asks for of it. */
+export function unable(node: GpuNode, resource: string, needs: Needs, ever: boolean): string | undefined {
+  if (!ever && allocatable(node, resource) === 0) return `node ${node.name} has no unit of ${resource} at this moment`;
+  return missing(node, needs, ever);
+}
+
 /** Why the node cannot serve the containers; empty where it does not have the resource at all. */
 function obstaclesOf(node: GpuNode, { asks, resources, slots, handedOn }: Wanted): string | undefined {
   for (const [index, ask] of asks.entries()) {
