@@ -134,15 +134,24 @@ export function slicePolicySuite(penstock: () => Installation): void {
       );
       expect(failed.reason).toBe('UnexpectedAdmissionError');
       await kubectl(cluster, ['-n', SLICED, 'delete', 'pod', 'refused', '--wait=false']);
+      // Two resources that are both all slots of one card would be used by nobody: each has one of its own.
+      const node = (await cluster.kube('get', 'nodes', '-o', 'name')).trim();
+      const cards = (count: number) => cluster.kube('label', '--overwrite', node, `nvidia.com/gpu.count=${count}`);
       const told = (refuses: boolean): string =>
-        `sharedResources:\n  - name: ${STRICT}\n    slotsPerGPU: ${SLOTS}\n    memoryPerSlot: 1Gi\n    failRequestsGreaterThanOne: ${refuses}\n  - name: ${SHARED}\n`;
+        `sharedResources:\n  - name: ${STRICT}\n    slotsPerGPU: ${SLOTS}\n    memoryPerSlot: 1Gi\n    packsOnOneCard: true\n    failRequestsGreaterThanOne: ${refuses}\n  - { name: ${SHARED}, packsOnOneCard: true }\n`;
       const given = (refuses: boolean, ratio: number) => async (): Promise<boolean> => {
         const { made } = await dryRun({ annotations: { ...OPT_IN, 'penstock.dev/slice-ratio': String(ratio) } });
         return limits(made)?.[ratio === 1 || !refuses ? STRICT : SHARED] === String(ratio);
       };
-      for (const refuses of [false, true]) {
-        await setPolicy(rule('ratio: 1', told(refuses)));
-        for (const ratio of [1, 2]) await until(given(refuses, ratio), { what: `refuses ${refuses}, ratio ${ratio}` });
+      try {
+        await cards(2);
+        for (const refuses of [false, true]) {
+          await setPolicy(rule('ratio: 1', told(refuses)));
+          for (const ratio of [1, 2])
+            await until(given(refuses, ratio), { what: `refuses ${refuses}, ratio ${ratio}` });
+        }
+      } finally {
+        await cards(1);
       }
     });
 
