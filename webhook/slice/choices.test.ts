@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { chooseNow, createChooser } from './choices.ts';
 import type { SliceContext } from './context.ts';
 import type { Ask } from './fit.ts';
-import { contextOf, gpuNode } from './fixtures.ts';
+import { contextOf, GIB, gpuNode, SHARED } from './fixtures.ts';
 import type { PodSpec } from './pod.ts';
 
 const ask = (ratio: number): Ask[] => [
@@ -78,4 +78,13 @@ describe('choices in a large cluster', () => {
     for (let index = 0; index < 600; index += 1) choose({ ...anywhere, nodeName: `x${index}` }, ask(1), large);
     expect(choose({ ...anywhere, nodeName: 'first' }, ask(1), large)).not.toBe(first);
   });
+});
+
+it('what a pod was given before makes it wait for no node that could give it again, where another serves it at once', () => {
+  const away = gpuNode('away', { cardMemory: 24 * GIB, offer: { slotsPerGPU: 16 }, unschedulable: true });
+  const size = { kind: 'vram' as const, bytes: 20 * GIB, from: 'a test' };
+  const held = { resource: SHARED, units: 14 };
+  const choice = chooseNow(anywhere, [{ ...ask(1)[0]!, size, held }], contextOf([gpuNode('here'), away]));
+  expect(choice).toMatchObject({ kind: 'share', grants: [{ units: 1 }], nodes: 1 });
+  expect(choice).not.toHaveProperty('waits');
 });

@@ -30,7 +30,13 @@ export const chooseNow: Chooser = (spec, asks, context, needs = new Map()) => {
     const why = `no node that it may land on is as nodeRequirements of the policy say (${keys})`;
     return { kind: 'whole', reason: 'no-target', why };
   }
-  const choice = choose(asks, nodes, settings, { needs, barred: [...idle, ...barred] });
+  const served = (wanted: readonly Ask[]): Choice =>
+    choose(wanted, nodes, settings, { needs, barred: [...idle, ...barred] });
+  let choice = served(asks);
+  // What it was given before is none of these nodes': rather another slice at once than the same one some day.
+  if (choice.kind === 'whole' && asks.some(({ held }) => held !== undefined)) {
+    choice = served(asks.map((ask) => ({ ...ask, held: undefined })));
+  }
   if (choice.kind === 'share' || couldRunWhole(spec, asks, context, needs)) return choice;
   // As it is it waits, too: for nodes that are in service again, where it is the slice that was asked for.
   const later = choose(asks, [...nodes, ...idle], settings, { needs, barred, canWait: true });
