@@ -17,7 +17,7 @@ function mostOf(mode: string, seed: number): number[] {
     encoding: 'utf8',
     timeout: 100_000,
   });
-  expect(run, run.stdout).toMatchObject({ status: 0, signal: null });
+  expect(run, `${run.stdout}${run.stderr}`).toMatchObject({ status: 0, signal: null });
   return [...run.stdout.matchAll(/^(\d+) at most$/gm)].map(([, most]) => Number(most));
 }
 
