@@ -54,10 +54,15 @@ static inline struct place *places_of(uint64_t table) { return (struct place *)(
 static inline uint32_t bits_of(uint64_t table) { return (uint32_t)(table & TABLE_BITS); }
 /** Shard and place are the top bits of the hash. */
 static inline struct shard *shard_of(uint64_t hashed) { return &ledger_arena.shards[hashed >> (64 - SHARD_BITS)]; }
-static inline struct place *home_of(uint64_t table, uint64_t hashed) { return places_of(table) + (hashed >> (-table & TABLE_BITS)); }
+/** A number, and no pointer yet: it is worked out before anybody knows whether there is a table. */
+static inline struct place *home_of(uint64_t table, uint64_t hashed) {
+  return (struct place *)(uintptr_t)((table & ~TABLE_BITS) + (hashed >> (-table & TABLE_BITS)) * sizeof(struct place));
+}
 /** Places that a shard has. */
 static inline uint32_t part_of(uint64_t table) { return table ? 1U << (bits_of(table) - SHARD_BITS) : 0; }
-static inline struct place *shard_places(uint64_t table, uint32_t shard) { return places_of(table) + shard * (uint64_t)part_of(table); }
+static inline struct place *shard_places(uint64_t table, uint32_t shard) {
+  return (struct place *)(uintptr_t)((table & ~TABLE_BITS) + shard * (uint64_t)part_of(table) * sizeof(struct place));
+}
 
 /** The place of a key, or NULL. */
 HIDDEN struct place *table_find(uint64_t table, uint64_t hashed, uint64_t key, uint32_t kind);

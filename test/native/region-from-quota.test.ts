@@ -34,6 +34,9 @@ const race = (where: Pod, processes: number, bytes: number, users: number): stri
   where.run(program('region-race'), [String(processes), String(bytes), String(users)]).stdout;
 const OF_A_GIB = `1024 bytes: allocated\n${GIB - 1024} of ${GIB} bytes free\n`;
 
+/** Of which a dozen have to come at the right moment. */
+const MOST_STORMS = 100;
+
 describe('a quota in a file', () => {
   test.each([`${GIB}`, `${GIB}\n`, `000${GIB}`])('%j is the limit of each GPU', (text) => {
     const one = pod(text);
@@ -259,20 +262,19 @@ describe('killed at any moment', () => {
   });
 
   test('so it is for 64 at once, killed one after another', () => {
-    const answered: number[] = [];
-    for (let seed = 1; seed <= 20; seed += 1) {
+    // A storm that comes when all is done would prove nothing; how many do is the machine's affair.
+    for (let seed = 1, storms = 0; storms < 12; seed += 1) {
+      expect(seed, 'storms that come amid it').toBeLessThan(MOST_STORMS);
       const one = pod(String(40 * MIB));
       const run = one.run(program('region-race'), ['64', String(MIB), '3', String(seed)]);
       expect(run).toMatchObject({ status: 0, stderr: '' });
       const there = readdirSync(one.region).toSorted().join(' ');
       expect(['', 'ledger', 'control ledger']).toContain(there);
       const [granted = 0, denied = 0] = [...run.stdout.matchAll(/\d+/g)].map(Number);
-      answered.push(granted + denied);
+      if (granted + denied > 0 && granted + denied < 64) storms += 1;
       expect(use(one, 40 * MIB)).toMatchObject({ status: 0, stderr: '' });
       expect(readdirSync(one.region).toSorted()).toEqual(['control', 'ledger']);
     }
-    // A storm that comes when all is done would prove nothing.
-    expect(answered.filter((count) => count > 0 && count < 64).length).toBeGreaterThan(10);
   });
 
   test('without /proc, too, nothing of it stays when nobody is killed', () => {
