@@ -37,6 +37,7 @@ native: ## the VRAM quota's objects, fake drivers and test programs, in dist/nat
 
 native-sanitizers: $(STAMP) ## the quota's suite on builds with AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 	@hack/ensure native
+	@$(MAKE) --no-print-directory -C native libs
 	@hack/node hack/test.ts native-asan native-ubsan native-tsan
 
 gpu-test: ## the VRAM quota against a real driver and PyTorch (a machine with a GPU, gcc and Python; no network, no Node)

@@ -67,10 +67,7 @@ class Bencher {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #lines: AsyncIterator<string>;
 
-  constructor(
-    { slice, open }: Places,
-    { place, live = 1, pairs = 5000, processes = 1, threads = 1, mode = '' }: Case,
-  ) {
+  constructor({ slice, open }: Places, { place, live = 1, pairs = 5000, processes = 1, threads = 1, mode = '' }: Case) {
     const { LD_PRELOAD: _preload, CUDA_VISIBLE_DEVICES: _visible, ...inherited } = process.env;
     const preload = { bare: {}, open: { LD_PRELOAD: preloadOf(open) }, slice: { LD_PRELOAD: preloadOf(slice) } }[place];
     const env = { ...inherited, LD_LIBRARY_PATH: FAKES, FAKE_CUDA_MEMORY: String(2 * LIMIT), ...preload };
