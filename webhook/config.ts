@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { echo } from '#crds/field-error.ts';
 import { OBJECTS } from '#crds/names.ts';
 import { ConfigError, envName, loadConfig } from '#base/config.ts';
 import type { ConfigSchema, ConfigSources } from '#base/config.ts';
@@ -26,9 +27,6 @@ export interface WebhookConfig {
   readonly kubeconfig: string;
   readonly logLevel: LogLevel;
 }
-
-/** Of a wrong value in its message. */
-const MAX_SHOWN = 128;
 
 const PORT = { type: 'integer', minimum: 0, maximum: 65_535 } as const;
 
@@ -125,10 +123,9 @@ export function loadWebhookConfig(sources: ConfigSources): WebhookConfig {
   const { vramImage } = config;
   // Every pod with a slice would wait for it, and be told by its kubelet only.
   if (!isImageReference(vramImage)) {
-    const named = JSON.stringify(vramImage.slice(0, MAX_SHOWN));
     throw new ConfigError(
       'vramImage',
-      `${named} is no image reference, such as penstock/vram:dev; see ${envName('vramImage')}`,
+      `${echo(vramImage)} is no image reference, such as penstock/vram:dev; see ${envName('vramImage')}`,
     );
   }
   return config;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ledger-race DIR both|one|threads|forks|scribble|pair ROUNDS: the core alone, without hooks or driver.
+// ledger-race DIR both|one|threads|forks|scribble ROUNDS: the core alone, without hooks or driver.
 //   one      two processes want 5/8 of the limit at the same moment: exactly one gets it, each round
 //   both     two processes want 1/2 of the limit each: both get it, each round
 //   threads  four threads allocate and free at random; the sum is right at the end, and never above the limit meanwhile
@@ -7,12 +7,10 @@
 //            is its own, and half of them die with it; in the end it is all back
 //   scribble a process writes noise over the ledger, ROUNDS times, while another allocates and frees: that one neither crashes
 //            nor hangs, and never holds more than the limit
-//   pair     prints nanoseconds per reserve + insert + remove + release, with 1, 1000 and 10000 live
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "programs/session.h"
 #include "vram/ledger.h"
@@ -201,44 +199,6 @@ static int live_under_scribble(struct session *session, int rounds) {
   return most > LIMIT;
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-static void pair(int live, int rounds) {
-  uint64_t first = 0x7f0000000000;
-  for (int i = 0; i < live; i++)
-    if (ledger_reserve(0, 512) || map_insert(first + (uint64_t)i * 512, KIND, 0, 512)) abort();
-  uint64_t at = 0;
-  double start = now();
-  for (int i = 0; i < rounds; i++) {
-    // Frees the oldest and allocates at a new address, as a ring.
-    if (!map_remove(first + at % (uint64_t)live * 512, KIND, NULL)) abort();
-    ledger_release(0, 512);
-    if (ledger_reserve(0, 512) || map_insert(first + at % (uint64_t)live * 512, KIND, 0, 512)) abort();
-    at++;
-  }
-  double each = (now() - start) / rounds;
-  static uint64_t a, b;
-  start = now();
-  for (int i = 0; i < rounds; i++) {
-    __atomic_fetch_add(&a, 1, __ATOMIC_SEQ_CST);
-    __atomic_fetch_add(&b, 1, __ATOMIC_SEQ_CST);
-  }
-  double two = (now() - start) / rounds;
-  double report = now();
-  uint64_t limit, used;
-  for (int i = 0; i < rounds; i++) ledger_report(0, &limit, &used);
-  report = (now() - report) / rounds;
-  printf("live %d: pair %.1f ns, two read-modify-writes %.1f ns, ratio %.2f, report %.1f ns\n", live, each, two, each / two, report);
-  for (int i = 0; i < live; i++) {
-    if (!map_remove(first + (uint64_t)i * 512, KIND, NULL)) abort();
-    ledger_release(0, 512);
-  }
-}
-
 int main(int count, char **arguments) {
   if (count != 4) return 2;
   directory = arguments[1];
@@ -249,7 +209,5 @@ int main(int count, char **arguments) {
   if (!strcmp(arguments[2], "threads")) return threads(rounds);
   if (!strcmp(arguments[2], "forks")) return forks(rounds);
   if (!strcmp(arguments[2], "scribble")) return live_under_scribble(&session, rounds);
-  if (strcmp(arguments[2], "pair")) return 2;
-  for (int live = 1; live <= 10000; live = live == 1 ? 1000 : live * 10) pair(live, rounds);
-  return 0;
+  return 2;
 }

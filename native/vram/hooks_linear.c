@@ -29,7 +29,7 @@ static __attribute__((noinline)) CUresult alloc_slowly(CUdeviceptr *address, siz
   return charge_end(&c, result, result == CUDA_SUCCESS ? *address : 0, KIND_LINEAR, undo);
 }
 
-// It cannot be kept: of all the ways only these end with an error.
+// Not the ordinary entry. Where the map does not keep it at all, everything is undone.
 static __attribute__((noinline)) CUresult keep_slowly(CUdeviceptr address, int device, uint64_t charged) {
   if (map_insert(address, KIND_LINEAR, device, charged) == 0) return CUDA_SUCCESS;
   undo(address);
